@@ -1,0 +1,63 @@
+//! The one place that asks the system for time and randomness.
+
+use crate::policy::id::{GrantId, RequestId, SessionId};
+use crate::policy::time::{Now, Tick, Timestamp};
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
+
+/// The seam: a stepped clock in the journeys' ring, the system's everywhere else.
+pub trait Clock: Send + Sync + 'static {
+    /// Wall and monotonic reading of this moment.
+    fn now(&self) -> Now;
+}
+
+/// The system's clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[allow(clippy::disallowed_methods, reason = "this is the place")]
+    fn now(&self) -> Now {
+        static ORIGIN: OnceLock<Instant> = OnceLock::new();
+        // An hour of head start: code may subtract from a tick without meeting zero.
+        let since = ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() + 3_600_000_000_000;
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |span| span.as_micros());
+        Now {
+            wall: Timestamp::from_micros(i64::try_from(wall).unwrap_or(i64::MAX)),
+            tick: Tick::from_nanos(u64::try_from(since).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// Fills a buffer from the system's generator.
+///
+/// # Panics
+/// If the system has no randomness to give: nothing safe can follow.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
+    bytes
+}
+
+fn uuid(now: Now) -> Uuid {
+    let millis = u64::try_from(now.wall.micros() / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &random::<10>()).into_uuid()
+}
+
+/// A new session's id.
+pub fn session_id(now: Now) -> SessionId {
+    SessionId::new(uuid(now))
+}
+
+/// A new grant's id.
+pub fn grant_id(now: Now) -> GrantId {
+    GrantId::new(uuid(now))
+}
+
+/// A new request's id.
+pub fn request_id(now: Now) -> RequestId {
+    RequestId::new(uuid(now))
+}

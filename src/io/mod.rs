@@ -1,0 +1,3 @@
+//! What touches the world on the gate's behalf: clock and entropy, backends, metrics.
+
+pub mod clock;

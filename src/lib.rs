@@ -1,0 +1,10 @@
+//! Toolgate: the gate between AI agents and the tools they use.
+//!
+//! The law: a module imports only from those to its left.
+//! `policy < config < ledger < store < io < gate < serve < app < cli < main`
+
+pub mod config;
+pub mod io;
+pub mod ledger;
+pub mod policy;
+pub mod store;

@@ -1,0 +1,127 @@
+//! What a decision says: allow with a permit, or deny with a reason from a closed set.
+
+use super::id::GrantId;
+use super::model::Route;
+use super::name::ScopeName;
+use super::resource::Resource;
+
+/// The outcome of [`super::decide`].
+#[derive(Debug)]
+pub enum Decision<'p> {
+    /// The call may be recorded and forwarded, on this permit.
+    Allow(Permit<'p>),
+    /// It may not.
+    Deny(Denial),
+}
+
+/// Evidence that `decide` allowed one call. Not `Clone`, built only in `policy`, consumed by forwarding.
+#[derive(Debug)]
+pub struct Permit<'p> {
+    pub(super) route: &'p Route,
+    pub(super) resource: Option<Resource>,
+    pub(super) grant: GrantUse,
+}
+
+/// The grant a call goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantUse {
+    /// Minted at the moment of the call and gone after it.
+    OnUse,
+    /// One use of a stored grant; must be taken, durably, before forwarding.
+    Stored(GrantId),
+}
+
+impl<'p> Permit<'p> {
+    /// The matched route.
+    pub fn route(&self) -> &'p Route {
+        self.route
+    }
+
+    /// What the call acts on.
+    pub fn resource(&self) -> Option<&Resource> {
+        self.resource.as_ref()
+    }
+
+    /// What it goes on.
+    pub fn grant(&self) -> GrantUse {
+        self.grant
+    }
+}
+
+/// The policy said no: expected, not an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// The scope that was needed.
+    pub scope: Option<ScopeName>,
+    /// What the call acts on.
+    pub resource: Option<Resource>,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Every reason the gate gives, as it appears in problem documents, ledger and metrics.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $name,)* }
+
+        impl Reason {
+            /// All of them, in the order of the contract's table.
+            pub const ALL: &'static [Reason] = &[$(Reason::$name,)*];
+
+            /// The code in snake case.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Reason::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No bearer token.
+    CredentialMissing = "credential_missing",
+    /// Unknown, malformed, expired or revoked: one answer for all.
+    CredentialInvalid = "credential_invalid",
+    /// The session waits for an operator.
+    Quarantined = "quarantined",
+    /// Two readers could disagree on the target.
+    TargetAmbiguous = "target_ambiguous",
+    /// No route for method and path.
+    NoRoute = "no_route",
+    /// The agent may never hold this scope.
+    ScopeOutsideCeiling = "scope_outside_ceiling",
+    /// The agent or session may never hold it on this resource.
+    ResourceOutsideCeiling = "resource_outside_ceiling",
+    /// It may be held, and is not.
+    GrantMissing = "grant_missing",
+    /// Too much.
+    LimitExceeded = "limit_exceeded",
+    /// A body was needed and is over its bound.
+    BodyTooLarge = "body_too_large",
+    /// A body was needed and can't be read.
+    BodyUnreadable = "body_unreadable",
+    /// Framing, head, method, Host.
+    RequestMalformed = "request_malformed",
+    /// A field that may not be sent.
+    FieldForbidden = "field_forbidden",
+    /// Bad JSON to `/.toolgate/` or the admin API.
+    InvalidInput = "invalid_input",
+    /// Unknown id.
+    NotFound = "not_found",
+    /// Admin: the principal's roles do not permit it.
+    RoleMissing = "role_missing",
+    /// Admin: late or changed.
+    Conflict = "conflict",
+    /// The route demands an intent.
+    IntentMissing = "intent_missing",
+    /// The backend refused, reset or spoke nonsense.
+    UpstreamFailed = "upstream_failed",
+    /// The backend was too slow.
+    UpstreamTimeout = "upstream_timeout",
+    /// The decision could not be recorded.
+    LedgerUnavailable = "ledger_unavailable",
+    /// The store could not make it durable.
+    StoreUnavailable = "store_unavailable",
+    /// A bound of the gate itself was met.
+    Overloaded = "overloaded",
+}

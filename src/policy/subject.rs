@@ -1,0 +1,93 @@
+//! Who calls: a session, what it may ever hold, and what it holds now.
+
+use super::id::{GrantId, SessionId};
+use super::name::{AgentName, PrincipalName, ProjectName, ScopeName};
+use super::resource::{Resource, ResourcePattern};
+use super::time::{Tick, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most attributes of one session.
+pub const ATTRIBUTES_MAX: usize = 32;
+/// Longest attribute value, in bytes; the shortest is 1.
+pub const ATTRIBUTE_BYTES_MAX: usize = 256;
+
+/// One run of an agent: the facts that never change after minting.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Names it in records and to operators. Not a secret.
+    pub id: SessionId,
+    /// The ruleset it lives in; decides which tools, routes and limits exist for it.
+    pub project: ProjectName,
+    /// The kind of agent; decides the ceiling.
+    pub agent: AgentName,
+    /// What patterns such as `user:{session.customer_id}` are filled from. Strings of 1 to 256 bytes.
+    pub attributes: BTreeMap<Box<str>, Box<str>>,
+    /// `None`: the agent's whole ceiling.
+    pub narrowing: Option<Narrowing>,
+    /// The session within whose ceiling and end this one lies.
+    pub parent: Option<Arc<Session>>,
+    /// The orchestrator's own name for the run.
+    pub run: Option<Box<str>>,
+    /// Who minted it. May not approve for it.
+    pub minted_by: PrincipalName,
+    /// When it was minted.
+    pub minted_at: Timestamp,
+    /// When it ends by itself, for records.
+    pub expires_at: Timestamp,
+    /// When it ends by itself, for decisions.
+    pub ends: Tick,
+}
+
+/// Scopes a session was narrowed to at minting: a scope not named is not held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrowing {
+    /// What is left of each scope.
+    pub scopes: BTreeMap<ScopeName, Narrowed>,
+}
+
+/// What a session was left of one scope. `None`: as the agent's ceiling has it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Narrowed {
+    /// Resources, already literal or `type:*`; never empty.
+    pub resources: Option<Box<[ResourcePattern]>>,
+    /// Ceiling on the uses of one stored grant.
+    pub uses: Option<u32>,
+}
+
+/// A stored grant: made on request, spent by use, gone with its session.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Names it in records and in `DELETE`.
+    pub id: GrantId,
+    /// What it permits.
+    pub scope: ScopeName,
+    /// On what; `None`: whatever the session's ceiling for the scope covers.
+    pub resource: Option<Resource>,
+    /// Calls left; zero is spent.
+    pub uses_left: u32,
+    /// Calls it was made for.
+    pub uses: u32,
+    /// When it ends, for records.
+    pub expires_at: Timestamp,
+    /// When it ends, for decisions.
+    pub ends: Tick,
+    /// Why it was asked for, in the asker's words.
+    pub why: Box<str>,
+}
+
+impl Grant {
+    /// Whether it can still be spent.
+    pub fn live_at(&self, now: Tick) -> bool {
+        self.uses_left > 0 && now < self.ends
+    }
+}
+
+/// What a decision reads of the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The run.
+    pub session: &'a Session,
+    /// Its stored grants, in the order they were made.
+    pub grants: &'a [Grant],
+}
