@@ -7,4 +7,5 @@ pub mod config;
 pub mod io;
 pub mod ledger;
 pub mod policy;
+pub mod serve;
 pub mod store;

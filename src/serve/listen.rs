@@ -1,0 +1,167 @@
+//! The agents' listener: threads that share nothing but the address. Each has its own runtime, its own listening socket
+//! (the kernel spreads connections over them) and its own connections; a call is served whole on the thread that accepted it.
+//!
+//! Where it stands: the first step of the journey, **Accept**. It refuses to know what a call means.
+
+use super::accept::{Acceptor, Stage};
+use super::caps::Door;
+use super::watch::{Order, Registry};
+use super::{connection, socket};
+use crate::config::Listener;
+use bytes::Bytes;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+/// How long the last connections have to notice that they are cut.
+const CUT_MAX: Duration = Duration::from_secs(2);
+
+/// The running data plane.
+#[derive(Debug)]
+pub struct DataPlane {
+    /// Where agents connect, with the port that was bound.
+    pub address: SocketAddr,
+    /// The caps, for metrics.
+    pub door: Arc<Door>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl DataPlane {
+    /// Binds and starts the threads. `equip` runs once on each, inside its runtime, and gives what answers its calls.
+    ///
+    /// # Errors
+    /// When the address can't be bound or a thread can't be started.
+    pub fn start<E, H, F, B>(
+        listener: &Listener,
+        workers: usize,
+        stage: &watch::Receiver<Stage>,
+        equip: E,
+    ) -> io::Result<Self>
+    where
+        E: Fn() -> H + Send + Sync + 'static,
+        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        F: Future<Output = Response<B>> + 'static,
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let sockets = socket::bind_group(listener.address, workers.max(1))?;
+        let address = sockets[0].local_addr()?;
+        let door = Door::new(listener.caps);
+        let equip = Arc::new(equip);
+        let mut threads = Vec::with_capacity(sockets.len());
+        for (number, socket) in sockets.into_iter().enumerate() {
+            let worker = Worker {
+                socket,
+                door: Arc::clone(&door),
+                registry: Registry::new(&listener.timeouts),
+                stage: stage.clone(),
+            };
+            let equip = Arc::clone(&equip);
+            threads.push(
+                thread::Builder::new()
+                    .name(format!("agents-{number}"))
+                    .spawn(move || worker.run(&*equip))?,
+            );
+        }
+        Ok(Self {
+            address,
+            door,
+            threads,
+        })
+    }
+
+    /// Waits until every thread has finished its connections (see [`Stage`]). Blocks.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a data-plane thread panicked");
+            }
+        }
+    }
+}
+
+struct Worker {
+    socket: std::net::TcpListener,
+    door: Arc<Door>,
+    registry: Arc<Registry>,
+    stage: watch::Receiver<Stage>,
+}
+
+impl Worker {
+    fn run<E, H, F, B>(self, equip: &E)
+    where
+        E: Fn() -> H,
+        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        F: Future<Output = Response<B>> + 'static,
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        let result = runtime.and_then(|runtime| runtime.block_on(self.work(equip)));
+        if let Err(error) = result {
+            tracing::error!(%error, "a data-plane thread can't serve");
+        }
+    }
+
+    async fn work<E, H, F, B>(self, equip: &E) -> io::Result<()>
+    where
+        E: Fn() -> H,
+        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        F: Future<Output = Response<B>> + 'static,
+        B: Body<Data = Bytes> + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Worker {
+            socket,
+            door,
+            registry,
+            mut stage,
+        } = self;
+        let acceptor = Acceptor::new(socket, door, Arc::clone(&registry))?;
+        let handle = Rc::new(equip());
+        let serve = |link: connection::Link, http: &Rc<hyper::server::conn::http1::Builder>| {
+            let (handle, http, peer) = (Rc::clone(&handle), Rc::clone(http), link.peer);
+            spawn_local(async move {
+                connection::serve(link, &http, |request| handle(request, peer)).await;
+            });
+        };
+        let sweeping = spawn_local({
+            let registry = Arc::clone(&registry);
+            async move { registry.sweeping().await }
+        });
+        let http = Rc::new(connection::protocol());
+        loop {
+            tokio::select! {
+                biased;
+                _ = stage.wait_for(|stage| *stage > Stage::Serve) => break,
+                link = acceptor.next() => serve(link, &http),
+            }
+        }
+        registry.tell_all(Order::Finish);
+        // These came before the listener closed: each gets one answer.
+        let http = Rc::new(connection::protocol_of_one_call());
+        for link in acceptor.rest().await {
+            serve(link, &http);
+        }
+        tokio::select! {
+            () = registry.empty() => {}
+            _ = stage.wait_for(|stage| *stage == Stage::Cut) => {
+                registry.tell_all(Order::Cut);
+                let _ = tokio::time::timeout(CUT_MAX, registry.empty()).await;
+            }
+        }
+        sweeping.abort();
+        Ok(())
+    }
+}
