@@ -9,8 +9,8 @@
 use crate::policy::model::{SessionHeader, Tool};
 use crate::policy::token::TOKEN_BYTES;
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 
 /// What of a tool the fields of its requests are judged by.
@@ -27,7 +27,9 @@ pub struct Rules {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldFault {
     /// `X-HTTP-Method-Override` and kin, on a tool that does not allow it by name.
-    #[error("the field {0} would have the backend act on another method or path than the gate checked; leave it out")]
+    #[error(
+        "the field {0} would have the backend act on another method or path than the gate checked; leave it out"
+    )]
     Override(HeaderName),
     /// Spelt differently from a protected field, and read as that field by some backends.
     #[error("the field {0} can be read as one that the gate sets or checks; leave it out")]
@@ -36,10 +38,14 @@ pub enum FieldFault {
     #[error("Connection may not name the field {0}; leave it out of Connection")]
     Nominated(HeaderName),
     /// A session token where none belongs.
-    #[error("the field {0} holds a session token; send the token in Authorization or Toolgate-Session only")]
+    #[error(
+        "the field {0} holds a session token; send the token in Authorization or Toolgate-Session only"
+    )]
     TokenInField(HeaderName),
     /// A session token in the path or query.
-    #[error("the target holds a session token; send the token in Authorization or Toolgate-Session only")]
+    #[error(
+        "the target holds a session token; send the token in Authorization or Toolgate-Session only"
+    )]
     TokenInTarget,
     /// `Toolgate-Session` beside an `Authorization` that this tool does not take.
     #[error("send the session token in Authorization or in Toolgate-Session, not both")]
@@ -97,7 +103,9 @@ const VIA_TOOLGATE: HeaderValue = HeaderValue::from_static("1.1 toolgate");
 impl Rules {
     /// The rules of `tool`. The credential's name must be a header name; the configuration checks it.
     pub fn new(tool: &Tool, credential: Option<HeaderName>) -> Self {
-        let folded = credential.as_ref().map(|name| fold(name.as_str()).collect());
+        let folded = credential
+            .as_ref()
+            .map(|name| fold(name.as_str()).collect());
         Self {
             credential_folded: folded.unwrap_or_default(),
             credential,
@@ -107,15 +115,22 @@ impl Rules {
     }
 
     fn allows_override(&self, name: &str) -> bool {
-        self.allow_method_override.iter().any(|allowed| &**allowed == name)
+        self.allow_method_override
+            .iter()
+            .any(|allowed| &**allowed == name)
     }
 
     /// Whether the gate sets or checks this end-to-end field, so that no agent may have it removed on the way.
     fn protects(&self, name: &HeaderName) -> bool {
         self.credential.as_ref() == Some(name)
             || match Class::of(name.as_str()) {
-                Class::Checked | Class::Framing | Class::Authorization | Class::Gate | Class::Origin
-                | Class::Override | Class::Via => true,
+                Class::Checked
+                | Class::Framing
+                | Class::Authorization
+                | Class::Gate
+                | Class::Origin
+                | Class::Override
+                | Class::Via => true,
                 Class::Plain | Class::Hop | Class::Te | Class::Trailer => false,
                 Class::Unknown => self.is_alias(name.as_str()),
             }
@@ -171,22 +186,51 @@ enum Class {
 impl Class {
     fn of(name: &str) -> Self {
         match name {
-            "accept" | "accept-encoding" | "accept-language" | "user-agent" | "cookie" | "cache-control"
-            | "date" | "origin" | "pragma" | "range" | "referer" | "if-match" | "if-modified-since"
-            | "if-none-match" | "if-range" | "if-unmodified-since" | "tracestate" | "x-request-id" => {
-                Class::Plain
+            "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "user-agent"
+            | "cookie"
+            | "cache-control"
+            | "date"
+            | "origin"
+            | "pragma"
+            | "range"
+            | "referer"
+            | "if-match"
+            | "if-modified-since"
+            | "if-none-match"
+            | "if-range"
+            | "if-unmodified-since"
+            | "tracestate"
+            | "x-request-id" => Class::Plain,
+            "content-type" | "content-encoding" | "idempotency-key" | "prefer" | "traceparent" => {
+                Class::Checked
             }
-            "content-type" | "content-encoding" | "idempotency-key" | "prefer" | "traceparent" => Class::Checked,
-            "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "proxy-authorization"
-            | "transfer-encoding" | "upgrade" | "http2-settings" => Class::Hop,
+            "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings" => Class::Hop,
             "content-length" | "host" | "expect" => Class::Framing,
             "te" => Class::Te,
             "trailer" => Class::Trailer,
             "via" => Class::Via,
             "authorization" => Class::Authorization,
-            "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "cf-connecting-ip" => Class::Origin,
-            "x-http-method-override" | "x-http-method" | "x-method-override" | "x-original-method"
-            | "x-original-url" | "x-original-uri" | "x-rewrite-url" | "x-override-url" => Class::Override,
+            "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "cf-connecting-ip" => {
+                Class::Origin
+            }
+            "x-http-method-override"
+            | "x-http-method"
+            | "x-method-override"
+            | "x-original-method"
+            | "x-original-url"
+            | "x-original-uri"
+            | "x-rewrite-url"
+            | "x-override-url" => Class::Override,
             _ if name.starts_with("toolgate-") => Class::Gate,
             _ if name.starts_with("x-forwarded-") || name == "x-forwarded" => Class::Origin,
             _ => Class::Unknown,
@@ -249,12 +293,20 @@ pub fn check_request(headers: &HeaderMap, target: &str, rules: &Rules) -> Result
         return Err(FieldFault::TokenInTarget);
     }
     let named = headers.contains_key(TOOLGATE_SESSION);
-    if named && rules.session_header == SessionHeader::Authorization && headers.contains_key(AUTHORIZATION) {
+    if named
+        && rules.session_header == SessionHeader::Authorization
+        && headers.contains_key(AUTHORIZATION)
+    {
         return Err(FieldFault::TwoCredentials);
     }
     for (name, value) in headers {
         match Class::of(name.as_str()) {
-            Class::Plain | Class::Checked | Class::Te | Class::Trailer | Class::Via | Class::Origin => {}
+            Class::Plain
+            | Class::Checked
+            | Class::Te
+            | Class::Trailer
+            | Class::Via
+            | Class::Origin => {}
             Class::Hop => {
                 if name == CONNECTION {
                     check_nominations(value, rules)?;
@@ -339,7 +391,10 @@ pub fn holds_token(text: &[u8]) -> bool {
         window == PREFIX
             && (at == 0
                 || !text[at - 1].is_ascii_alphanumeric()
-                || text[at + PREFIX.len()..].iter().take_while(|byte| is_token_byte(byte)).count()
+                || text[at + PREFIX.len()..]
+                    .iter()
+                    .take_while(|byte| is_token_byte(byte))
+                    .count()
                     >= TOKEN_BYTES - PREFIX.len())
     })
 }
@@ -347,8 +402,8 @@ pub fn holds_token(text: &[u8]) -> bool {
 /// The fields of the forwarded request, from those that [`check_request`] let pass.
 pub fn forward(headers: &HeaderMap, rules: &Rules, stamp: Stamp<'_>) -> HeaderMap {
     let nominated = Nominated::by(headers);
-    let own_authorization =
-        rules.session_header == SessionHeader::ToolgateSession && headers.contains_key(TOOLGATE_SESSION);
+    let own_authorization = rules.session_header == SessionHeader::ToolgateSession
+        && headers.contains_key(TOOLGATE_SESSION);
     let mut out = HeaderMap::with_capacity(headers.len() + STAMPED_FIELDS);
     out.append(http::header::HOST, stamp.host.clone());
     for (name, value) in headers {
@@ -379,7 +434,10 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 fn is_stamped(name: &str) -> bool {
-    matches!(name, "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host")
+    matches!(
+        name,
+        "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host"
+    )
 }
 
 fn stamp_origin(headers: &HeaderMap, out: &mut HeaderMap, stamp: Stamp<'_>) {
@@ -429,7 +487,11 @@ fn frame(headers: &HeaderMap, rules: &Rules, out: &mut HeaderMap, framing: Frami
             }
         }
     }
-    if headers.get_all(TE).iter().any(|value| options(value).any(|o| o.eq_ignore_ascii_case(b"trailers"))) {
+    if headers
+        .get_all(TE)
+        .iter()
+        .any(|value| options(value).any(|o| o.eq_ignore_ascii_case(b"trailers")))
+    {
         out.insert(TE, HeaderValue::from_static("trailers"));
         out.insert(CONNECTION, HeaderValue::from_static("te"));
     }
@@ -460,7 +522,9 @@ impl<'a> Nominated<'a> {
     }
 
     fn holds(&self, name: &HeaderName) -> bool {
-        self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(name.as_str().as_bytes()))
+        self.0
+            .iter()
+            .any(|nominated| nominated.eq_ignore_ascii_case(name.as_str().as_bytes()))
     }
 }
 
@@ -494,8 +558,11 @@ pub fn clean_response(headers: &mut HeaderMap, length: Length) {
             headers.remove(CONTENT_LENGTH);
         }
     }
-    let forged: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str().starts_with("toolgate-")).cloned().collect();
+    let forged: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("toolgate-"))
+        .cloned()
+        .collect();
     for name in forged {
         headers.remove(name);
     }

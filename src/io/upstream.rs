@@ -147,7 +147,10 @@ impl Lease {
         &mut self,
         request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let connection = self.connection.as_mut().expect("a lease has its connection");
+        let connection = self
+            .connection
+            .as_mut()
+            .expect("a lease has its connection");
         let before = connection.tally.received();
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(response),
@@ -176,7 +179,9 @@ impl Lease {
     }
 
     fn connection(&self) -> &Connection {
-        self.connection.as_ref().expect("a lease has its connection")
+        self.connection
+            .as_ref()
+            .expect("a lease has its connection")
     }
 }
 

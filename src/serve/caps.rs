@@ -3,18 +3,19 @@
 
 use crate::config::Caps;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Counts the connections of one listener over all of its threads.
-#[derive(Debug)]
 pub struct Door {
     caps: Caps,
     open: AtomicU32,
     /// Bounded by `caps.connections`: an address without a connection has no entry.
     by_address: Mutex<HashMap<IpAddr, u32>>,
     refused: AtomicU64,
+    on_refusal: Box<dyn Fn() + Send + Sync>,
 }
 
 /// The right to hold one connection; given back when dropped.
@@ -25,13 +26,14 @@ pub struct Admission {
 }
 
 impl Door {
-    /// A door with nobody inside.
-    pub fn new(caps: Caps) -> Arc<Self> {
+    /// A door with nobody inside; `on_refusal` counts who is turned away.
+    pub fn new(caps: Caps, on_refusal: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Arc::new(Self {
             caps,
             open: AtomicU32::new(0),
             by_address: Mutex::default(),
             refused: AtomicU64::new(0),
+            on_refusal: Box::new(on_refusal),
         })
     }
 
@@ -40,8 +42,7 @@ impl Door {
         let address = address.to_canonical();
         if self.open.fetch_add(1, Ordering::Relaxed) >= self.caps.connections {
             self.open.fetch_sub(1, Ordering::Relaxed);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return self.refuse();
         }
         let mut by_address = self
             .by_address
@@ -51,8 +52,7 @@ impl Door {
         if *held >= self.caps.per_address {
             drop(by_address);
             self.open.fetch_sub(1, Ordering::Relaxed);
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
+            return self.refuse();
         }
         *held += 1;
         drop(by_address);
@@ -60,6 +60,12 @@ impl Door {
             door: Arc::clone(self),
             address,
         })
+    }
+
+    fn refuse(&self) -> Option<Admission> {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        (self.on_refusal)();
+        None
     }
 
     /// Connections held now.
@@ -70,6 +76,12 @@ impl Door {
     /// Connections refused since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Door({} of {})", self.open(), self.caps.connections)
     }
 }
 
@@ -101,10 +113,13 @@ mod tests {
 
     #[test]
     fn both_caps_hold_and_a_closed_connection_makes_room() {
-        let door = Door::new(Caps {
-            connections: 3,
-            per_address: 2,
-        });
+        let door = Door::new(
+            Caps {
+                connections: 3,
+                per_address: 2,
+            },
+            || {},
+        );
         let first = door.admit(address(1)).unwrap();
         let _second = door.admit(address(1)).unwrap();
         assert!(
@@ -120,10 +135,13 @@ mod tests {
 
     #[test]
     fn an_ipv4_peer_on_a_dual_stack_listener_is_one_address() {
-        let door = Door::new(Caps {
-            connections: 9,
-            per_address: 1,
-        });
+        let door = Door::new(
+            Caps {
+                connections: 9,
+                per_address: 1,
+            },
+            || {},
+        );
         let _held = door.admit("::ffff:10.0.0.1".parse().unwrap()).unwrap();
         assert!(door.admit(address(1)).is_none());
     }

@@ -33,7 +33,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let registry = Registry::new(&timeouts);
-    let acceptor = Acceptor::new(listener, Door::new(caps), Arc::clone(&registry))?;
+    let acceptor = Acceptor::new(listener, Door::new(caps, || {}), Arc::clone(&registry))?;
     let handle = Arc::new(handle);
     let sweeping = tokio::spawn({
         let registry = Arc::clone(&registry);

@@ -36,27 +36,28 @@ pub struct DataPlane {
 }
 
 impl DataPlane {
-    /// Binds and starts the threads. `equip` runs once on each, inside its runtime, and gives what answers its calls.
+    /// Binds and starts the threads. `handle` answers calls, each on the thread that accepted its connection;
+    /// `on_refusal` counts connections over the caps.
     ///
     /// # Errors
     /// When the address can't be bound or a thread can't be started.
-    pub fn start<E, H, F, B>(
+    pub fn start<H, F, B>(
         listener: &Listener,
         workers: usize,
         stage: &watch::Receiver<Stage>,
-        equip: E,
+        on_refusal: impl Fn() + Send + Sync + 'static,
+        handle: H,
     ) -> io::Result<Self>
     where
-        E: Fn() -> H + Send + Sync + 'static,
-        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let sockets = socket::bind_group(listener.address, workers.max(1))?;
         let address = sockets[0].local_addr()?;
-        let door = Door::new(listener.caps);
-        let equip = Arc::new(equip);
+        let door = Door::new(listener.caps, on_refusal);
+        let handle = Arc::new(handle);
         let mut threads = Vec::with_capacity(sockets.len());
         for (number, socket) in sockets.into_iter().enumerate() {
             let worker = Worker {
@@ -65,11 +66,11 @@ impl DataPlane {
                 registry: Registry::new(&listener.timeouts),
                 stage: stage.clone(),
             };
-            let equip = Arc::clone(&equip);
+            let handle = Arc::clone(&handle);
             threads.push(
                 thread::Builder::new()
                     .name(format!("agents-{number}"))
-                    .spawn(move || worker.run(&*equip))?,
+                    .spawn(move || worker.run(&handle))?,
             );
         }
         Ok(Self {
@@ -97,9 +98,8 @@ struct Worker {
 }
 
 impl Worker {
-    fn run<E, H, F, B>(self, equip: &E)
+    fn run<H, F, B>(self, handle: &Arc<H>)
     where
-        E: Fn() -> H,
         H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
@@ -108,15 +108,14 @@ impl Worker {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default());
-        let result = runtime.and_then(|runtime| runtime.block_on(self.work(equip)));
+        let result = runtime.and_then(|runtime| runtime.block_on(self.work(handle)));
         if let Err(error) = result {
             tracing::error!(%error, "a data-plane thread can't serve");
         }
     }
 
-    async fn work<E, H, F, B>(self, equip: &E) -> io::Result<()>
+    async fn work<H, F, B>(self, handle: &Arc<H>) -> io::Result<()>
     where
-        E: Fn() -> H,
         H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
@@ -129,9 +128,8 @@ impl Worker {
             mut stage,
         } = self;
         let acceptor = Acceptor::new(socket, door, Arc::clone(&registry))?;
-        let handle = Rc::new(equip());
         let serve = |link: connection::Link, http: &Rc<hyper::server::conn::http1::Builder>| {
-            let (handle, http, peer) = (Rc::clone(&handle), Rc::clone(http), link.peer);
+            let (handle, http, peer) = (Arc::clone(handle), Rc::clone(http), link.peer);
             spawn_local(async move {
                 connection::serve(link, &http, |request| handle(request, peer)).await;
             });
