@@ -4,34 +4,40 @@
 //! listeners last, when all that they need is there. Drain: the other way round.
 
 mod chores;
+mod control;
 mod limits;
 pub mod logs;
+mod parts;
 mod reload;
+mod sockets;
 
-use crate::config::{Caps, Loaded, Timeouts};
-use crate::gate::{Gate, GateParts, Settings};
-use crate::io::clock::{Clock, SystemClock};
-use crate::io::metrics::Metrics;
-use crate::io::sweep;
+use self::control::Control;
+use self::parts::Parts;
+use self::reload::Reloader;
+use self::sockets::Sockets;
+use crate::config::watch::{Watched, Watcher};
+use crate::config::{Caps, Loaded, Server, Timeouts};
+use crate::gate::Peer;
+use crate::io::metrics::Decided;
+use crate::ledger::LedgerError;
 use crate::ledger::record::Event;
-use crate::ledger::{Ledger, LedgerError, Level};
+use crate::policy::decision::Reason;
 use crate::serve::accept::Stage;
-use crate::serve::admin::{self, Admin, Principals};
+use crate::serve::admin::{self, Admin};
+use crate::serve::control::serve;
 use crate::serve::listen::DataPlane;
 use crate::serve::ops::Ops;
-pub use crate::serve::reload::{ReloadOutcome, Rejection, Trigger};
-use crate::serve::{control, socket};
 use crate::store::StoreFault;
-use crate::store::embedded::Embedded;
-use crate::store::live::Sessions;
-use arc_swap::ArcSwap;
-use reload::Reloader;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+pub use self::sockets::Addresses;
+pub use crate::serve::reload::{Misplaced, Rejection, ReloadOutcome, Trigger};
 
 /// The gate as a whole.
 #[derive(Debug)]
@@ -89,17 +95,6 @@ pub enum StartError {
     Threads(io::Error),
 }
 
-/// Where a running gate listens, with the ports that were bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
-    /// The data plane.
-    pub agents: SocketAddr,
-    /// The admin API.
-    pub admin: SocketAddr,
-    /// `/metrics`, `/livez`, `/readyz`.
-    pub metrics: SocketAddr,
-}
-
 /// A gate that serves. Dropped without [`Running::drain`], it cuts what is in flight.
 #[derive(Debug)]
 pub struct Running {
@@ -114,22 +109,9 @@ pub struct Running {
     stage: watch::Sender<Stage>,
     /// Of the control plane's listeners, which outlive the agents' one.
     control_stage: watch::Sender<Stage>,
-    control: Option<Runtime>,
+    control: Control,
 }
 
-/// What everything stands on.
-#[derive(Debug)]
-struct Parts {
-    clock: Arc<dyn Clock>,
-    ledger: Ledger,
-    sessions: Sessions,
-    metrics: Arc<Metrics>,
-    gate: Arc<Gate>,
-    principals: Arc<ArcSwap<Principals>>,
-}
-
-/// Threads of the control runtime: admin API, metrics, chores.
-const CONTROL_THREADS: usize = 2;
 /// What the metrics listener, which has no settings, holds at once and waits for.
 const OPS_CAPS: Caps = Caps {
     connections: 256,
@@ -153,16 +135,183 @@ impl App {
             server,
             projects,
             files,
+            patterns,
             ..
         } = loaded;
-        let control = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(CONTROL_THREADS)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .map_err(StartError::Threads)?;
-        let control = Guarded(Some(control));
-        let parts = Arc::new(control.block_on(Parts::build(&server, projects))??);
-        todo!()
+        limits::check_descriptors(server.agents.caps.connections);
+        let hashes = reload::hashes(&projects);
+        let control = Control::new().map_err(StartError::Threads)?;
+        let parts = Arc::new(Parts::build(&server, projects, &hashes)?);
+        let sockets = Sockets::bind(&server)?;
+        if !control.wait(parts.record_start(&hashes)) {
+            return Err(StartError::LedgerRefuses);
+        }
+        let path = files.first().cloned().unwrap_or_default();
+        let (watcher, changes) = watch_files(options.watch, files, &patterns).unzip();
+        let reloader = Arc::new(Reloader::new(
+            Arc::clone(&parts),
+            reload::Start {
+                path,
+                server: server.clone(),
+                hashes,
+                patterns,
+                watcher,
+            },
+        ));
+        let admin = Admin::new(parts.for_admin(&server, &reloader));
+        let running = Running::serve(parts, reloader, admin, sockets, &server, control)?;
+        running.start_chores(changes);
+        running.say_where();
+        Ok(running)
     }
+}
+
+impl Running {
+    fn serve(
+        parts: Arc<Parts>,
+        reloader: Arc<Reloader>,
+        admin: Arc<Admin>,
+        sockets: Sockets,
+        server: &Server,
+        control: Control,
+    ) -> Result<Self, StartError> {
+        let addresses = sockets.addresses;
+        let (stage, agents_stage) = watch::channel(Stage::Serve);
+        let (control_stage, _) = watch::channel(Stage::Serve);
+        let ops = Ops::new(Arc::clone(&parts.metrics), parts.ledger.clone());
+        control.listen(serve(
+            sockets.metrics,
+            OPS_TIMEOUTS,
+            OPS_CAPS,
+            control_stage.subscribe(),
+            {
+                let ops = Arc::clone(&ops);
+                move |request, _| std::future::ready(ops.answer(&request))
+            },
+        ));
+        control.listen(serve(
+            sockets.admin,
+            server.admin.timeouts,
+            server.admin.caps,
+            control_stage.subscribe(),
+            admin::service(Arc::clone(&admin)),
+        ));
+        let (gate, metrics) = (Arc::clone(&parts.gate), Arc::clone(&parts.metrics));
+        let refused = move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
+        let data_plane = sockets.agents.serve(&agents_stage, refused, move || {
+            let gate = Rc::new(Arc::clone(&gate));
+            move |request, address| {
+                let gate = Rc::clone(&gate);
+                async move { gate.handle(request, Peer { address }).await }
+            }
+        });
+        Ok(Self {
+            addresses,
+            parts,
+            reloader,
+            ops,
+            admin,
+            data_plane: Some(data_plane.map_err(StartError::Threads)?),
+            stage,
+            control_stage,
+            control,
+        })
+    }
+
+    fn start_chores(&self, changes: Option<watch::Receiver<u64>>) {
+        let parts = || Arc::clone(&self.parts);
+        self.control.chore(chores::sweep(parts()));
+        self.control
+            .chore(chores::sum_up(parts(), Arc::clone(&self.admin)));
+        if let Some(changes) = changes {
+            self.control
+                .chore(chores::follow(changes, Arc::clone(&self.reloader)));
+        }
+    }
+
+    /// One line a listener.
+    fn say_where(&self) {
+        let Addresses {
+            agents,
+            admin,
+            metrics,
+        } = self.addresses;
+        for (listener, address) in [("agents", agents), ("admin", admin), ("metrics", metrics)] {
+            tracing::info!(listener, %address, "listening");
+        }
+    }
+
+    /// Reads the configuration again and puts it in force if it is valid as a whole.
+    pub async fn reload(&self, trigger: Trigger) -> ReloadOutcome {
+        self.reloader.reload(trigger).await
+    }
+
+    /// Stops: not ready, no new connections, calls in flight finish for at most `bound`, then the ledger is closed.
+    /// True if nothing had to be cut.
+    pub async fn drain(mut self, bound: Duration) -> bool {
+        self.ops.draining();
+        self.stage.send_replace(Stage::Finish);
+        let finished = self.join_data_plane(bound).await;
+        if !finished {
+            tracing::warn!(bound_seconds = bound.as_secs(), "calls in flight were cut");
+        }
+        // The control plane goes last: an operator may still have to stop a session whose call is in flight.
+        self.control_stage.send_replace(Stage::Finish);
+        self.control.rest(CONTROL_DRAIN).await;
+        self.control_stage.send_replace(Stage::Cut);
+        chores::flush(&self.parts, &self.admin).await;
+        let stopped = Event::Gate {
+            change: "stopped",
+            version: env!("CARGO_PKG_VERSION"),
+            detail: if finished { "" } else { "calls in flight were cut" },
+        };
+        if !self.parts.record(&stopped).await {
+            tracing::error!("the ledger did not take the record of this stop");
+        }
+        let ledger = self.parts.ledger.clone();
+        // Flushes and waits for the writer's thread.
+        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
+            tracing::error!("the ledger could not be closed in order");
+        }
+        finished
+    }
+
+    async fn join_data_plane(&mut self, bound: Duration) -> bool {
+        let Some(data_plane) = self.data_plane.take() else {
+            return true;
+        };
+        let mut joining = tokio::task::spawn_blocking(move || data_plane.join());
+        let finished = tokio::time::timeout(bound, &mut joining).await.is_ok();
+        if !finished {
+            self.stage.send_replace(Stage::Cut);
+            // Bounded by the threads themselves.
+            let _ = joining.await;
+        }
+        finished
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stage.send_replace(Stage::Cut);
+        self.control_stage.send_replace(Stage::Cut);
+    }
+}
+
+/// `None` where they are not to be watched, or can't be: a signal still reloads.
+fn watch_files(
+    watch: Watch,
+    files: Vec<PathBuf>,
+    patterns: &[PathBuf],
+) -> Option<(Watcher, watch::Receiver<u64>)> {
+    if watch == Watch::Nothing {
+        return None;
+    }
+    let watched = Watched {
+        files,
+        patterns: patterns.to_vec(),
+    };
+    Watcher::start(watched)
+        .inspect_err(|error| tracing::error!(%error, "files can't be watched; SIGHUP reloads them"))
+        .ok()
 }

@@ -25,61 +25,77 @@ use tokio::task::spawn_local;
 /// How long the last connections have to notice that they are cut.
 const CUT_MAX: Duration = Duration::from_secs(2);
 
+/// The agents' address, taken and not yet served.
+#[derive(Debug)]
+pub struct Bound {
+    sockets: Vec<std::net::TcpListener>,
+    listener: Listener,
+    /// With the port that was bound.
+    pub address: SocketAddr,
+}
+
 /// The running data plane.
 #[derive(Debug)]
 pub struct DataPlane {
-    /// Where agents connect, with the port that was bound.
-    pub address: SocketAddr,
-    /// The caps, for metrics.
+    /// The caps.
     pub door: Arc<Door>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl DataPlane {
-    /// Binds and starts the threads. `handle` answers calls, each on the thread that accepted its connection;
-    /// `on_refusal` counts connections over the caps.
+/// Takes the address, with a socket for each of `workers` threads.
+///
+/// # Errors
+/// When it can't be had.
+pub fn bind(listener: &Listener, workers: usize) -> io::Result<Bound> {
+    let sockets = socket::bind_group(listener.address, workers.max(1))?;
+    Ok(Bound {
+        address: sockets[0].local_addr()?,
+        sockets,
+        listener: listener.clone(),
+    })
+}
+
+impl Bound {
+    /// Starts the threads. `equip` runs once on each and gives what answers its calls, so that threads need not contend
+    /// for one reference count; `on_refusal` counts connections over the caps.
     ///
     /// # Errors
-    /// When the address can't be bound or a thread can't be started.
-    pub fn start<H, F, B>(
-        listener: &Listener,
-        workers: usize,
+    /// When a thread can't be started.
+    pub fn serve<E, H, F, B>(
+        self,
         stage: &watch::Receiver<Stage>,
         on_refusal: impl Fn() + Send + Sync + 'static,
-        handle: H,
-    ) -> io::Result<Self>
+        equip: E,
+    ) -> io::Result<DataPlane>
     where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+        E: Fn() -> H + Send + Sync + 'static,
+        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let sockets = socket::bind_group(listener.address, workers.max(1))?;
-        let address = sockets[0].local_addr()?;
-        let door = Door::new(listener.caps, on_refusal);
-        let handle = Arc::new(handle);
-        let mut threads = Vec::with_capacity(sockets.len());
-        for (number, socket) in sockets.into_iter().enumerate() {
+        let door = Door::new(self.listener.caps, on_refusal);
+        let equip = Arc::new(equip);
+        let mut threads = Vec::with_capacity(self.sockets.len());
+        for (number, socket) in self.sockets.into_iter().enumerate() {
             let worker = Worker {
                 socket,
                 door: Arc::clone(&door),
-                registry: Registry::new(&listener.timeouts),
+                registry: Registry::new(&self.listener.timeouts),
                 stage: stage.clone(),
             };
-            let handle = Arc::clone(&handle);
+            let equip = Arc::clone(&equip);
             threads.push(
                 thread::Builder::new()
                     .name(format!("agents-{number}"))
-                    .spawn(move || worker.run(&handle))?,
+                    .spawn(move || worker.run(&*equip))?,
             );
         }
-        Ok(Self {
-            address,
-            door,
-            threads,
-        })
+        Ok(DataPlane { door, threads })
     }
+}
 
+impl DataPlane {
     /// Waits until every thread has finished its connections (see [`Stage`]). Blocks.
     pub fn join(self) {
         for thread in self.threads {
@@ -98,8 +114,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn run<H, F, B>(self, handle: &Arc<H>)
+    fn run<E, H, F, B>(self, equip: &E)
     where
+        E: Fn() -> H,
         H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
@@ -108,13 +125,13 @@ impl Worker {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .build_local(LocalOptions::default());
-        let result = runtime.and_then(|runtime| runtime.block_on(self.work(handle)));
+        let result = runtime.and_then(|runtime| runtime.block_on(self.work(equip())));
         if let Err(error) = result {
             tracing::error!(%error, "a data-plane thread can't serve");
         }
     }
 
-    async fn work<H, F, B>(self, handle: &Arc<H>) -> io::Result<()>
+    async fn work<H, F, B>(self, handle: H) -> io::Result<()>
     where
         H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
@@ -127,9 +144,10 @@ impl Worker {
             registry,
             mut stage,
         } = self;
+        let handle = Rc::new(handle);
         let acceptor = Acceptor::new(socket, door, Arc::clone(&registry))?;
         let serve = |link: connection::Link, http: &Rc<hyper::server::conn::http1::Builder>| {
-            let (handle, http, peer) = (Arc::clone(handle), Rc::clone(http), link.peer);
+            let (handle, http, peer) = (Rc::clone(&handle), Rc::clone(http), link.peer);
             spawn_local(async move {
                 connection::serve(link, &http, |request| handle(request, peer)).await;
             });

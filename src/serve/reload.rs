@@ -1,6 +1,6 @@
 //! The seam between who asks for a reload (admin API, signal, file watch) and the composition root, which does it.
 
-use crate::policy::name::PrincipalName;
+use crate::policy::name::{PrincipalName, ProjectName};
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -43,6 +43,8 @@ pub struct Rejection {
     pub summary: String,
     /// Every error with its place; empty where the files are valid and something else stood against them.
     pub errors: Vec<Misplaced>,
+    /// Whose policies stay in force.
+    pub projects: Vec<ProjectName>,
 }
 
 /// One error and its place.
@@ -51,9 +53,9 @@ pub struct Misplaced {
     /// As the gate reads it.
     pub file: PathBuf,
     /// From 1.
-    pub line: usize,
+    pub line: u32,
     /// From 1.
-    pub column: usize,
+    pub column: u32,
     /// What is wrong and the cure.
     pub message: String,
 }

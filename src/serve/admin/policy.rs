@@ -36,7 +36,7 @@ pub(super) async fn reload(
     admin.record_call(&caller, "POST /v1/policy/reload").await;
     match outcome {
         ReloadOutcome::Applied => Ok(json(StatusCode::OK, &in_force(&admin, &caller))),
-        ReloadOutcome::Rejected(rejection) => Err(rejected(&admin, &caller, rejection)),
+        ReloadOutcome::Rejected(rejection) => Err(rejected(&caller, rejection)),
     }
 }
 
@@ -55,13 +55,8 @@ fn in_force(admin: &Admin, caller: &Caller) -> List<PolicyView> {
 }
 
 /// Excerpts of files may belong to any project, so only who sees all of them is told more than how many errors there are.
-fn rejected(admin: &Admin, caller: &Caller, rejection: Rejection) -> Refused {
-    let sees_all = admin
-        .parts
-        .gate
-        .projects()
-        .iter()
-        .all(|project| caller.sees(project));
+fn rejected(caller: &Caller, rejection: Rejection) -> Refused {
+    let sees_all = rejection.projects.iter().all(|project| caller.sees(project));
     if !sees_all {
         return Refused::conflict(format!(
             "the configuration was rejected with {} errors and what was in force is; the gate's log has the report",

@@ -25,9 +25,9 @@ pub(super) struct FileError {
     /// The file's path as the gate reads it.
     pub file: String,
     /// From 1.
-    pub line: usize,
+    pub line: u32,
     /// From 1.
-    pub column: usize,
+    pub column: u32,
     /// What is wrong and the cure.
     pub message: String,
 }
