@@ -94,11 +94,7 @@ impl Sweep {
     }
 
     /// Watches a wait: `session`'s life at once, `span` whenever it is armed.
-    pub fn guard(
-        self: &Arc<Self>,
-        session: Option<Arc<dyn Liveness>>,
-        span: Duration,
-    ) -> Guard {
+    pub fn guard(self: &Arc<Self>, session: Option<Arc<dyn Liveness>>, span: Duration) -> Guard {
         let mut table = self.table();
         let slot = match table.free.pop() {
             Some(slot) => slot,
@@ -343,7 +339,11 @@ impl Slot {
         if self.lapse.is_some() {
             return;
         }
-        if self.session.as_ref().is_some_and(|session| !session.live(now)) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.live(now))
+        {
             self.lapse = Some(Lapse::Ended);
             if let Some(task) = self.cut.take() {
                 task.abort();
@@ -438,10 +438,16 @@ mod tests {
     fn a_sweep_that_went_with_its_runtime_is_replaced() {
         let clock = clock();
         let run = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let ended = Arc::new(Switch(AtomicBool::new(false)));
-                here(&clock).guard(Some(ended), Duration::ZERO).watch(pending::<()>()).await
+                here(&clock)
+                    .guard(Some(ended), Duration::ZERO)
+                    .watch(pending::<()>())
+                    .await
             })
         };
         assert_eq!(run(), Err(Lapse::Ended));

@@ -19,7 +19,10 @@ async fn a_kept_connection_goes_before_the_backend_would_close_it() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut room = [0; 1024];
         while stream.read(&mut room).await.unwrap() > 0 {
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .await
+                .unwrap();
         }
     });
     let mut lease = Lease::fresh(&place, Duration::from_secs(5)).await.unwrap();
@@ -29,7 +32,10 @@ async fn a_kept_connection_goes_before_the_backend_would_close_it() {
     assert_eq!(lease.origin(), Origin::Kept);
     exchange(&mut lease).await;
     lease.give_back();
-    tokio::time::timeout(Duration::from_secs(5), backend).await.expect("closed").unwrap();
+    tokio::time::timeout(Duration::from_secs(5), backend)
+        .await
+        .expect("closed")
+        .unwrap();
     assert!(Lease::kept(&place).is_none());
 }
 
@@ -42,7 +48,10 @@ async fn a_lease_that_is_dropped_or_given_back_amid_an_answer_closes_its_connect
         let backend = async {
             let mut room = [0; 1024];
             assert!(stream.read(&mut room).await.unwrap() > 0);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
+                .await
+                .unwrap();
         };
         let (answer, ()) = tokio::join!(exchange(&mut lease), backend);
         if given_back {
