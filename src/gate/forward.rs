@@ -220,7 +220,8 @@ impl Outbound<'_> {
             Ok(Err(fault @ (DialFault::NoAddress | DialFault::Unreachable))) => {
                 Err(SendFault::Failed(UpstreamFault::Dial(fault)))
             }
-            Err(Lapse::Ended | Lapse::Deadline) => Err(SendFault::SessionEnded),
+            Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
+            Err(Lapse::Ended) => Err(SendFault::SessionEnded),
         }
     }
 

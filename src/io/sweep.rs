@@ -177,19 +177,19 @@ async fn run(sweep: Arc<Sweep>) {
 }
 
 impl Guard {
-    /// The span begins now (again).
+    /// The span begins now (again). A deadline that passed and was not acted upon is forgotten.
     pub fn arm(&self) {
-        self.with(|slot| slot.wait = slot.wait.armed());
+        self.with(Slot::arm);
     }
 
-    /// No deadline for now.
+    /// No deadline for now; one that passed and was not acted upon is forgotten.
     pub fn disarm(&self) {
-        self.with(|slot| slot.wait = slot.wait.disarmed());
+        self.with(Slot::disarm);
     }
 
     /// No deadline ever again: only the session's life is watched from here on.
     pub fn settle(&self) {
-        self.with(|slot| slot.wait = Wait::Settled);
+        self.with(|slot| slot.wait(Wait::Settled));
     }
 
     /// What is aborted at once, without waiting for the owner to be polled, when the session ends.
@@ -268,12 +268,12 @@ impl Drop for Guard {
 impl Remote {
     /// As [`Guard::arm`].
     pub fn arm(&self) {
-        self.with(|slot| slot.wait = slot.wait.armed());
+        self.with(Slot::arm);
     }
 
     /// As [`Guard::disarm`].
     pub fn disarm(&self) {
-        self.with(|slot| slot.wait = slot.wait.disarmed());
+        self.with(Slot::disarm);
     }
 
     fn with(&self, act: impl FnOnce(&mut Slot)) {
@@ -318,23 +318,26 @@ enum Wait {
     Settled,
 }
 
-impl Wait {
-    fn armed(self) -> Self {
-        match self {
-            Wait::Off | Wait::Fresh | Wait::Due(_) => Wait::Fresh,
-            Wait::Settled => Wait::Settled,
-        }
-    }
-
-    fn disarmed(self) -> Self {
-        match self {
-            Wait::Off | Wait::Fresh | Wait::Due(_) => Wait::Off,
-            Wait::Settled => Wait::Settled,
-        }
-    }
-}
-
 impl Slot {
+    fn arm(&mut self) {
+        self.wait(Wait::Fresh);
+    }
+
+    fn disarm(&mut self) {
+        self.wait(Wait::Off);
+    }
+
+    fn wait(&mut self, next: Wait) {
+        match self.wait {
+            Wait::Off | Wait::Fresh | Wait::Due(_) => self.wait = next,
+            Wait::Settled => {}
+        }
+        // What was waited for came in the moment of the deadline: it came.
+        if self.lapse == Some(Lapse::Deadline) {
+            self.lapse = None;
+        }
+    }
+
     fn look(&mut self, now: Tick) {
         if self.lapse.is_some() {
             return;
@@ -406,6 +409,18 @@ mod tests {
         guard.arm();
         let lapse = tokio::time::timeout(Duration::from_secs(2), guard.watch(pending::<()>()));
         assert_eq!(lapse.await.unwrap(), Err(Lapse::Deadline));
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_passed_in_the_moment_of_the_answer_does_not_haunt_what_follows() {
+        let sweep = here(&clock());
+        let guard = sweep.guard(None, Duration::ZERO);
+        guard.arm();
+        let lapse = guard.watch(pending::<()>()).await;
+        assert_eq!(lapse, Err(Lapse::Deadline));
+        guard.settle();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(guard.poll(&mut cx).is_pending());
     }
 
     #[tokio::test]

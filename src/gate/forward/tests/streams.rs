@@ -294,3 +294,55 @@ async fn a_long_stream_passes_whole_in_both_directions() {
     assert_eq!(gate.meter().bytes_in(), BYTES as u64);
     assert_eq!(gate.meter().bytes_out(), BYTES as u64);
 }
+
+#[tokio::test]
+async fn an_upload_that_fails_during_the_answer_breaks_the_answer_off() {
+    let address = backend(|_, mut wire| async move {
+        wire.head().await;
+        wire.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+            .await;
+        wire.rest().await;
+    })
+    .await;
+    let gate = Gate::with(tool(address), Duration::from_millis(100)).await;
+    let mut agent = gate.agent().await;
+    agent
+        .send("POST / HTTP/1.1\r\nHost: g\r\ncontent-length: 8\r\n\r\nhalf")
+        .await;
+    agent.until("half").await;
+    let rest = agent.rest().await;
+    assert!(!rest.contains("0\r\n\r\n"), "{rest:?}");
+    assert_eq!(gate.meter().body_fault(), Some(BodyFault::Idle));
+}
+
+#[tokio::test]
+async fn a_backend_that_stops_taking_the_upload_is_too_slow() {
+    let address = backend(|_, mut wire| async move {
+        wire.head().await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let mut tool = tool(address);
+    tool.upstream.timeout = Duration::from_millis(100);
+    let gate = Gate::with(tool, SOON).await;
+    let agent = gate.agent().await;
+    let (read, mut write) = agent.0.into_split();
+    tokio::spawn(async move {
+        write
+            .write_all(b"POST / HTTP/1.1\r\nHost: g\r\ncontent-length: 1073741824\r\n\r\n")
+            .await
+            .unwrap();
+        while write.write_all(&[b'x'; 65536]).await.is_ok() {}
+    });
+    let mut read = read;
+    let mut answer = Vec::new();
+    timeout(SOON, async {
+        while !answer.ends_with(b"\r\n\r\n") {
+            assert_ne!(read.read_buf(&mut answer).await.unwrap(), 0);
+        }
+    })
+    .await
+    .unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("x-fault: Timeout(Answer)"), "{answer}");
+}
