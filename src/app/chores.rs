@@ -1,4 +1,4 @@
-//! What is done by the clock: ended sessions swept, strangers summed up, files watched. On the control runtime.
+//! What is done by the clock: ended sessions swept, strangers summed up, costs saved, files watched. On the control runtime.
 
 use super::parts::Parts;
 use super::reload::Reloader;
@@ -24,7 +24,7 @@ pub(super) async fn sweep(parts: Arc<Parts>) {
     }
 }
 
-/// Failed authentications reach the ledger.
+/// Failed authentications reach the ledger, costs the store.
 pub(super) async fn sum_up(parts: Arc<Parts>, admin: Arc<Admin>) {
     let mut ticks = interval(SUM_UP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -37,6 +37,7 @@ pub(super) async fn sum_up(parts: Arc<Parts>, admin: Arc<Admin>) {
 /// Once: also when the gate stops.
 pub(super) async fn flush(parts: &Parts, admin: &Admin) {
     parts.gate.flush_strangers().await;
+    parts.gate.flush_costs().await;
     admin.flush().await;
 }
 

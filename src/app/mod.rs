@@ -141,7 +141,7 @@ impl App {
         limits::check_descriptors(server.agents.caps.connections);
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
-        let parts = Arc::new(Parts::build(&server, projects, &hashes)?);
+        let parts = Arc::new(Parts::build(&server, projects)?);
         let sockets = Sockets::bind(&server)?;
         if !control.wait(parts.record_start(&hashes)) {
             return Err(StartError::LedgerRefuses);
@@ -196,10 +196,10 @@ impl Running {
             control_stage.subscribe(),
             admin::service(Arc::clone(&admin)),
         ));
-        let (gate, metrics) = (Arc::clone(&parts.gate), Arc::clone(&parts.metrics));
+        let (gate, metrics) = (parts.gate.clone(), Arc::clone(&parts.metrics));
         let refused = move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
         let data_plane = sockets.agents.serve(&agents_stage, refused, move || {
-            let gate = Rc::new(Arc::clone(&gate));
+            let gate = Rc::new(gate.clone());
             move |request, address| {
                 let gate = Rc::clone(&gate);
                 async move { gate.handle(request, Peer { address }).await }

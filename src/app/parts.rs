@@ -24,38 +24,37 @@ pub(super) struct Parts {
     pub ledger: Ledger,
     pub sessions: Sessions,
     pub metrics: Arc<Metrics>,
-    pub gate: Arc<Gate>,
+    pub gate: Gate,
     pub principals: Arc<ArcSwap<Principals>>,
 }
 
 impl Parts {
-    pub(super) fn build(
-        server: &Server,
-        projects: Vec<Policy>,
-        hashes: &[(ProjectName, PolicyHash)],
-    ) -> Result<Self, StartError> {
+    pub(super) fn build(server: &Server, projects: Vec<Policy>) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now();
         let ledger = Ledger::open(&server.ledger, now.wall)?;
         let (store, snapshot) = Embedded::open(&server.store, now.wall)?;
+        let costs = snapshot.costs.clone();
         let sessions = Sessions::new(Arc::new(store), snapshot, ledger.clone(), now);
         let metrics = Arc::new(Metrics::new());
-        metrics.attach(sessions.clone(), ledger.clone());
         let gate = Gate::new(GateParts {
             clock: Arc::clone(&clock),
             sessions: sessions.clone(),
             ledger: ledger.clone(),
             metrics: Arc::clone(&metrics),
-            settings: Settings::of(&server.agents),
+            settings: Settings {
+                trusted_proxies: server.agents.trusted_proxies.clone(),
+                body_idle: server.agents.timeouts.body_idle,
+                costs,
+            },
         });
         gate.install(projects);
-        metrics.policies(hashes);
         Ok(Self {
             clock,
             ledger,
             sessions,
             metrics,
-            gate: Arc::new(gate),
+            gate,
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
         })
     }
@@ -87,7 +86,7 @@ impl Parts {
     pub(super) fn for_admin(&self, server: &Server, reloader: &Arc<Reloader>) -> admin::Parts {
         let reloader = Arc::clone(reloader);
         admin::Parts {
-            gate: Arc::clone(&self.gate),
+            gate: self.gate.clone(),
             sessions: self.sessions.clone(),
             ledger: self.ledger.clone(),
             metrics: Arc::clone(&self.metrics),

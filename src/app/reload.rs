@@ -118,7 +118,6 @@ impl Reloader {
         }
         self.parts.principals.store(Arc::new(Principals::new(&loaded.server.principals)));
         self.parts.gate.install(loaded.projects);
-        self.parts.metrics.policies(&hashes);
         self.parts.metrics.reloaded(Reload::Applied);
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
         in_force.server = loaded.server;

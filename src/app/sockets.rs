@@ -45,10 +45,10 @@ impl Sockets {
         let (admin_address, admin) = bind("admin", server.admin.address)?;
         let (metrics_address, metrics) = bind("metrics", server.metrics)?;
         Ok(Self {
-            pub addresses: Addresses {
-                pub agents: agents.address,
-                pub admin: admin_address,
-                pub metrics: metrics_address,
+            addresses: Addresses {
+                agents: agents.address,
+                admin: admin_address,
+                metrics: metrics_address,
             },
             agents,
             admin,

@@ -353,3 +353,6 @@ async fn drain(mut incoming: Incoming) {
     // What is left when time is up is dropped with the connection.
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
 }
+
+#[cfg(test)]
+mod tests;

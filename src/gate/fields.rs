@@ -6,12 +6,23 @@
 //!
 //! It refuses to repair: a field that may not be sent is an error that names the field, never a field silently mended.
 
+mod carry;
+mod names;
+
+pub use carry::{Framing, Stamp, Trust, forward};
+
 use crate::policy::model::{SessionHeader, Tool};
 use crate::policy::token::TOKEN_BYTES;
 use http::header::{
+<<<<<<< HEAD
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+=======
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE, VIA,
+>>>>>>> forward
 };
+use names::{Class, FOLDED_BYTES_MAX, PROTECTED_FOLDED, fold, is_of_family};
 
 /// What of a tool the fields of its requests are judged by.
 #[derive(Debug)]
@@ -56,45 +67,6 @@ pub enum FieldFault {
     /// `Expect` of anything but `100-continue`.
     #[error("only the expectation 100-continue can be met")]
     Expectation,
-}
-
-/// Whether the peer may say for whom it forwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// It is an agent: what it says of its origin is dropped.
-    Agent,
-    /// It is in `trusted_proxies`: what it says is kept and added to.
-    Proxy,
-}
-
-/// What is set on every forwarded request.
-#[derive(Clone, Copy, Debug)]
-pub struct Stamp<'a> {
-    /// The `Host` sent.
-    pub host: &'a HeaderValue,
-    /// The address the request came from, as `X-Forwarded-For` has it.
-    pub peer: &'a HeaderValue,
-    /// The authority the agent asked for.
-    pub authority: &'a HeaderValue,
-    /// Whether what came with the request of its origin is kept.
-    pub trust: Trust,
-    /// The backend's credential, marked sensitive.
-    pub credential: Option<&'a HeaderValue>,
-    /// Whether a body follows, framed by hyper.
-    pub framing: Framing,
-}
-
-/// How the request's body is framed towards the backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// There is none.
-    None,
-    /// There is none, and the method or the agent says so: `Content-Length: 0`.
-    Empty,
-    /// hyper writes `Content-Length` from the body's exact size.
-    Sized,
-    /// Chunked.
-    Chunked,
 }
 
 /// The token by which the gate names itself in `Via`.
@@ -156,6 +128,7 @@ impl Rules {
     }
 }
 
+<<<<<<< HEAD
 /// What a request's field is to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -284,6 +257,8 @@ fn is_of_family(folded: &[u8]) -> bool {
     folded.starts_with(b"toolgate") || folded.starts_with(b"xforwarded")
 }
 
+=======
+>>>>>>> forward
 /// Judges the fields of a matched request, and its target, for one thing alone: what may not be sent at all.
 ///
 /// # Errors
@@ -399,6 +374,7 @@ pub fn holds_token(text: &[u8]) -> bool {
     })
 }
 
+<<<<<<< HEAD
 /// The fields of the forwarded request, from those that [`check_request`] let pass.
 pub fn forward(headers: &HeaderMap, rules: &Rules, stamp: Stamp<'_>) -> HeaderMap {
     let nominated = Nominated::by(headers);
@@ -509,6 +485,8 @@ fn announce(announced: &HeaderValue, rules: &Rules, out: &mut HeaderMap) {
     }
 }
 
+=======
+>>>>>>> forward
 /// Names that `Connection` says are between two neighbours only.
 struct Nominated<'a>(Vec<&'a [u8]>);
 
@@ -592,3 +570,6 @@ pub fn clean_trailers(trailers: &mut HeaderMap) {
         trailers.remove(name);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,7 +220,8 @@ impl Outbound<'_> {
             Ok(Err(fault @ (DialFault::NoAddress | DialFault::Unreachable))) => {
                 Err(SendFault::Failed(UpstreamFault::Dial(fault)))
             }
-            Err(Lapse::Ended | Lapse::Deadline) => Err(SendFault::SessionEnded),
+            Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
+            Err(Lapse::Ended) => Err(SendFault::SessionEnded),
         }
     }
 
@@ -234,7 +235,7 @@ impl Outbound<'_> {
         let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
         match (unanswered, origin, again) {
             // Whatever the method: not a byte of it was written, so this is no second time.
-            (Unanswered::Unsent(request), Origin::Kept, _) => Ok(request),
+            (Unanswered::Unsent(request), Origin::Kept, _) => Ok(*request),
             (Unanswered::Silent(_), Origin::Kept, Again::Once) => {
                 self.request(Framing::None, Outgoing::Empty)
             }

@@ -66,7 +66,7 @@ pub enum Origin {
 /// An exchange that brought no answer.
 pub enum Unanswered {
     /// Not a byte of the request was written. Here it is again.
-    Unsent(Request<Outgoing>),
+    Unsent(Box<Request<Outgoing>>),
     /// It was written, wholly or in part, and the connection ended without a byte of answer.
     Silent(ExchangeFault),
     /// The answer's head was begun and is not one.
@@ -155,7 +155,7 @@ impl Lease {
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(response),
             Err(mut error) => Err(match error.take_message() {
-                Some(request) => Unanswered::Unsent(request),
+                Some(request) => Unanswered::Unsent(Box::new(request)),
                 None => {
                     let fault = ExchangeFault::of(&error.into_error());
                     if self.connection().tally.received() == before {

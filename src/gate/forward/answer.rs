@@ -83,10 +83,17 @@ impl UpstreamBody {
 
     /// The answer was read to its end.
     fn finish(&mut self) {
-        if let Some(running) = self.running.take() {
-            match running.reuse {
-                Reuse::Yes => running.lease.give_back(),
-                Reuse::No => drop(running.lease),
+        if let Some(Running {
+            lease,
+            guard,
+            reuse,
+        }) = self.running.take()
+        {
+            // The watch first: it could cut the next call on this connection.
+            drop(guard);
+            match reuse {
+                Reuse::Yes => lease.give_back(),
+                Reuse::No => drop(lease),
             }
         }
     }

@@ -43,7 +43,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Parts {
     /// Whose policies are in force.
-    pub gate: Arc<Gate>,
+    pub gate: Gate,
     /// The authority over who is live.
     pub sessions: Sessions,
     /// Who called is recorded here.
