@@ -25,8 +25,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Longest request head (and trailer section). hyper answers 431, or 414 where the request line alone is too long.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Longest request head (and trailer section). hyper answers 431, or 414 where the request line alone passes 64 KiB.
+const HEAD_BYTES_MAX: usize = 96 * 1024;
 /// Buffer of one connection in each direction, where back-pressure begins.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// What is read and thrown away after the last answer, so that the kernel does not reset it away from the peer.
@@ -123,7 +123,7 @@ where
         }
         End::Late => {
             // One attempt: who is too slow to send is not waited for to read.
-            let _ = socket.stream.try_write(LATE.as_bytes());
+            let _ = socket.stream.try_write(late().as_bytes());
             linger(socket.stream).await;
         }
         End::Cut => {
@@ -141,10 +141,13 @@ enum End {
 }
 
 /// A head that did not come in time, as the gate's own problem document.
-const LATE: &str = concat!(
-    "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: 189\r\n\r\n",
-    r#"{"type":"/.toolgate/problems/request_malformed","title":"request malformed","status":408,"detail":"the request head did not arrive in time; send it again","reason":"request_malformed"}"#,
-);
+fn late() -> String {
+    let document = r#"{"type":"/.toolgate/problems/request_malformed","title":"Malformed request","status":408,"detail":"the request's head did not arrive in time; send it again","reason":"request_malformed","next":{"action":"fix_request"}}"#;
+    format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{document}",
+        document.len()
+    )
+}
 
 /// Closing a socket with unread input resets it, and a reset can overtake the answer (RFC 9112, 9.6): says that nothing
 /// more is sent, then reads what the peer still sends, within bounds.

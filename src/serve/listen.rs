@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn what_hyper_can_t_parse_is_answered_and_closed() {
         let scene = scene(patient(), roomy());
-        let long = "x".repeat(70 * 1024);
+        let (target, field) = ("x".repeat(70 * 1024), "x".repeat(100 * 1024));
         let cases = [
             ("nonsense\r\n\r\n".to_owned(), "400"),
             ("GET / HTTP/1.1\r\nbad header\r\n\r\n".to_owned(), "400"),
@@ -413,10 +413,10 @@ mod tests {
                 "400",
             ),
             (
-                format!("GET / HTTP/1.1\r\nhost: a\r\nlong: {long}\r\n\r\n"),
+                format!("GET / HTTP/1.1\r\nhost: a\r\nlong: {field}\r\n\r\n"),
                 "431",
             ),
-            (format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"), "414"),
+            (format!("GET /{target} HTTP/1.1\r\nhost: a\r\n\r\n"), "414"),
         ];
         for (request, status) in cases {
             let mut stream = connect(&scene);

@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Real agents and backends on loopback sockets: backends that reset, stall, mis-frame, answer early and close early.
 
 mod connections;
@@ -262,4 +259,3 @@ async fn fixed(answer: &'static str) -> SocketAddr {
     })
     .await
 }
->>>>>>> forward
