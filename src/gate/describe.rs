@@ -1,0 +1,156 @@
+//! Step 3: what does the request want? One canonical target, one reading of the head.
+//!
+//! Everything after this reads the canonical target; nothing rereads the raw one. What two readers could understand
+//! differently is refused, never repaired.
+
+use crate::gate::refusal::Refusal;
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The one `Host`, once the head is one that the gate serves at all.
+///
+/// # Errors
+/// Method or `Host` can't be served: `request_malformed`.
+pub(super) fn host(head: &Parts) -> Result<&str, Refusal> {
+    // CONNECT asks for a tunnel that nothing would check; TRACE would echo the credential.
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::malformed(
+            StatusCode::NOT_IMPLEMENTED,
+            format!("the method {} is not served", head.method),
+        ));
+    }
+    let mut values = head.headers.get_all(HOST).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (Some(Ok(host)), None) => Ok(host),
+        (Some(_), _) | (None, _) => Err(Refusal::malformed(
+            StatusCode::BAD_REQUEST,
+            "the request must have exactly one readable `Host` field",
+        )),
+    }
+}
+
+/// The request-target as hyper read it: origin-form, absolute-form or `*`.
+pub(super) fn raw_target(head: &Parts) -> Cow<'_, str> {
+    match (head.uri.scheme(), head.uri.authority()) {
+        (None, None) => head
+            .uri
+            .path_and_query()
+            .map_or(Cow::Borrowed(""), |target| Cow::Borrowed(target.as_str())),
+        _ => Cow::Owned(head.uri.to_string()),
+    }
+}
+
+/// A target as records show it: printable ASCII, bounded, and never with a session token in it.
+pub(super) fn recorded(target: &str) -> Cow<'_, str> {
+    if holds_token(target) {
+        return Cow::Borrowed("(withheld: it holds a session token)");
+    }
+    if target.len() <= RECORDED_BYTES_MAX && target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Cow::Borrowed(target);
+    }
+    let mut escaped = String::with_capacity(target.len().min(RECORDED_BYTES_MAX) + 16);
+    for byte in target.bytes().take(RECORDED_BYTES_MAX) {
+        if byte.is_ascii_graphic() {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Whether a session token stands in a target, plainly or percent-encoded. It would reach logs on the way.
+pub(super) fn holds_token(target: &str) -> bool {
+    let plain = |text: &str| {
+        text.match_indices("tgs_").any(|(at, found)| {
+            let rest = &text.as_bytes()[at + found.len()..];
+            let token = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            rest.iter().take_while(token).count() >= TOKEN_CHARACTERS
+        })
+    };
+    plain(target) || (target.contains('%') && plain(&unescaped(target)))
+}
+
+/// Percent-decoded once, for looking only: what can't be decoded stays.
+fn unescaped(text: &str) -> String {
+    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+/// The trace id of a valid W3C `traceparent` (version 00, or a later one that begins like it).
+pub(super) fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
+    let mut values = headers.get_all("traceparent").iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let text = value.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let shape = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let length = if version == "00" { parts.next().is_none() } else { version != "ff" };
+    let names = trace.bytes().any(|b| b != b'0') && parent.bytes().any(|b| b != b'0');
+    (shape && length && names).then(|| trace.into())
+}
+
+/// Of a token that was cut short or mistyped in a target, this many characters are still taken for one.
+const TOKEN_CHARACTERS: usize = 16;
+/// Of a target that could not be read, this much is recorded.
+const RECORDED_BYTES_MAX: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_target_is_found_plainly_and_percent_encoded_and_never_recorded() {
+        let token = "tgs_0123456789abcdefghijklmnop";
+        assert!(holds_token(&format!("/a?token={token}")));
+        assert!(holds_token("/a?t=%74gs_0123456789%61bcdefghijklmnop"));
+        assert!(!holds_token("/files/tgs_notes"));
+        assert!(!recorded(&format!("/{token}")).contains("tgs_"));
+    }
+
+    #[test]
+    fn an_unreadable_target_is_recorded_escaped() {
+        assert_eq!(recorded("/a b\n\u{e9}"), "/a%20b%0A%C3%A9");
+    }
+
+    #[test]
+    fn only_a_valid_traceparent_names_a_trace() {
+        let trace = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", http::HeaderValue::from_static(text));
+            trace_id(&headers).map(String::from)
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(
+            trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            Some(id.to_owned())
+        );
+        assert_eq!(trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"), None);
+        assert_eq!(trace("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
+        assert_eq!(trace("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"), None);
+    }
+}

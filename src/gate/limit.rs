@@ -1,0 +1,219 @@
+//! Step 4: within bounds? Session-wide limits as soon as the session is known, so that refused calls count too; those of
+//! scope, tool, route and repeats after matching; cost and what other sessions share last, so that one session's
+//! refusals can't starve the others.
+//!
+//! The arithmetic is `policy::limit`'s. Here is only which counters a call touches, in which order, and how the result is
+//! said. It refuses to forget: nothing that was counted is given back, save a cost whose call was then refused.
+
+use crate::gate::ruleset::{Holders, Ruleset};
+use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded};
+use crate::policy::model::{Cost, LimitIndex, Policy, Route};
+use crate::policy::time::Tick;
+use crate::store::live::LiveSession;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The counters one call touches.
+pub(super) struct Counters {
+    session: Arc<Cells>,
+    agent: Option<Arc<Cells>>,
+    project: Arc<Cells>,
+}
+
+impl Counters {
+    pub(super) fn of(session: &LiveSession, ruleset: &Ruleset) -> Self {
+        Self {
+            session: session.cells(&ruleset.policy),
+            agent: ruleset.agent_cells(&session.facts.agent).cloned(),
+            project: Arc::clone(ruleset.project_cells()),
+        }
+    }
+
+    /// Rates, counts and repeats of this session alone.
+    pub(super) fn take(
+        &self,
+        limits: &[LimitIndex],
+        now: Tick,
+        digest: Option<&CallDigest>,
+    ) -> Result<(), Exceedance> {
+        self.session.take(limits, Call { now, digest })
+    }
+
+    /// Cost that is known before the call, then rates and counts shared with others. Cost whose sum comes with the answer is
+    /// only asked whether any is left.
+    pub(super) fn take_shared(
+        &self,
+        cost: &Holders,
+        shared: &Holders,
+        now: Tick,
+        micros: u64,
+    ) -> Result<(), Exceedance> {
+        self.session.spend(&cost.session, now, micros)?;
+        let others = self.take_from_others(cost, shared, now, micros);
+        if others.is_err() {
+            // Others' use refused the call: the session must not pay for it.
+            self.session.refund(&cost.session, now, micros);
+        }
+        others
+    }
+
+    fn take_from_others(
+        &self,
+        cost: &Holders,
+        shared: &Holders,
+        now: Tick,
+        micros: u64,
+    ) -> Result<(), Exceedance> {
+        let call = Call { now, digest: None };
+        // Money first: it can be given back if a rate then refuses, a counted call can't.
+        if let Some(agent) = &self.agent {
+            agent.spend(&cost.agent, now, micros)?;
+        }
+        let refund_agent = || {
+            if let Some(agent) = &self.agent {
+                agent.refund(&cost.agent, now, micros);
+            }
+        };
+        self.project
+            .spend(&cost.project, now, micros)
+            .inspect_err(|_| refund_agent())?;
+        let rates = match &self.agent {
+            Some(agent) => agent.take(&shared.agent, call),
+            None => Ok(()),
+        };
+        rates
+            .and_then(|()| self.project.take(&shared.project, call))
+            .inspect_err(|_| {
+                refund_agent();
+                self.project.refund(&cost.project, now, micros);
+            })
+    }
+
+    /// Cost that the answer reported: always added. The first limit that must quarantine the session for it.
+    pub(super) fn charge(&self, cost: &Holders, now: Tick, micros: u64) -> Option<Exceedance> {
+        let of_agent = |cells: &Arc<Cells>| cells.charge(&cost.agent, now, micros);
+        [
+            self.session.charge(&cost.session, now, micros),
+            self.agent.as_ref().and_then(of_agent),
+            self.project.charge(&cost.project, now, micros),
+        ]
+        .into_iter()
+        .flatten()
+        .find(|exceedance| exceedance.exceeded == Exceeded::Quarantine)
+    }
+
+    /// `RateLimit`: what is left of the limits that `RateLimit-Policy` names.
+    pub(super) fn field(&self, policy: &Policy, shown: &[LimitIndex], now: Tick) -> Option<HeaderValue> {
+        let mut text = String::with_capacity(shown.len() * 32);
+        for standing in self.session.standings(shown, now) {
+            separate(&mut text);
+            let id = &policy.limits[standing.limit.0 as usize].id;
+            let resets = up_to_seconds(standing.resets_in);
+            let _ = write!(text, "\"{id}\";r={};t={resets}", standing.remaining);
+        }
+        named(&text)
+    }
+}
+
+/// `RateLimit-Policy`: quota and window of each limit shown.
+pub(super) fn policy_field(policy: &Policy, shown: &[LimitIndex]) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for index in shown {
+        let limit = &policy.limits[index.0 as usize];
+        let (Bound::Rate { count, window, .. } | Bound::Count { count, window }) = limit.bound else {
+            continue;
+        };
+        separate(&mut text);
+        let window = up_to_seconds(window);
+        let _ = write!(text, "\"{}\";q={count};w={window}", limit.id);
+    }
+    named(&text)
+}
+
+/// What a call on this route costs before it is made; `None`: nothing, or the answer says.
+pub(super) fn fixed_cost(route: &Route) -> Option<u64> {
+    match &route.cost {
+        Some(Cost::Fixed(micros)) => Some(*micros),
+        Some(Cost::Header { .. }) | None => None,
+    }
+}
+
+/// A cost as an answer reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reported {
+    /// The route does not ask for one, or it was known before.
+    Nothing,
+    /// This much.
+    Micros(u64),
+    /// The route wants one, the answer has none that can be read, and the policy names no substitute.
+    Unreadable,
+}
+
+/// What the answer says the call cost. Negative and unreadable values count as the route's `fixed`.
+pub(super) fn reported_cost(route: &Route, answer: &HeaderMap) -> Reported {
+    let Some(Cost::Header { name, fixed }) = &route.cost else {
+        return Reported::Nothing;
+    };
+    let mut values = answer.get_all(&**name).iter();
+    let read = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(micros),
+        _ => None,
+    };
+    read.or(*fixed).map_or(Reported::Unreadable, Reported::Micros)
+}
+
+/// `0.0125` in millionths. More than six places are rounded up: a cost is never made smaller. Exponents are not costs.
+fn micros(text: &str) -> Option<u64> {
+    let (units, places) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if units.is_empty() || !digits(units) || !digits(places) {
+        return None;
+    }
+    let (kept, cut) = places.split_at(places.len().min(6));
+    let mut millionths: u64 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
+    millionths *= 10_u64.pow(u32::try_from(6 - kept.len()).ok()?);
+    millionths += u64::from(cut.bytes().any(|b| b != b'0'));
+    units.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(millionths)
+}
+
+fn separate(list: &mut String) {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+}
+
+fn named(list: &str) -> Option<HeaderValue> {
+    if list.is_empty() {
+        return None;
+    }
+    // Names are letters, digits, `.`, `_` and `-`; the rest is written above.
+    HeaderValue::from_str(list).ok()
+}
+
+fn up_to_seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
+/// What each limit shown allows.
+pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it.
+pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reported_cost_is_read_exactly_and_never_made_smaller() {
+        assert_eq!(micros("5"), Some(5_000_000));
+        assert_eq!(micros("0.01"), Some(10_000));
+        assert_eq!(micros(" 1.25 "), Some(1_250_000));
+        assert_eq!(micros("0.0000001"), Some(1));
+        assert_eq!(micros("0.0000010"), Some(1));
+        for wrong in ["", ".", "-1", "+1", "1e3", "1,5", "NaN", "99999999999999999999"] {
+            assert_eq!(micros(wrong), None, "{wrong}");
+        }
+    }
+}
