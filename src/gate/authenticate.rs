@@ -4,12 +4,18 @@
 //! expired and revoked tokens apart. Whether a second credential may stand beside it depends on the tool and is judged
 //! after matching (`fields`).
 
+use crate::gate::Inner;
+use crate::gate::fields::TOOLGATE_SESSION;
+use crate::gate::limit::Counters;
+use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
+use crate::policy::decision::Reason;
 use crate::policy::time::Tick;
 use crate::policy::token::{self, TokenKind};
 use crate::store::live::{LiveSession, Sessions, State};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The session whose token the request carries. It may be in quarantine; it has not ended.
@@ -26,6 +32,30 @@ pub(super) fn authenticate(
         .and_then(|digest| sessions.find(&digest))
         .filter(|session| session.state(now) != State::Ended);
     session.ok_or_else(Refusal::credential_invalid)
+}
+
+impl Inner {
+    /// The session within the ruleset that is in force for it. One snapshot: all that follows reads this version.
+    pub(super) fn caller(&self, session: Arc<LiveSession>) -> Result<Caller, Refusal> {
+        let rulesets = self.rulesets.load();
+        // A project that a reload took away: its sessions belong nowhere.
+        let ruleset = rulesets.get(&session.facts.project).ok_or_else(Refusal::credential_invalid)?;
+        Ok(Caller {
+            counters: Counters::of(&session, ruleset),
+            ruleset: Arc::clone(ruleset),
+            session,
+        })
+    }
+
+    /// Counts a refusal of somebody who is not known, for the ledger's summary.
+    pub(super) fn count_stranger(&self, reason: Reason, client: IpAddr) {
+        if matches!(
+            reason,
+            Reason::CredentialMissing | Reason::CredentialInvalid | Reason::FieldForbidden
+        ) {
+            self.strangers.note(client);
+        }
+    }
 }
 
 /// The token's text. `Toolgate-Session`, where it is present, is the credential; then `Authorization` is the backend's
@@ -57,13 +87,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
     value.to_str().map(Some).map_err(|_| Refusal::credential_invalid())
 }
 
-/// Carries the session's token where `Authorization` is the backend's.
-pub(super) const TOOLGATE_SESSION: HeaderName = HeaderName::from_static("toolgate-session");
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::decision::Reason;
 
     fn read(fields: &[(&'static str, &str)]) -> Result<String, Reason> {
         let mut headers = HeaderMap::new();

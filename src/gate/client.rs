@@ -4,6 +4,7 @@
 //! configuration does not trust, and never looks further left than the first address it does not trust.
 
 use crate::config::Cidr;
+use crate::gate::fields::Trust;
 use http::HeaderMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,6 +30,15 @@ pub(super) fn address(peer: SocketAddr, headers: &HeaderMap, trusted: &[Cidr]) -
         }
     }
     client
+}
+
+/// Whether the peer may say for whom it forwards.
+pub(super) fn trust(peer: SocketAddr, trusted: &[Cidr]) -> Trust {
+    if is_trusted(peer.ip().to_canonical(), trusted) {
+        Trust::Proxy
+    } else {
+        Trust::Agent
+    }
 }
 
 /// `192.0.2.1`, `192.0.2.1:443`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:443`.

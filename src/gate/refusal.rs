@@ -2,12 +2,16 @@
 //!
 //! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read.
 
+use crate::gate::body::BodyFault;
+use crate::gate::fields::FieldFault;
+use crate::gate::forward::SendFault;
 use crate::gate::respond::{Action, Next};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Denial, Reason};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::target::Ambiguity;
+use crate::store::live::State;
 use http::StatusCode;
 use serde_json::json;
 use std::borrow::Cow;
@@ -136,7 +140,18 @@ impl Refusal {
         })
     }
 
+    /// A session that can't go on.
+    pub(super) fn of_state(state: State) -> Self {
+        match state {
+            State::Quarantined => Self::quarantined(None),
+            State::Ended | State::Live => Self::credential_invalid(),
+        }
+    }
+
     pub(super) fn target_ambiguous(why: Ambiguity) -> Self {
+        if why == Ambiguity::Authority {
+            return Self::malformed(StatusCode::BAD_REQUEST, why.to_string());
+        }
         Self::new(
             Reason::TargetAmbiguous,
             format!("{why}; send a plain path, exactly as the tool's description has it"),
@@ -209,6 +224,46 @@ impl Refusal {
         Self::new(Reason::FieldForbidden, detail)
     }
 
+    /// A field that may not be sent.
+    pub(super) fn field(fault: FieldFault) -> Self {
+        match fault {
+            FieldFault::Expectation => Self::malformed(StatusCode::EXPECTATION_FAILED, fault.to_string()),
+            FieldFault::Override(_)
+            | FieldFault::Alias(_)
+            | FieldFault::Nominated(_)
+            | FieldFault::TokenInField(_)
+            | FieldFault::TokenInTarget
+            | FieldFault::TwoCredentials
+            | FieldFault::Repeated(_) => Self::field_forbidden(fault.to_string()),
+        }
+    }
+
+    /// The agent's body did not come to its end.
+    pub(super) fn body(fault: BodyFault) -> Self {
+        let status = match fault {
+            BodyFault::Idle => StatusCode::REQUEST_TIMEOUT,
+            BodyFault::Broken => StatusCode::BAD_REQUEST,
+        };
+        Self::malformed(status, format!("{fault}; send the whole request again"))
+    }
+
+    /// A forwarded call that brought no answer.
+    pub(super) fn unanswered(fault: SendFault, state: State) -> Self {
+        let refusal = match fault {
+            SendFault::Failed(_) => Self::new(
+                Reason::UpstreamFailed,
+                "the tool could not be reached or broke off before it answered; if this call changes something, find out whether it did before you repeat it",
+            ),
+            SendFault::Timeout(_) => Self::new(
+                Reason::UpstreamTimeout,
+                "the tool did not answer in time; if this call changes something, find out whether it did before you repeat it",
+            ),
+            SendFault::SessionEnded => Self::of_state(state),
+            SendFault::AgentFailed(fault) => Self::body(fault),
+        };
+        refusal.after(fault.record())
+    }
+
     pub(super) fn invalid_input(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Reason::InvalidInput, detail)
     }
@@ -243,22 +298,6 @@ impl Refusal {
 
     fn unavailable(reason: Reason, detail: &'static str) -> Self {
         Self::new(reason, detail).with(|parts| parts.retry_after = Some(UNAVAILABLE_RETRY))
-    }
-
-    pub(super) fn upstream_failed() -> Self {
-        Self::new(
-            Reason::UpstreamFailed,
-            "the tool could not be reached or broke off before it answered; if this call changes something, find out whether it did before you repeat it",
-        )
-        .after(Fault::UpstreamFailed)
-    }
-
-    pub(super) fn upstream_timeout() -> Self {
-        Self::new(
-            Reason::UpstreamTimeout,
-            "the tool did not answer in time; if this call changes something, find out whether it did before you repeat it",
-        )
-        .after(Fault::UpstreamTimeout)
     }
 
     pub(super) fn internal() -> Self {

@@ -1,7 +1,7 @@
 //! The body of every answer. It carries the call's [`Entry`], so that the end of the body is the end of the record.
 
 use super::Entry;
-use crate::gate::forward::{StreamFault, UpstreamBody};
+use crate::gate::forward::UpstreamBody;
 use crate::ledger::record::Fault;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,7 +14,6 @@ use std::task::{Context, Poll, ready};
 pub struct ReplyBody {
     content: Content,
     entry: Box<Entry>,
-    bytes_out: u64,
     /// Where the length was announced: hyper does not ask for the end once that much was sent.
     announced: Option<u64>,
 }
@@ -36,7 +35,6 @@ impl ReplyBody {
             },
             content,
             entry,
-            bytes_out: 0,
         }
     }
 
@@ -46,7 +44,7 @@ impl ReplyBody {
             // HEAD, or an agent that did not care to read: the gate's own answer was whole.
             Content::Own(_) => true,
             Content::Upstream(body) => {
-                body.is_end_stream() || self.announced.is_some_and(|bytes| self.bytes_out >= bytes)
+                body.is_end_stream() || self.announced.is_some_and(|bytes| self.entry.meter.bytes_out() >= bytes)
             }
         }
     }
@@ -64,23 +62,19 @@ impl Body for ReplyBody {
         let body = match &mut this.content {
             Content::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Content::Own(bytes) => {
-                this.bytes_out += bytes.len() as u64;
+                this.entry.meter.count_out(bytes.len());
                 return Poll::Ready(Some(Ok(Frame::data(mem::take(bytes)))));
             }
             Content::Upstream(body) => body,
         };
         match ready!(Pin::new(body).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.bytes_out += bytes;
-                Poll::Ready(Some(Ok(frame)))
-            }
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(fault)) => {
-                this.entry.settle(Some(recorded(&fault)), this.bytes_out);
+                this.entry.settle(Some(fault.record()));
                 Poll::Ready(Some(Err(fault.into())))
             }
             None => {
-                this.entry.settle(None, this.bytes_out);
+                this.entry.settle(None);
                 Poll::Ready(None)
             }
         }
@@ -104,14 +98,6 @@ impl Body for ReplyBody {
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         let ended = (!self.complete()).then_some(Fault::AgentLeft);
-        self.entry.settle(ended, self.bytes_out);
-    }
-}
-
-fn recorded(fault: &StreamFault) -> Fault {
-    match fault {
-        StreamFault::SessionEnded => Fault::SessionEnded,
-        StreamFault::UpstreamBroke => Fault::UpstreamBroke,
-        StreamFault::UpstreamTimeout => Fault::UpstreamTimeout,
+        self.entry.settle(ended);
     }
 }
