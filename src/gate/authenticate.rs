@@ -10,7 +10,7 @@ use crate::gate::limit::Counters;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::policy::decision::Reason;
-use crate::policy::time::Tick;
+use crate::policy::time::{Now, Tick};
 use crate::policy::token::{self, TokenKind};
 use crate::store::live::{LiveSession, Sessions, State};
 use http::HeaderMap;
@@ -32,6 +32,14 @@ pub(super) fn authenticate(
         .and_then(|digest| sessions.find(&digest))
         .filter(|session| session.state(now) != State::Ended);
     session.ok_or_else(Refusal::credential_invalid)
+}
+
+/// Refuses a session that waits for an operator.
+pub(super) fn not_quarantined(caller: &Caller, now: Now) -> Result<(), Refusal> {
+    match caller.session.state(now.tick) {
+        State::Live => Ok(()),
+        ended => Err(Refusal::of_state(ended)),
+    }
 }
 
 impl Inner {

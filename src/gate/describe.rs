@@ -4,7 +4,14 @@
 //! differently is refused, never repaired.
 
 use crate::gate::fields;
+use crate::gate::forward::Outfit;
+use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
+use crate::policy::AccessRequest;
+use crate::policy::model::{IntentRule, Route};
+use crate::policy::route::NoRoute;
+use crate::policy::target::Target;
+use crate::policy::template::Captures;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -41,6 +48,73 @@ pub(super) fn raw_target(head: &Parts) -> Cow<'_, str> {
             .path_and_query()
             .map_or(Cow::Borrowed(""), |target| Cow::Borrowed(target.as_str())),
         _ => Cow::Owned(head.uri.to_string()),
+    }
+}
+
+/// What one request turned out to be.
+pub(super) struct Described<'a> {
+    pub route: &'a Route,
+    /// The tool's precomputed parts.
+    pub outfit: &'a Outfit,
+    /// The canonical path behind the mount.
+    pub path: &'a str,
+    captures: Captures<'a>,
+}
+
+/// The one match of a canonical target; on record from here on. Why nothing matched stays with the record: the agent
+/// sees one answer.
+pub(super) fn matched<'a>(
+    caller: &'a Caller,
+    head: &Parts,
+    target: &'a Target,
+    entry: &mut Entry,
+) -> Option<Described<'a>> {
+    let policy = &caller.ruleset.policy;
+    match policy.table.find(policy, head.method.as_str(), target) {
+        Ok(matched) => {
+            (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
+            Some(Described {
+                route: policy.route(matched.route),
+                outfit: caller.ruleset.outfit(matched.tool),
+                path: matched.path,
+                captures: matched.captures,
+            })
+        }
+        Err(NoRoute::Route(tool)) => {
+            entry.tool = Some(tool);
+            None
+        }
+        Err(NoRoute::Tool) => None,
+    }
+}
+
+impl<'a> Described<'a> {
+    /// What the policy is asked.
+    ///
+    /// # Errors
+    /// The route acts on a resource that can't be computed from this call: that is not "no resource".
+    pub(super) fn access(&self, caller: &Caller, entry: &mut Entry) -> Result<AccessRequest<'a>, Refusal> {
+        let filled = match &self.route.resource {
+            Some(template) => Some(
+                template
+                    .fill(&self.captures, &caller.session.facts)
+                    .ok_or_else(|| Refusal::resource_unfilled(self.route))?,
+            ),
+            None => None,
+        };
+        entry.resource = filled.clone();
+        Ok(AccessRequest {
+            route: self.route,
+            resource: filled,
+        })
+    }
+
+    /// Refuses where the route wants to know what the call is for, and nobody said.
+    pub(super) fn demand_intent(&self, intent: Option<&str>) -> Result<(), Refusal> {
+        match (self.route.intent, intent) {
+            (IntentRule::Required, None) => Err(Refusal::intent_missing()),
+            (IntentRule::Required, Some(_)) | (IntentRule::Optional, _) => Ok(()),
+        }
     }
 }
 

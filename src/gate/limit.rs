@@ -7,6 +7,7 @@
 
 use crate::gate::Inner;
 use crate::gate::body::{Prefix, RequestBody};
+use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{Holders, Ruleset};
@@ -14,9 +15,10 @@ use crate::ledger::record::{BodyDigest, Cause};
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
 use crate::policy::model::{Cost, LimitIndex, Policy, Route};
 use crate::policy::target::Target;
-use crate::policy::time::Tick;
+use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
 use aws_lc_rs::digest;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -131,8 +133,8 @@ impl Counters {
 }
 
 impl Inner {
-    /// Says a limit that was exceeded; where it says so, puts the session in quarantine first.
-    pub(super) async fn bounded(
+    /// Says the limit that was exceeded; where the policy says so, puts the session in quarantine first.
+    async fn bounded(
         &self,
         taken: Result<(), Exceedance>,
         caller: &Caller,
@@ -182,29 +184,71 @@ impl Inner {
         });
     }
 
-    /// Limits of scope, tool and route, and repeats of one request where any are watched.
+    /// As soon as the session is known.
+    pub(super) async fn take_session_wide(&self, caller: &Caller, now: Now) -> Result<(), Refusal> {
+        let limits = &caller.ruleset.policy.session_wide;
+        self.bounded(caller.counters.take(limits, now.tick, None), caller).await
+    }
+
+    /// Limits of scope, tool and route, and repeats where any are watched.
     pub(super) async fn take_of_route(
         &self,
-        watched: &Watched<'_>,
         caller: &Caller,
+        call: &Described<'_>,
+        head: &Parts,
         target: &Target,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<(), Refusal> {
-        let digest = match (watched.repeats, body.as_mut()) {
-            (true, Some(body)) => {
-                let read = body.read_prefix(watched.body_bytes_max).await.map_err(Refusal::body)?;
-                entry.body = whole(&read);
-                entry.body.map(|body| call_digest(watched.method, target, &body))
-            }
-            (true | false, _) => None,
+        let digest = if caller.ruleset.limits(Some(call.route.index)).repeats {
+            digest_of(head, target, body, call.route.body_limit, entry).await?
+        } else {
+            None
         };
-        let taken = caller.counters.take(watched.limits, entry.opened.tick, digest.as_ref());
+        let limits = &call.route.session_limits;
+        let taken = caller.counters.take(limits, entry.opened.tick, digest.as_ref());
         self.bounded(taken, caller).await
     }
 
-    /// A cost that was spent or charged: on record, in metrics, and on its way to the store.
-    pub(super) fn note_cost(&self, caller: &Caller, cost: &Holders, micros: u64) {
+    /// Repeats of a call that has no route, where a limit watches all calls.
+    pub(super) async fn take_unrouted(
+        &self,
+        caller: &Caller,
+        head: &Parts,
+        target: &Target,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let limits = &caller.ruleset.unrouted_repeats;
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let digest = digest_of(head, target, body, UNROUTED_BODY_BYTES_MAX, entry).await?;
+        let taken = caller.counters.take(limits, entry.opened.tick, digest.as_ref());
+        self.bounded(taken, caller).await
+    }
+
+    /// Cost that is known before the call, and what the session shares with others.
+    pub(super) async fn take_shared(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let limits = caller.ruleset.limits(Some(route.index));
+        let micros = fixed_cost(route);
+        let now = entry.opened.tick;
+        let taken = caller.counters.take_shared(&limits.cost, &limits.shared, now, micros.unwrap_or(0));
+        self.bounded(taken, caller).await?;
+        if let Some(micros) = micros {
+            entry.cost(micros, None);
+            self.note_cost(caller, &limits.cost, micros);
+        }
+        Ok(())
+    }
+
+    /// Cost counters that changed are on their way to the store.
+    fn note_cost(&self, caller: &Caller, cost: &Holders, micros: u64) {
         if micros > 0 && !cost.is_empty() {
             for limits in [&cost.session, &cost.agent, &cost.project] {
                 self.costs.mark(&caller.ruleset, &caller.session, limits);
@@ -227,23 +271,29 @@ impl Inner {
     }
 }
 
-/// What is counted of one call after matching.
-pub(super) struct Watched<'a> {
-    pub limits: &'a [LimitIndex],
-    /// Whether one of them counts repeats, for which the body is read.
-    pub repeats: bool,
-    pub body_bytes_max: u64,
-    pub method: &'a Method,
-}
-
-/// The digest of a body that was read whole; a longer one is not counted by `repeats`.
-fn whole(read: &Prefix) -> Option<BodyDigest> {
-    match read {
-        Prefix::Whole(body) => Some(BodyDigest {
-            bytes: body.len() as u64,
-            sha256: sha256(&[body]),
-        }),
-        Prefix::Longer(_) => None,
+/// What `repeats` counts a call as; `None` where its body is longer than the bound. The body is read ahead for it, and
+/// what was read whole is on record.
+async fn digest_of(
+    head: &Parts,
+    target: &Target,
+    body: &mut Option<RequestBody>,
+    bytes_max: u64,
+    entry: &mut Entry,
+) -> Result<Option<CallDigest>, Refusal> {
+    let Some(body) = body else {
+        return Ok(None);
+    };
+    match body.read_prefix(bytes_max).await.map_err(Refusal::body)? {
+        Prefix::Longer(_) => Ok(None),
+        Prefix::Whole(read) => {
+            let digest = BodyDigest {
+                bytes: read.len() as u64,
+                sha256: sha256(&[&read]),
+            };
+            // A call without a body has none on record.
+            entry.body = (digest.bytes > 0).then_some(digest);
+            Ok(Some(call_digest(&head.method, target, &digest)))
+        }
     }
 }
 
@@ -279,7 +329,7 @@ pub(super) fn policy_field(policy: &Policy, shown: &[LimitIndex]) -> Option<Head
 }
 
 /// What a call on this route costs before it is made; `None`: nothing, or the answer says.
-pub(super) fn fixed_cost(route: &Route) -> Option<u64> {
+fn fixed_cost(route: &Route) -> Option<u64> {
     match &route.cost {
         Some(Cost::Fixed(micros)) => Some(*micros),
         Some(Cost::Header { .. }) | None => None,
@@ -288,7 +338,7 @@ pub(super) fn fixed_cost(route: &Route) -> Option<u64> {
 
 /// A cost as an answer reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reported {
+enum Reported {
     /// The route does not ask for one, or it was known before.
     Nothing,
     /// This much.
@@ -298,14 +348,15 @@ pub(super) enum Reported {
 }
 
 /// What the answer says the call cost. Negative and unreadable values count as the route's `fixed`.
-pub(super) fn reported_cost(route: &Route, answer: &HeaderMap) -> Reported {
+fn reported_cost(route: &Route, answer: &HeaderMap) -> Reported {
     let Some(Cost::Header { name, fixed }) = &route.cost else {
         return Reported::Nothing;
     };
     let mut values = answer.get_all(&**name).iter();
+    // A cost reported twice is no cost that can be read.
     let read = match (values.next(), values.next()) {
         (Some(value), None) => value.to_str().ok().and_then(micros),
-        _ => None,
+        (None | Some(_), _) => None,
     };
     read.or(*fixed).map_or(Reported::Unreadable, Reported::Micros)
 }
@@ -342,6 +393,8 @@ fn up_to_seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
+/// Of a call that matched no route and whose repeats are watched, this much body is read.
+const UNROUTED_BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// What each limit shown allows.
 pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it.

@@ -7,6 +7,7 @@
 pub mod ruleset;
 
 mod authenticate;
+mod caught;
 mod client;
 mod describe;
 mod intent;
@@ -19,6 +20,8 @@ mod limit;
 pub mod body;
 
 mod record;
+
+mod permit;
 
 pub mod forward;
 
@@ -34,35 +37,25 @@ pub use ruleset::Ruleset;
 use crate::config::Cidr;
 use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
-use crate::ledger::record::{BodyDigest, Cause};
 use crate::ledger::{Ledger, Level};
-use crate::policy::decision::{Decision, GrantUse, Permit, Reason};
-use crate::policy::limit::{CallDigest, Exceedance, Exceeded};
-use crate::policy::model::{IntentRule, LimitIndex, Policy};
+use crate::policy::decision::{GrantUse, Permit};
+use crate::policy::model::Policy;
 use crate::policy::name::ProjectName;
-use crate::policy::subject::Subject;
 use crate::policy::target::Target;
-use crate::policy::time::Now;
-use crate::policy::{self, AccessRequest};
 use crate::store::CostRow;
-use crate::store::live::{LiveSession, Sessions, State};
+use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
-use body::{Prefix, RequestBody};
-use forward::{Outbound, SendFault};
+use body::RequestBody;
+use caught::{Panicked, caught};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
-use limit::{Counters, Reported};
-use record::{Caller, Content, Entry};
+use record::{Content, Entry};
 use refusal::Refusal;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// The gate. One for all threads and listeners.
@@ -194,12 +187,10 @@ impl Gate {
             Err(refusal) => {
                 // Written down before it is said.
                 let refusal = entry.deny(refusal).await;
-                gate.count_stranger(&refusal, &entry);
                 respond::refused(refusal, &entry).map(Content::Own)
             }
         };
-        let status = response.status().as_u16();
-        entry.answer(status, response.headers_mut());
+        entry.answer(&mut response);
         response.map(|content| ReplyBody::new(content, entry))
     }
 
@@ -211,112 +202,61 @@ impl Gate {
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Response<Content>, Refusal> {
-        let gate = &*self.0;
-        let now = entry.opened;
+        let (gate, now) = (&*self.0, entry.opened);
         // A head that two readers could take differently is nobody's request. The target is read once, here; what was
         // read is judged further down, so that strangers learn nothing from it.
         let target = Target::parse(&describe::raw_target(head), describe::host(head)?);
         // The pages that explain refusals are the same for everybody.
-        if let Some(page) = target.as_ref().ok().and_then(|target| own::public(&head.method, target)) {
-            entry.served_by_gate();
-            return page.map(|page| page.map(Content::Own));
+        if let Some(page) = own::public(&head.method, &target) {
+            return entry.own(page);
         }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
         let session = authenticate::authenticate(&head.headers, &gate.sessions, now.tick)?;
-        let caller = gate.caller(session)?;
-        let stated = entry.identify(&caller, head, &target);
-        // Whatever else is wrong with its call, a session in quarantine hears only this.
-        if caller.session.state(now.tick) == State::Quarantined {
-            return Err(Refusal::quarantined(None));
-        }
+        let caller = &gate.caller(session)?;
+        let intent = entry.identify(caller, head, &target);
+        // Whatever else is wrong with its calls, a session in quarantine hears only this.
+        authenticate::not_quarantined(caller, now)?;
         // Before the target is judged, so that refused calls count too.
-        let (ruleset, counters) = (&*caller.ruleset, &caller.counters);
-        let taken = counters.take(&ruleset.policy.session_wide, now.tick, None);
-        gate.bounded(taken, &caller).await?;
+        gate.take_session_wide(caller, now).await?;
         // Canonical from here on; nothing rereads the raw target.
-        let target = target.map_err(Refusal::target_ambiguous)?;
+        let target = &target.map_err(Refusal::target_ambiguous)?;
         if own::is_own(target.path()) {
-            let answer = own::serve(gate, head, &target, body, entry).await?;
-            entry.served_by_gate();
-            return Ok(answer.map(Content::Own));
+            return entry.own(own::serve(gate, caller, head, target, body).await);
         }
 
         // One match. What is matched here is what is forwarded.
-        let matched = match ruleset.policy.table.find(&ruleset.policy, head.method.as_str(), &target) {
-            Ok(matched) => matched,
-            Err(_) => {
-                // A loop on a path that does not exist is a loop.
-                gate.take_repeats(&ruleset.unrouted_repeats, UNROUTED_BODY_BYTES_MAX, head, &target, body, entry).await?;
-                return Err(Refusal::no_route());
-            }
+        let Some(call) = describe::matched(caller, head, target, entry) else {
+            // A loop on a path that does not exist is a loop: it is watched like any other.
+            gate.take_unrouted(caller, head, target, body, entry).await?;
+            return Err(Refusal::no_route());
         };
-        let (route, tool) = (ruleset.route(matched.route), matched.tool);
-        let limits = ruleset.limits(Some(route.index));
-        (entry.tool, entry.route) = (Some(tool), Some(route.index));
         // After matching, because the tool says which fields it allows.
-        fields::check_request(&head.headers, target.as_str(), ruleset.outfit(tool).rules()).map_err(Refusal::field)?;
-        // Scope, tool and route limits; runaway sessions are quarantined here, whether or not they would be allowed.
-        if limits.repeats {
-            gate.take_repeats(&route.session_limits, route.body_limit, head, &target, body, entry).await?;
-        } else {
-            gate.bounded(counters.take(&route.session_limits, now.tick, None), &caller).await?;
-        }
-        let stated = stated?;
-        if route.intent == IntentRule::Required && stated.is_none() {
-            return Err(Refusal::intent_missing());
-        }
+        fields::check_request(&head.headers, target.as_str(), call.outfit.rules()).map_err(Refusal::field)?;
+        // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
+        // read ahead only where repeats of it are counted.
+        gate.take_of_route(caller, &call, head, target, body, entry).await?;
+        call.demand_intent(intent?.as_deref())?;
 
         // The pure decision: scope and resource within the ceiling, and a grant to go on.
-        let resource = route.resource.as_ref().map(|template| template.fill(&matched.captures, &caller.session.facts));
-        // A resource that can't be computed is not "no resource".
-        let resource = resource.map(|filled| filled.ok_or_else(|| Refusal::resource_unfilled(route))).transpose()?;
-        entry.resource = resource.clone();
-        let permit = decide(&caller, AccessRequest { route, resource }, now)?;
-        // What other sessions share, and money, only for calls that would be forwarded: nobody's refusals starve others.
-        let cost = limit::fixed_cost(route);
-        let taken = counters.take_shared(&limits.cost, &limits.shared, now.tick, cost.unwrap_or(0));
-        gate.bounded(taken, &caller).await?;
-        gate.mark_cost(&caller, cost, entry);
+        let permit = gate.decide(caller, call.access(caller, entry)?, now)?;
+        // Money, and what other sessions share, only for calls that would be forwarded: nobody's refusals starve others.
+        gate.take_shared(caller, call.route, entry).await?;
         // A stored grant's use is taken atomically and durably, and never given back.
-        gate.spend(&caller, &permit).await?;
+        gate.spend(caller, &permit).await?;
         // In the ledger before a byte leaves.
         entry.allow(permit.grant(), level(&permit, &head.method)).await?;
         // Storing and recording took time: a kill that fell into it counts.
-        gate.still_live(&caller)?;
+        gate.still_live(caller)?;
 
-        let call = Outbound {
-            outfit: ruleset.outfit(tool),
-            method: &head.method,
-            headers: &head.headers,
-            path: matched.path,
-            query: target.query(),
-            authority: target.authority(),
-            peer: peer.address.ip(),
-            trust: client::trust(peer.address, &gate.settings.trusted_proxies),
-            session: caller.session.clone(),
-            clock: &gate.clock,
-        };
-        let body = body.take().expect("the body is handed on once, here");
-        entry.sent(gate.clock.now().tick);
-        let answer = forward::send(permit, call, body).await;
-        // Whether it came or not, the backend has had its say: what it reports as cost is charged now, trips later.
-        entry.answered(gate.clock.now().tick);
-        let answer = answer.map_err(|fault| gate.unanswered(fault, &caller))?;
-        gate.charge(&caller, limit::reported_cost(route, answer.headers()), entry);
+        let body = body.take().expect("the body is handed on once, and only here");
+        entry.sent();
+        let answer = forward::send(permit, gate.outbound(caller, &call, head, target, peer), body).await;
+        entry.answered();
+        let answer = answer.map_err(|fault| gate.unanswered(caller, fault))?;
+        // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
+        gate.charge(caller, call.route, answer.headers(), entry);
         Ok(answer.map(Content::Upstream))
-    }
-}
-
-/// Asks the policy. The grants are read where they are kept, and may change right after: spending settles that.
-fn decide<'p>(caller: &'p Caller, access: AccessRequest<'p>, now: Now) -> Result<Permit<'p>, Refusal> {
-    let decision = caller.session.with_grants(|grants| {
-        let subject = Subject { session: &caller.session.facts, grants };
-        policy::decide(&caller.ruleset.policy, subject, access, now)
-    });
-    match decision {
-        Decision::Allow(permit) => Ok(permit),
-        Decision::Deny(denial) => Err(Refusal::denied(denial)),
     }
 }
 
@@ -329,5 +269,8 @@ fn level(permit: &Permit<'_>, method: &Method) -> Level {
     }
 }
 
-/// Of a call that matched no route and whose repeats are watched, this much body is read.
-const UNROUTED_BODY_BYTES_MAX: u64 = 1024 * 1024;
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gate({} projects)", self.0.rulesets.load().len())
+    }
+}

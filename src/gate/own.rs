@@ -11,16 +11,21 @@ mod session;
 
 use crate::gate::Inner;
 use crate::gate::body::RequestBody;
-use crate::gate::record::Entry;
+use crate::gate::fields::{FieldFault, TOOLGATE_SESSION};
+use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
-use crate::policy::target::Target;
+use crate::policy::target::{Ambiguity, Target};
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Method, Response};
 
 /// A problem's page: the same for everybody, so no token is asked for.
-pub(super) fn public(method: &Method, target: &Target) -> Option<Result<Response<Bytes>, Refusal>> {
-    let rest = target.path().strip_prefix(PROBLEMS)?;
+pub(super) fn public(
+    method: &Method,
+    target: &Result<Target, Ambiguity>,
+) -> Option<Result<Response<Bytes>, Refusal>> {
+    let rest = target.as_ref().ok()?.path().strip_prefix(PROBLEMS)?;
     let name = match rest.strip_prefix('/') {
         Some(name) => name,
         None if rest.is_empty() => "",
@@ -41,12 +46,15 @@ pub(super) fn is_own(path: &str) -> bool {
 /// Serves one of the caller's own calls.
 pub(super) async fn serve(
     gate: &Inner,
+    caller: &Caller,
     head: &Parts,
     target: &Target,
     body: &mut Option<RequestBody>,
-    entry: &Entry,
 ) -> Result<Response<Bytes>, Refusal> {
-    let caller = entry.caller.as_ref().ok_or_else(Refusal::credential_invalid)?;
+    // No backend is behind these paths that a second credential could be for.
+    if head.headers.contains_key(TOOLGATE_SESSION) && head.headers.contains_key(AUTHORIZATION) {
+        return Err(Refusal::field(FieldFault::TwoCredentials));
+    }
     let path = target.path().strip_prefix(ROOT).unwrap_or_default();
     let get = matches!(head.method, Method::GET | Method::HEAD);
     match path.strip_prefix("/grants/") {

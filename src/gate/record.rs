@@ -22,7 +22,8 @@ use crate::policy::resource::Resource;
 use crate::policy::target::{Ambiguity, Target};
 use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -156,6 +157,7 @@ impl Entry {
         self.limit = refusal.limit().cloned();
         self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
         if self.caller.is_none() {
+            self.gate.count_stranger(refusal.reason(), self.client);
             return refusal;
         }
         match self.commit(Verdict::Deny, None, Level::Written).await {
@@ -169,8 +171,13 @@ impl Entry {
     }
 
     /// One of the gate's own answers: what it changed was recorded where it was changed.
-    pub(super) fn served_by_gate(&mut self) {
+    pub(super) fn own(
+        &mut self,
+        answer: Result<Response<Bytes>, Refusal>,
+    ) -> Result<Response<Content>, Refusal> {
+        let answer = answer?;
         self.decided = Some((Decided::Own, self.gate.clock.now().tick));
+        Ok(answer.map(Content::Own))
     }
 
     async fn commit(
@@ -217,12 +224,13 @@ impl Entry {
     }
 
     /// The call is on its way to the backend.
-    pub(super) fn sent(&mut self, now: Tick) {
-        self.sent = Some(now);
+    pub(super) fn sent(&mut self) {
+        self.sent = Some(self.gate.clock.now().tick);
     }
 
-    /// The backend's head is there.
-    pub(super) fn answered(&mut self, now: Tick) {
+    /// The backend's head is there, or will not come.
+    pub(super) fn answered(&mut self) {
+        let now = self.gate.clock.now().tick;
         self.upstream_micros = self.sent.map(|sent| micros(now, sent));
     }
 
@@ -239,8 +247,9 @@ impl Entry {
 
     /// The answer's head is about to be sent: every answer carries the id, those to a known session what is left of its
     /// limits.
-    pub(super) fn answer(&mut self, status: u16, headers: &mut HeaderMap) {
-        self.status = Some(status);
+    pub(super) fn answer(&mut self, response: &mut Response<Content>) {
+        self.status = Some(response.status().as_u16());
+        let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&self.id.to_string()) {
             headers.insert(REQUEST_ID, id);
         }

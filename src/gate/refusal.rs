@@ -8,6 +8,7 @@ use crate::gate::forward::SendFault;
 use crate::gate::respond::{Action, Next};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Denial, Reason};
+use crate::policy::model::Route;
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::target::Ambiguity;
@@ -198,6 +199,18 @@ impl Refusal {
         Self::new(denial.reason, detail)
             .about(denial.scope, denial.resource)
             .with(|parts| parts.next = next)
+    }
+
+    /// The route's resource can't be computed for this session: a ceiling with nothing in it.
+    pub(super) fn resource_unfilled(route: &Route) -> Self {
+        Self::new(
+            Reason::ResourceOutsideCeiling,
+            format!(
+                "the resource that `{}` acts on can't be computed for this session; tell the user that this run may not make this call",
+                route.id
+            ),
+        )
+        .about(Some(route.scope.clone()), None)
     }
 
     pub(super) fn intent_missing() -> Self {

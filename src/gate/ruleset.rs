@@ -27,6 +27,8 @@ pub struct Ruleset {
     /// Limits that watch every request for repeats, routed or not.
     pub(super) unrouted_repeats: Box<[LimitIndex]>,
     pub(super) metrics: PolicyMetrics,
+    /// By [`ToolIndex`].
+    outfits: Box<[Outfit]>,
 }
 
 /// The limits of one route, told apart by whose counters they use.
