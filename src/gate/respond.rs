@@ -7,6 +7,7 @@
 use crate::gate::record::Entry;
 use crate::gate::refusal::Refusal;
 use crate::policy::decision::Reason;
+use crate::policy::time::Timestamp;
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
@@ -342,6 +343,13 @@ pub(super) fn own(status: StatusCode, media_type: &'static str, body: Bytes) -> 
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// RFC 3339, UTC, whole seconds: what a model compares with the time it knows.
+pub(super) fn timestamp(time: Timestamp) -> String {
+    let seconds = time.micros().div_euclid(1_000_000);
+    // Years beyond jiff's reach are shown as the number they are.
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 /// Seconds for `Retry-After`: never early, never zero.

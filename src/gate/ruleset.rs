@@ -2,6 +2,7 @@
 //! limit indexes by holder, the static `RateLimit-Policy` value, metric handles. Beside them live the counters that all
 //! sessions share.
 
+use crate::gate::forward::Outfit;
 use crate::gate::limit;
 use crate::io::metrics::{Metrics, PolicyMetrics};
 use crate::policy::limit::{Bound, Cells, Per};
@@ -86,6 +87,7 @@ impl Ruleset {
             unrouted: RouteLimits::of(&policy, None),
             unrouted_repeats,
             metrics: metrics.route_handles(&policy),
+            outfits: policy.tools.iter().map(|tool| Outfit::new(tool).expect(CHECKED)).collect(),
             policy,
         }
     }
@@ -96,6 +98,11 @@ impl Ruleset {
 
     pub(super) fn tool(&self, index: ToolIndex) -> &Tool {
         &self.policy.tools[index.0 as usize]
+    }
+
+    /// A tool, ready to be sent to.
+    pub(super) fn outfit(&self, index: ToolIndex) -> &Outfit {
+        &self.outfits[index.0 as usize]
     }
 
     /// The limits of a route, or of a call that has none.
@@ -151,6 +158,8 @@ impl Holders {
         self.session.is_empty() && self.agent.is_empty() && self.project.is_empty()
     }
 }
+
+const CHECKED: &str = "the configuration refuses tools that can't be sent to";
 
 impl fmt::Debug for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

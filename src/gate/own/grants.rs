@@ -148,3 +148,14 @@ fn ttl(text: &str) -> Option<Duration> {
 
 /// Longest `reason`, in bytes.
 const WHY_BYTES_MAX: usize = 1024;
+
+/// Why a grant was not given.
+fn not_given(why: GiveError, scope: ScopeName, resource: Option<Resource>) -> Refusal {
+    let _ = (scope, resource);
+    match why {}
+}
+
+/// Why a change was not made.
+pub(super) fn not_changed(why: ChangeError) -> Refusal {
+    match why {}
+}
