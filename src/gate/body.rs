@@ -203,7 +203,10 @@ impl RequestBody {
     }
 
     /// The next frame from the agent.
-    fn poll_agent(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    fn poll_agent(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         if let Source::Awaiting(_) = self.source
             && let Source::Awaiting(incoming) = std::mem::replace(&mut self.source, Source::Over)
         {
@@ -232,7 +235,9 @@ impl RequestBody {
         match frame {
             Some(Ok(mut frame)) => {
                 if let Some(chunk) = frame.data_ref() {
-                    self.meter.bytes_in.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    self.meter
+                        .bytes_in
+                        .fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
                     fields::clean_trailers(trailers);
@@ -251,7 +256,9 @@ impl RequestBody {
         let Some(sweep) = &self.sweep else {
             return Poll::Pending;
         };
-        let guard = self.guard.get_or_insert_with(|| sweep.guard(None, self.idle));
+        let guard = self
+            .guard
+            .get_or_insert_with(|| sweep.guard(None, self.idle));
         if !std::mem::replace(&mut self.waiting, true) {
             guard.arm();
         }
@@ -282,7 +289,11 @@ impl Body for RequestBody {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.ahead)))));
         }
         let polled = match this.poll_agent(cx) {
-            Poll::Ready(None) => Poll::Ready(this.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            Poll::Ready(None) => Poll::Ready(
+                this.trailers
+                    .take()
+                    .map(|trailers| Ok(Frame::trailers(trailers))),
+            ),
             polled => polled,
         };
         if let Some(call) = &this.call {
@@ -342,3 +353,6 @@ async fn drain(mut incoming: Incoming) {
     // What is left when time is up is dropped with the connection.
     let _ = tokio::time::timeout(DRAIN_TIME_MAX, read).await;
 }
+
+#[cfg(test)]
+mod tests;

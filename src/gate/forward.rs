@@ -120,8 +120,7 @@ pub async fn send(
     call: Outbound<'_>,
     body: RequestBody,
 ) -> Result<Response<UpstreamBody>, SendFault> {
-    let again = Again::of(call.method, &body, permit.grant());
-    exchange(call, body, again).await
+    exchange(call, body, permit.grant()).await
 }
 
 /// Whether a call may be written a second time.
@@ -133,10 +132,11 @@ enum Again {
 }
 
 impl Again {
-    fn of(method: &Method, body: &RequestBody, grant: GrantUse) -> Self {
-        match grant {
-            GrantUse::OnUse if matches!(*method, Method::GET | Method::HEAD) && body.is_end_stream() => Again::Once,
-            GrantUse::OnUse | GrantUse::Stored(_) => Again::Never,
+    fn of(method: &Method, framing: Framing, grant: GrantUse) -> Self {
+        let safe = matches!(*method, Method::GET | Method::HEAD);
+        match (grant, framing) {
+            (GrantUse::OnUse, Framing::None) if safe => Again::Once,
+            (GrantUse::OnUse | GrantUse::Stored(_), _) => Again::Never,
         }
     }
 }
@@ -144,11 +144,12 @@ impl Again {
 async fn exchange(
     call: Outbound<'_>,
     mut body: RequestBody,
-    again: Again,
+    grant: GrantUse,
 ) -> Result<Response<UpstreamBody>, SendFault> {
     let meter = body.meter().clone();
     let guard = sweep::here(call.clock).guard(Some(call.session.clone()), call.outfit.timeout);
     let framing = framing(&call, &body);
+    let again = Again::of(call.method, framing, grant);
     let outgoing = if framing == Framing::None || framing == Framing::Empty {
         Outgoing::Empty
     } else {
@@ -206,14 +207,18 @@ impl Outbound<'_> {
     async fn dial(&self, guard: &Guard) -> Result<Lease, SendFault> {
         // The connect timeout alone bounds this step.
         guard.disarm();
-        let dialled = guard.watch(Lease::fresh(&self.outfit.place, self.outfit.connect_timeout));
+        let dialled = guard.watch(Lease::fresh(
+            &self.outfit.place,
+            self.outfit.connect_timeout,
+        ));
         match dialled.await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(DialFault::Timeout)) => Err(SendFault::Timeout(Slow::Connect)),
             Ok(Err(fault @ (DialFault::NoAddress | DialFault::Unreachable))) => {
                 Err(SendFault::Failed(UpstreamFault::Dial(fault)))
             }
-            Err(Lapse::Ended | Lapse::Deadline) => Err(SendFault::SessionEnded),
+            Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
+            Err(Lapse::Ended) => Err(SendFault::SessionEnded),
         }
     }
 
@@ -227,7 +232,7 @@ impl Outbound<'_> {
         let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
         match (unanswered, origin, again) {
             // Whatever the method: not a byte of it was written, so this is no second time.
-            (Unanswered::Unsent(request), Origin::Kept, _) => Ok(request),
+            (Unanswered::Unsent(request), Origin::Kept, _) => Ok(*request),
             (Unanswered::Silent(_), Origin::Kept, Again::Once) => {
                 self.request(Framing::None, Outgoing::Empty)
             }
@@ -325,7 +330,11 @@ fn receive(
         Length::OfBody
     };
     fields::clean_response(&mut head.headers, length);
-    let reuse = if head.version == Version::HTTP_11 { Reuse::Yes } else { Reuse::No };
+    let reuse = if head.version == Version::HTTP_11 {
+        Reuse::Yes
+    } else {
+        Reuse::No
+    };
     // The agent's connection has a version of its own.
     head.version = Version::HTTP_11;
     Ok((head, incoming, reuse))
@@ -338,7 +347,10 @@ fn is_framed_once(headers: &HeaderMap) -> bool {
     match (codings.next(), codings.next()) {
         (None, _) => true,
         (Some(coding), None) => {
-            coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")
+            coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
                 && !headers.contains_key(CONTENT_LENGTH)
         }
         (Some(_), Some(_)) => false,
@@ -348,7 +360,9 @@ fn is_framed_once(headers: &HeaderMap) -> bool {
 fn has_one_length(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
-        (Some(length), None) => !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(length), None) => {
+            !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+        }
         _ => false,
     }
 }

@@ -94,11 +94,7 @@ impl Sweep {
     }
 
     /// Watches a wait: `session`'s life at once, `span` whenever it is armed.
-    pub fn guard(
-        self: &Arc<Self>,
-        session: Option<Arc<dyn Liveness>>,
-        span: Duration,
-    ) -> Guard {
+    pub fn guard(self: &Arc<Self>, session: Option<Arc<dyn Liveness>>, span: Duration) -> Guard {
         let mut table = self.table();
         let slot = match table.free.pop() {
             Some(slot) => slot,
@@ -181,19 +177,19 @@ async fn run(sweep: Arc<Sweep>) {
 }
 
 impl Guard {
-    /// The span begins now (again).
+    /// The span begins now (again). A deadline that passed and was not acted upon is forgotten.
     pub fn arm(&self) {
-        self.with(|slot| slot.wait = slot.wait.armed());
+        self.with(Slot::arm);
     }
 
-    /// No deadline for now.
+    /// No deadline for now; one that passed and was not acted upon is forgotten.
     pub fn disarm(&self) {
-        self.with(|slot| slot.wait = slot.wait.disarmed());
+        self.with(Slot::disarm);
     }
 
     /// No deadline ever again: only the session's life is watched from here on.
     pub fn settle(&self) {
-        self.with(|slot| slot.wait = Wait::Settled);
+        self.with(|slot| slot.wait(Wait::Settled));
     }
 
     /// What is aborted at once, without waiting for the owner to be polled, when the session ends.
@@ -231,11 +227,15 @@ impl Guard {
     pub async fn watch<F: Future>(&self, future: F) -> Result<F::Output, Lapse> {
         let mut future = pin!(future);
         poll_fn(|cx| {
-            // The future first: an answer that is there is not lost to a deadline that passed in the same moment.
-            if let Poll::Ready(output) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(output));
+            let lapse = self.poll(cx);
+            if lapse == Poll::Ready(Lapse::Ended) {
+                return Poll::Ready(Err(Lapse::Ended));
             }
-            self.poll(cx).map(Err)
+            // An answer that is there is not lost to a deadline that passed in the same moment.
+            match future.as_mut().poll(cx) {
+                Poll::Ready(output) => Poll::Ready(Ok(output)),
+                Poll::Pending => lapse.map(Err),
+            }
         })
         .await
     }
@@ -268,12 +268,12 @@ impl Drop for Guard {
 impl Remote {
     /// As [`Guard::arm`].
     pub fn arm(&self) {
-        self.with(|slot| slot.wait = slot.wait.armed());
+        self.with(Slot::arm);
     }
 
     /// As [`Guard::disarm`].
     pub fn disarm(&self) {
-        self.with(|slot| slot.wait = slot.wait.disarmed());
+        self.with(Slot::disarm);
     }
 
     fn with(&self, act: impl FnOnce(&mut Slot)) {
@@ -318,28 +318,35 @@ enum Wait {
     Settled,
 }
 
-impl Wait {
-    fn armed(self) -> Self {
-        match self {
-            Wait::Off | Wait::Fresh | Wait::Due(_) => Wait::Fresh,
-            Wait::Settled => Wait::Settled,
-        }
-    }
-
-    fn disarmed(self) -> Self {
-        match self {
-            Wait::Off | Wait::Fresh | Wait::Due(_) => Wait::Off,
-            Wait::Settled => Wait::Settled,
-        }
-    }
-}
-
 impl Slot {
+    fn arm(&mut self) {
+        self.wait(Wait::Fresh);
+    }
+
+    fn disarm(&mut self) {
+        self.wait(Wait::Off);
+    }
+
+    fn wait(&mut self, next: Wait) {
+        match self.wait {
+            Wait::Off | Wait::Fresh | Wait::Due(_) => self.wait = next,
+            Wait::Settled => {}
+        }
+        // What was waited for came in the moment of the deadline: it came.
+        if self.lapse == Some(Lapse::Deadline) {
+            self.lapse = None;
+        }
+    }
+
     fn look(&mut self, now: Tick) {
         if self.lapse.is_some() {
             return;
         }
-        if self.session.as_ref().is_some_and(|session| !session.live(now)) {
+        if self
+            .session
+            .as_ref()
+            .is_some_and(|session| !session.live(now))
+        {
             self.lapse = Some(Lapse::Ended);
             if let Some(task) = self.cut.take() {
                 task.abort();
@@ -405,6 +412,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_deadline_that_passed_in_the_moment_of_the_answer_does_not_haunt_what_follows() {
+        let sweep = here(&clock());
+        let guard = sweep.guard(None, Duration::ZERO);
+        guard.arm();
+        let lapse = guard.watch(pending::<()>()).await;
+        assert_eq!(lapse, Err(Lapse::Deadline));
+        guard.settle();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(guard.poll(&mut cx).is_pending());
+    }
+
+    #[tokio::test]
     async fn a_settled_guard_and_a_reused_slot_ignore_the_old_remote() {
         let sweep = here(&clock());
         let guard = sweep.guard(None, Duration::ZERO);
@@ -421,10 +440,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_resting_sweep_wakes_for_the_next_call() {
-        tokio::time::pause();
         let sweep = here(&clock());
-        tokio::time::sleep(PERIOD * (QUIET_PASSES_MAX + 5)).await;
-        assert!(sweep.table().resting);
+        while !sweep.table().resting {
+            tokio::time::sleep(PERIOD).await;
+        }
         let ended = Arc::new(Switch(AtomicBool::new(false)));
         let guard = sweep.guard(Some(ended), Duration::ZERO);
         assert_eq!(guard.watch(pending::<()>()).await, Err(Lapse::Ended));
@@ -434,10 +453,16 @@ mod tests {
     fn a_sweep_that_went_with_its_runtime_is_replaced() {
         let clock = clock();
         let run = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             runtime.block_on(async {
                 let ended = Arc::new(Switch(AtomicBool::new(false)));
-                here(&clock).guard(Some(ended), Duration::ZERO).watch(pending::<()>()).await
+                here(&clock)
+                    .guard(Some(ended), Duration::ZERO)
+                    .watch(pending::<()>())
+                    .await
             })
         };
         assert_eq!(run(), Err(Lapse::Ended));

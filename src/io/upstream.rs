@@ -66,7 +66,7 @@ pub enum Origin {
 /// An exchange that brought no answer.
 pub enum Unanswered {
     /// Not a byte of the request was written. Here it is again.
-    Unsent(Request<Outgoing>),
+    Unsent(Box<Request<Outgoing>>),
     /// It was written, wholly or in part, and the connection ended without a byte of answer.
     Silent(ExchangeFault),
     /// The answer's head was begun and is not one.
@@ -147,12 +147,15 @@ impl Lease {
         &mut self,
         request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let connection = self.connection.as_mut().expect("a lease has its connection");
+        let connection = self
+            .connection
+            .as_mut()
+            .expect("a lease has its connection");
         let before = connection.tally.received();
         match connection.sender.try_send_request(request).await {
             Ok(response) => Ok(response),
             Err(mut error) => Err(match error.take_message() {
-                Some(request) => Unanswered::Unsent(request),
+                Some(request) => Unanswered::Unsent(Box::new(request)),
                 None => {
                     let fault = ExchangeFault::of(&error.into_error());
                     if self.connection().tally.received() == before {
@@ -176,7 +179,9 @@ impl Lease {
     }
 
     fn connection(&self) -> &Connection {
-        self.connection.as_ref().expect("a lease has its connection")
+        self.connection
+            .as_ref()
+            .expect("a lease has its connection")
     }
 }
 

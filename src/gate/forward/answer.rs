@@ -55,10 +55,20 @@ impl StreamFault {
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease, reuse: Reuse, guard: Guard, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        lease: Lease,
+        reuse: Reuse,
+        guard: Guard,
+        meter: Arc<Meter>,
+    ) -> Self {
         let mut body = Self {
             incoming,
-            running: Some(Running { lease, guard, reuse }),
+            running: Some(Running {
+                lease,
+                guard,
+                reuse,
+            }),
             meter,
         };
         body.finish_if_over();
@@ -73,10 +83,17 @@ impl UpstreamBody {
 
     /// The answer was read to its end.
     fn finish(&mut self) {
-        if let Some(running) = self.running.take() {
-            match running.reuse {
-                Reuse::Yes => running.lease.give_back(),
-                Reuse::No => drop(running.lease),
+        if let Some(Running {
+            lease,
+            guard,
+            reuse,
+        }) = self.running.take()
+        {
+            // The watch first: it could cut the next call on this connection.
+            drop(guard);
+            match reuse {
+                Reuse::Yes => lease.give_back(),
+                Reuse::No => drop(lease),
             }
         }
     }
@@ -102,7 +119,9 @@ impl Body for UpstreamBody {
         };
         // Before anything that is ready: a backend that never pauses must not outlive the session.
         match running.guard.poll(cx) {
-            Poll::Ready(Lapse::Ended | Lapse::Deadline) => return this.fail(StreamFault::SessionEnded),
+            Poll::Ready(Lapse::Ended | Lapse::Deadline) => {
+                return this.fail(StreamFault::SessionEnded);
+            }
             Poll::Pending => {}
         }
         match Pin::new(&mut this.incoming).poll_frame(cx) {

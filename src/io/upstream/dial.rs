@@ -136,7 +136,16 @@ mod tests {
         assert_eq!(a.number(), Place::parse("CRM.example:80").unwrap().number());
         assert_ne!(a.number(), Place::parse("crm.example:81").unwrap().number());
         assert!(Place::parse("[::1]:80").is_ok());
-        for wrong in ["", "crm", ":80", "crm:", "crm:99999", "::1:80", "u@h:1", "a/b:1"] {
+        for wrong in [
+            "",
+            "crm",
+            ":80",
+            "crm:",
+            "crm:99999",
+            "::1:80",
+            "u@h:1",
+            "a/b:1",
+        ] {
             assert!(Place::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -75,7 +75,9 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
-        self.tally.received.fetch_add(read as u64, Ordering::Relaxed);
+        self.tally
+            .received
+            .fetch_add(read as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
