@@ -15,7 +15,7 @@ use crate::policy::model::{SessionHeader, Tool};
 use crate::policy::token::TOKEN_BYTES;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use names::{Class, FOLDED_BYTES_MAX, PROTECTED_FOLDED, fold, is_of_family};
 
@@ -198,6 +198,9 @@ fn once(headers: &HeaderMap, name: &HeaderName) -> Result<(), FieldFault> {
 }
 
 fn check_nominations(value: &HeaderValue, rules: &Rules) -> Result<(), FieldFault> {
+    if options(value).nth(NOMINATED_MAX).is_some() {
+        return Err(FieldFault::Nominated(CONNECTION));
+    }
     for option in options(value) {
         if let Ok(name) = HeaderName::from_bytes(option)
             && rules.protects(&name)
@@ -207,6 +210,9 @@ fn check_nominations(value: &HeaderValue, rules: &Rules) -> Result<(), FieldFaul
     }
     Ok(())
 }
+
+/// Most options of one `Connection`: each is compared with each field.
+const NOMINATED_MAX: usize = 32;
 
 /// The elements of a comma-separated list, trimmed, without the empty ones.
 fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -232,9 +238,10 @@ pub fn holds_token(text: &[u8]) -> bool {
                 || !text[at - 1].is_ascii_alphanumeric()
                 || text[at + PREFIX.len()..]
                     .iter()
+                    .take(TOKEN_BYTES - PREFIX.len())
                     .take_while(|byte| is_token_byte(byte))
                     .count()
-                    >= TOKEN_BYTES - PREFIX.len())
+                    == TOKEN_BYTES - PREFIX.len())
     })
 }
 
@@ -276,7 +283,7 @@ pub fn clean_response(headers: &mut HeaderMap, length: Length) {
         }
         headers.remove(CONNECTION);
     }
-    for name in RESPONSE_HOP {
+    for name in &RESPONSE_HOP {
         headers.remove(name);
     }
     headers.remove(TRANSFER_ENCODING);
@@ -307,7 +314,11 @@ pub enum Length {
     Unsent,
 }
 
-const RESPONSE_HOP: [&str; 3] = ["keep-alive", "proxy-connection", "proxy-authenticate"];
+const RESPONSE_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+];
 
 /// Removes from an agent's trailers those that hold a session token; which names may pass was announced by
 /// [`forward`].

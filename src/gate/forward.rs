@@ -120,8 +120,7 @@ pub async fn send(
     call: Outbound<'_>,
     body: RequestBody,
 ) -> Result<Response<UpstreamBody>, SendFault> {
-    let again = Again::of(call.method, &body, permit.grant());
-    exchange(call, body, again).await
+    exchange(call, body, permit.grant()).await
 }
 
 /// Whether a call may be written a second time.
@@ -133,14 +132,11 @@ enum Again {
 }
 
 impl Again {
-    fn of(method: &Method, body: &RequestBody, grant: GrantUse) -> Self {
-        match grant {
-            GrantUse::OnUse
-                if matches!(*method, Method::GET | Method::HEAD) && body.is_end_stream() =>
-            {
-                Again::Once
-            }
-            GrantUse::OnUse | GrantUse::Stored(_) => Again::Never,
+    fn of(method: &Method, framing: Framing, grant: GrantUse) -> Self {
+        let safe = matches!(*method, Method::GET | Method::HEAD);
+        match (grant, framing) {
+            (GrantUse::OnUse, Framing::None) if safe => Again::Once,
+            (GrantUse::OnUse | GrantUse::Stored(_), _) => Again::Never,
         }
     }
 }
@@ -148,11 +144,12 @@ impl Again {
 async fn exchange(
     call: Outbound<'_>,
     mut body: RequestBody,
-    again: Again,
+    grant: GrantUse,
 ) -> Result<Response<UpstreamBody>, SendFault> {
     let meter = body.meter().clone();
     let guard = sweep::here(call.clock).guard(Some(call.session.clone()), call.outfit.timeout);
     let framing = framing(&call, &body);
+    let again = Again::of(call.method, framing, grant);
     let outgoing = if framing == Framing::None || framing == Framing::Empty {
         Outgoing::Empty
     } else {

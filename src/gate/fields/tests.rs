@@ -139,6 +139,16 @@ fn connection_may_not_name_what_the_gate_sets_or_checks() {
 }
 
 #[test]
+fn a_connection_field_that_names_more_than_any_message_needs_is_refused() {
+    let many = "a,".repeat(33);
+    assert_eq!(
+        check(&[("connection", &many)]),
+        Err(FieldFault::Nominated(CONNECTION))
+    );
+    assert_eq!(check(&[("connection", &many[..64])]), Ok(()));
+}
+
+#[test]
 fn a_session_token_anywhere_but_in_its_field_is_refused() {
     assert_eq!(
         check(&[("cookie", "session=tgs_abc")]),

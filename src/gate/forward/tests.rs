@@ -152,8 +152,7 @@ async fn relay(
         session,
         clock,
     };
-    let again = Again::of(call.method, &body, GrantUse::OnUse);
-    match exchange(call, body, again).await {
+    match exchange(call, body, GrantUse::OnUse).await {
         Ok(response) => response.map(BodyExt::boxed),
         Err(fault) => refuse(
             if matches!(fault, SendFault::Timeout(_)) {
