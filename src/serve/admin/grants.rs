@@ -2,7 +2,8 @@
 
 use super::Admin;
 use super::caller::Caller;
-use super::input::{self, Span};
+use super::input;
+use super::order::{self, GiveInput};
 use super::problem::{ProblemDocument, Refused, json};
 use super::sessions::not_changed;
 use super::view::GrantView;
@@ -11,31 +12,10 @@ use crate::io::clock;
 use crate::io::metrics::GrantKind;
 use crate::ledger::record::Cause;
 use crate::policy::id::GrantId;
-use crate::policy::name::ScopeName;
-use crate::policy::resource::Resource;
-use crate::store::live::{Ask, GiveError};
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
 use std::sync::Arc;
-use utoipa::ToSchema;
-
-/// What a grant is to permit.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct GiveInput {
-    scope: String,
-    /// `type:id`; whatever the session's ceiling for the scope covers unless given.
-    resource: Option<String>,
-    /// Calls it is good for; the ceiling's `uses` unless given.
-    uses: Option<u32>,
-    /// How long it lives, such as `5m`; the ceiling's `ttl` unless given.
-    #[schema(value_type = Option<String>)]
-    ttl: Option<Span>,
-    /// Why; stays in the ledger.
-    reason: Option<String>,
-}
 
 /// Give a session a grant within its ceiling. Needs the role issuer.
 #[utoipa::path(post, path = "/v1/sessions/{id}/grants", params(("id" = String, Path)), request_body = GiveInput,
@@ -49,7 +29,7 @@ pub(super) async fn give(
     caller.needs(&[Role::Issuer])?;
     let session = caller.session(&admin, &id)?;
     let input: GiveInput = input::read(request).await?;
-    let ask = ask(input)?;
+    let ask = order::of_give(input)?;
     let project = &session.facts.project;
     let ruleset = admin.parts.gate.ruleset(project).ok_or_else(|| {
         Refused::conflict("the session's project is not in the policy any more; nothing can be granted in it")

@@ -9,6 +9,7 @@ mod failures;
 mod grants;
 mod input;
 mod openapi;
+mod order;
 mod policy;
 mod problem;
 mod sessions;

@@ -2,59 +2,23 @@
 
 use super::Admin;
 use super::caller::Caller;
-use super::input::{self, Span, unique_map};
+use super::input;
+use super::order::{self, MintInput};
 use super::problem::{ProblemDocument, Refused, json};
 use super::view::{List, MintedView, SessionView, time};
 use crate::config::Role;
 use crate::io::clock;
 use crate::ledger::record::Cause;
 use crate::policy::id::SessionId;
-use crate::policy::name::{AgentName, ProjectName, ScopeName};
-use crate::policy::resource::ResourcePattern;
-use crate::policy::subject::{Narrowed, Narrowing};
+use crate::policy::name::ProjectName;
 use crate::policy::token::{Token, TokenKind};
-use crate::store::live::{LiveSession, MintError, Order};
+use crate::store::live::LiveSession;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
-
-/// What a minted session is to be.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct MintInput {
-    project: String,
-    /// A kind of agent that the project's policy names.
-    agent: String,
-    /// How long it lives, such as `15m`; the agent's `session.ttl` unless given, at most its `max_ttl`.
-    #[schema(value_type = Option<String>)]
-    ttl: Option<Span>,
-    /// What patterns such as `user:{session.customer_id}` are filled from.
-    #[serde(default, deserialize_with = "unique_map")]
-    attributes: Option<BTreeMap<String, String>>,
-    /// Narrows the agent's ceiling: a scope that is not named is not held. Not empty.
-    #[serde(default, deserialize_with = "unique_map")]
-    scopes: Option<BTreeMap<String, NarrowedInput>>,
-    /// What the agent is to do.
-    intent: Option<String>,
-    /// The orchestrator's own name for the run.
-    run: Option<String>,
-    /// A live session of the same project, within whose ceiling and end this one lies.
-    parent: Option<String>,
-}
-
-/// What is left of one scope.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NarrowedInput {
-    /// `type:id` or `type:*`. Not empty.
-    resources: Option<Vec<String>>,
-    /// Ceiling on the uses of one stored grant.
-    uses: Option<u32>,
-}
 
 /// Why an operator steps in.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -63,9 +27,6 @@ pub(super) struct ReasonInput {
     /// Stays in the ledger.
     reason: String,
 }
-
-/// Longest reason, in bytes.
-const REASON_BYTES_MAX: usize = 1024;
 
 /// Make a session for one run of an agent. Needs the role issuer.
 #[utoipa::path(post, path = "/v1/sessions", request_body = MintInput, responses(
@@ -89,7 +50,7 @@ pub(super) async fn mint(
             input.project
         ))
     })?;
-    let order = order(&admin, &caller, &ruleset.policy, input)?;
+    let order = order::of_mint(input, &caller.principal.name)?;
     let now = admin.parts.clock.now();
     let token = Token::mint(TokenKind::Session, &clock::random());
     let session = admin
@@ -254,10 +215,5 @@ fn shown(admin: &Admin, session: &LiveSession) -> Response {
 
 async fn reason(request: Request) -> Result<String, Refused> {
     let input: ReasonInput = input::read(request).await?;
-    if input.reason.trim().is_empty() || input.reason.len() > REASON_BYTES_MAX {
-        return Err(Refused::invalid(format!(
-            "`reason` says why, in 1 to {REASON_BYTES_MAX} bytes; it stays in the ledger"
-        )));
-    }
-    Ok(input.reason)
+    order::reason(input.reason)
 }
