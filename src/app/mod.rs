@@ -28,6 +28,7 @@ use crate::serve::control::serve;
 use crate::serve::listen::DataPlane;
 use crate::serve::ops::Ops;
 use crate::store::StoreFault;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -96,7 +97,6 @@ pub enum StartError {
 }
 
 /// A gate that serves. Dropped without [`Running::drain`], it cuts what is in flight.
-#[derive(Debug)]
 pub struct Running {
     /// Where it listens.
     pub addresses: Addresses,
@@ -270,8 +270,9 @@ impl Running {
         }
         let ledger = self.parts.ledger.clone();
         // Flushes and waits for the writer's thread.
-        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
-            tracing::error!("the ledger could not be closed in order");
+        let closed = tokio::task::spawn_blocking(move || ledger.close()).await;
+        if !matches!(closed, Ok(Ok(()))) {
+            tracing::error!("the ledger could not be closed in order; what it did not take is lost");
         }
         finished
     }
@@ -288,6 +289,12 @@ impl Running {
             let _ = joining.await;
         }
         finished
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Running({:?})", self.addresses)
     }
 }
 

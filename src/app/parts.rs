@@ -18,7 +18,6 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 /// What everything stands on.
-#[derive(Debug)]
 pub(super) struct Parts {
     pub clock: Arc<dyn Clock>,
     pub ledger: Ledger,

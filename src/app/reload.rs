@@ -17,7 +17,6 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 /// Does reloads, one at a time.
-#[derive(Debug)]
 pub(super) struct Reloader {
     parts: Arc<Parts>,
     /// The server file.

@@ -8,7 +8,7 @@ use crate::policy::id::SessionId;
 use crate::policy::name::ProjectName;
 use crate::policy::token::{self, TokenKind};
 use crate::store::live::LiveSession;
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -77,6 +77,21 @@ impl FromRequestParts<Arc<Admin>> for Caller {
                 admin.failures.note(client);
                 Err(refused)
             }
+        }
+    }
+}
+
+/// The id in a path, whatever it is. Taken after [`Caller`].
+#[derive(Debug)]
+pub(super) struct Id(pub String);
+
+impl FromRequestParts<Arc<Admin>> for Id {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Refused> {
+        match Path::<String>::from_request_parts(parts, admin).await {
+            Ok(Path(id)) => Ok(Self(id)),
+            Err(_) => Err(Refused::not_found("the path is not UTF-8")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Stored grants: given by issuers within the ceiling, and taken away.
 
 use super::Admin;
-use super::caller::Caller;
+use super::caller::{Caller, Id};
 use super::input;
 use super::order::{self, GiveInput};
 use super::problem::{ProblemDocument, Refused, json};
@@ -12,7 +12,7 @@ use crate::io::clock;
 use crate::io::metrics::GrantKind;
 use crate::ledger::record::Cause;
 use crate::policy::id::GrantId;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub(super) async fn give(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     request: Request,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Issuer])?;
@@ -55,7 +55,7 @@ pub(super) async fn give(
 pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Issuer])?;
     let unknown = || Refused::not_found("no grant of your projects' sessions has this id");
@@ -88,3 +88,4 @@ pub(super) async fn revoke(
     view.state = "revoked";
     Ok(json(StatusCode::OK, &view))
 }
+fn not_given(why: crate::store::live::GiveError) -> Refused { match why {} }

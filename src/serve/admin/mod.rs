@@ -31,17 +31,16 @@ use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::response::Response;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What the API acts on.
-#[derive(Debug)]
 pub struct Parts {
     /// Whose policies are in force.
     pub gate: Gate,
@@ -62,7 +61,6 @@ pub struct Parts {
 }
 
 /// The admin API of one gate.
-#[derive(Debug)]
 pub struct Admin {
     parts: Parts,
     failures: Failures,

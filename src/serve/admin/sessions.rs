@@ -1,7 +1,7 @@
 //! Sessions: minted and revoked by issuers, put in quarantine and released by operators, seen by all but approvers.
 
 use super::Admin;
-use super::caller::Caller;
+use super::caller::{Caller, Id};
 use super::input;
 use super::order::{self, MintInput};
 use super::problem::{ProblemDocument, Refused, json};
@@ -13,7 +13,7 @@ use crate::policy::id::SessionId;
 use crate::policy::name::ProjectName;
 use crate::policy::token::{Token, TokenKind};
 use crate::store::live::LiveSession;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
@@ -127,7 +127,7 @@ pub(super) async fn list(
 pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, Refused> {
     caller.needs(SEEING)?;
     let session = caller.session(&admin, &id)?;
@@ -140,7 +140,7 @@ pub(super) async fn show(
 pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Issuer])?;
     let session = caller.session(&admin, &id)?;
@@ -158,7 +158,7 @@ pub(super) async fn revoke(
 pub(super) async fn quarantine(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     request: Request,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Operator])?;
@@ -182,7 +182,7 @@ pub(super) async fn quarantine(
 pub(super) async fn release(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
-    Path(id): Path<String>,
+    Id(id): Id,
     request: Request,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Operator])?;
@@ -217,3 +217,5 @@ async fn reason(request: Request) -> Result<String, Refused> {
     let input: ReasonInput = input::read(request).await?;
     order::reason(input.reason)
 }
+pub(super) fn not_changed(why: crate::store::live::ChangeError) -> Refused { match why {} }
+fn not_minted(why: crate::store::live::MintError) -> Refused { match why {} }

@@ -93,9 +93,11 @@ pub(super) struct LimitView {
     /// `rate`, `count`, `repeats` or `cost`.
     pub kind: &'static str,
     /// Calls within bounds in one window; for a cost, its amount.
+    #[schema(value_type = f64)]
     pub quota: serde_json::Number,
     pub window_seconds: u64,
     /// Calls, or the amount, that still fit now.
+    #[schema(value_type = f64)]
     pub remaining: serde_json::Number,
     /// Until more fit.
     pub resets_in_seconds: u64,
