@@ -63,7 +63,7 @@ async fn what_can_t_be_minted_is_refused_with_its_reason() {
         (json!({ "project": "dev" }), "agent"),
         (json!({ "agent": "bot" }), "project"),
         (with("agent", json!("nobody")), "nobody"),
-        (with("ttl", json!("2h")), "1h"),
+        (with("ttl", json!("2h")), "3600s"),
         (with("ttl", json!("0s")), "ttl"),
         (with("ttl", json!(900)), "string"),
         (with("ttl", json!("15")), "duration"),

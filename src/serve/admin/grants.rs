@@ -11,7 +11,9 @@ use crate::config::Role;
 use crate::io::clock;
 use crate::io::metrics::GrantKind;
 use crate::ledger::record::Cause;
+use crate::policy::decision::Reason;
 use crate::policy::id::GrantId;
+use crate::store::live::GiveError;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -88,4 +90,20 @@ pub(super) async fn revoke(
     view.state = "revoked";
     Ok(json(StatusCode::OK, &view))
 }
-fn not_given(why: crate::store::live::GiveError) -> Refused { match why {} }
+fn not_given(why: GiveError) -> Refused {
+    let reason = match why {
+        GiveError::Store(_) => return Refused::store_unavailable(),
+        GiveError::Ledger(_) => return Refused::ledger_unavailable(),
+        GiveError::ScopeOutside { .. } => Reason::ScopeOutsideCeiling,
+        GiveError::ResourceOutside { .. } => Reason::ResourceOutsideCeiling,
+        GiveError::OnUse { .. }
+        | GiveError::Uses { .. }
+        | GiveError::Ttl { .. }
+        | GiveError::Why => Reason::InvalidInput,
+        GiveError::Exhausted { .. }
+        | GiveError::Conflict { .. }
+        | GiveError::Ended
+        | GiveError::Quarantined => Reason::Conflict,
+    };
+    Refused::new(reason, why.to_string())
+}

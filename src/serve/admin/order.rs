@@ -1,11 +1,11 @@
-//! From what an issuer sends to what the live table takes: everything that needs no look-up is checked here, key by key.
+//! From what an issuer sends to what the live table takes: texts become names, patterns and spans
+//! here, key by key; whether they fit a policy is the live table's to say.
 
 use super::input::{Span, unique_map};
 use super::problem::Refused;
-use crate::gate::INTENT_BYTES_MAX;
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
 use crate::policy::resource::{Resource, ResourcePattern};
-use crate::policy::subject::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Narrowed, Narrowing};
+use crate::policy::subject::{Narrowed, Narrowing};
 use crate::store::live::{Ask, Order};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -62,8 +62,7 @@ pub(super) struct GiveInput {
     reason: Option<String>,
 }
 
-/// Longest name of a run, and longest reason, in bytes.
-const RUN_BYTES_MAX: usize = 256;
+/// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 1024;
 /// Most resources that one scope is narrowed to.
 const RESOURCES_MAX: usize = 64;
@@ -86,11 +85,15 @@ pub(super) fn of_mint(input: MintInput, minted_by: &PrincipalName) -> Result<Ord
     });
     Ok(Order {
         agent: AgentName::parse(&agent).map_err(|why| wrong("agent", why))?,
-        ttl: positive(ttl)?,
-        attributes: of_attributes(attributes.unwrap_or_default())?,
+        ttl: ttl.map(|Span(span)| span),
+        attributes: attributes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
         scopes: scopes.map(of_scopes).transpose()?,
-        intent: bounded("intent", intent, INTENT_BYTES_MAX)?,
-        run: bounded("run", run, RUN_BYTES_MAX)?,
+        intent,
+        run,
         parent: parent.transpose()?,
         minted_by: minted_by.clone(),
     })
@@ -102,58 +105,31 @@ pub(super) fn of_give(input: GiveInput) -> Result<Ask, Refused> {
     Ok(Ask {
         scope: ScopeName::parse(&input.scope).map_err(|why| wrong("scope", why))?,
         resource: resource.map_err(|why| wrong("resource", why))?,
-        uses: at_least_one(input.uses)?,
-        ttl: positive(input.ttl)?,
-        why: bounded("reason", input.reason, REASON_BYTES_MAX)?.unwrap_or_default(),
+        uses: input.uses,
+        ttl: input.ttl.map(|Span(span)| span),
+        why: input.reason.unwrap_or_default(),
     })
 }
 
 /// A reason that must be there.
 pub(super) fn reason(text: String) -> Result<String, Refused> {
-    bounded("reason", Some(text), REASON_BYTES_MAX).map(Option::unwrap_or_default)
-}
-
-fn of_attributes(
-    attributes: BTreeMap<String, String>,
-) -> Result<BTreeMap<Box<str>, Box<str>>, Refused> {
-    if attributes.len() > ATTRIBUTES_MAX {
+    if text.trim().is_empty() || text.len() > REASON_BYTES_MAX {
         return Err(wrong(
-            "attributes",
-            format_args!("a session has at most {ATTRIBUTES_MAX}"),
+            "reason",
+            format_args!("say why in 1 to {REASON_BYTES_MAX} bytes; it stays in the ledger"),
         ));
     }
-    let checked = |(name, value): (String, String)| {
-        if name.is_empty() || name.len() > ATTRIBUTE_BYTES_MAX {
-            return Err(wrong(
-                "attributes",
-                format_args!("a name has 1 to {ATTRIBUTE_BYTES_MAX} bytes"),
-            ));
-        }
-        if value.is_empty() || value.len() > ATTRIBUTE_BYTES_MAX {
-            return Err(wrong(
-                &format!("attributes.{name}"),
-                format_args!("a value has 1 to {ATTRIBUTE_BYTES_MAX} bytes"),
-            ));
-        }
-        Ok((name.into(), value.into()))
-    };
-    attributes.into_iter().map(checked).collect()
+    Ok(text)
 }
 
 fn of_scopes(scopes: BTreeMap<String, NarrowedInput>) -> Result<Narrowing, Refused> {
-    if scopes.is_empty() {
-        return Err(wrong(
-            "scopes",
-            "is empty; leave it out for the agent's whole ceiling, or name what the session may hold",
-        ));
-    }
     let scope = |(name, left): (String, NarrowedInput)| {
         let key = format!("scopes.{name}");
         let name = ScopeName::parse(&name).map_err(|why| wrong(&key, why))?;
         let resources = left.resources.map(|list| of_resources(&key, &list));
         let narrowed = Narrowed {
             resources: resources.transpose()?,
-            uses: at_least_one(left.uses)?,
+            uses: left.uses,
         };
         Ok((name, narrowed))
     };
@@ -163,12 +139,6 @@ fn of_scopes(scopes: BTreeMap<String, NarrowedInput>) -> Result<Narrowing, Refus
 
 fn of_resources(key: &str, list: &[String]) -> Result<Box<[ResourcePattern]>, Refused> {
     let key = format!("{key}.resources");
-    if list.is_empty() {
-        return Err(wrong(
-            &key,
-            "is empty; leave it out for those of the ceiling, or name some",
-        ));
-    }
     if list.len() > RESOURCES_MAX {
         return Err(wrong(&key, format_args!("has at most {RESOURCES_MAX}")));
     }
@@ -178,29 +148,6 @@ fn of_resources(key: &str, list: &[String]) -> Result<Box<[ResourcePattern]>, Re
                 .map_err(|why| wrong(&key, format_args!("{text:?}: {why}")))
         })
         .collect()
-}
-
-fn bounded(key: &str, text: Option<String>, bytes_max: usize) -> Result<Option<String>, Refused> {
-    match text {
-        Some(text) if text.trim().is_empty() || text.len() > bytes_max => {
-            Err(wrong(key, format_args!("has 1 to {bytes_max} bytes")))
-        }
-        text => Ok(text),
-    }
-}
-
-fn at_least_one(uses: Option<u32>) -> Result<Option<u32>, Refused> {
-    match uses {
-        Some(0) => Err(wrong("uses", "is at least 1")),
-        uses => Ok(uses),
-    }
-}
-
-fn positive(ttl: Option<Span>) -> Result<Option<std::time::Duration>, Refused> {
-    match ttl {
-        Some(Span(span)) if span.is_zero() => Err(wrong("ttl", "is longer than nothing")),
-        ttl => Ok(ttl.map(|Span(span)| span)),
-    }
 }
 
 fn wrong(key: &str, why: impl Display) -> Refused {

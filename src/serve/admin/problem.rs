@@ -95,14 +95,14 @@ impl Refused {
     pub(super) fn ledger_unavailable() -> Self {
         Self::new(
             Reason::LedgerUnavailable,
-            "the change can't be recorded now; ask again, and see the gate's log if it lasts",
+            "the ledger can't take the record now; what takes power away is in force all the same, anything else is not; ask again",
         )
     }
 
     pub(super) fn store_unavailable() -> Self {
         Self::new(
             Reason::StoreUnavailable,
-            "the change can't be made durable now; ask again, and see the gate's log if it lasts",
+            "the change can't be made durable now; what takes power away is in force all the same, anything else is not; ask again",
         )
     }
 

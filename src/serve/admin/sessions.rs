@@ -12,7 +12,7 @@ use crate::ledger::record::Cause;
 use crate::policy::id::SessionId;
 use crate::policy::name::ProjectName;
 use crate::policy::token::{Token, TokenKind};
-use crate::store::live::LiveSession;
+use crate::store::live::{ChangeError, LiveSession, MintError};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderValue, StatusCode, header};
@@ -188,9 +188,6 @@ pub(super) async fn release(
     caller.needs(&[Role::Operator])?;
     let session = caller.session(&admin, &id)?;
     let reason = reason(request).await?;
-    if session.quarantined_since().is_none() {
-        return Err(Refused::conflict("this session is not in quarantine"));
-    }
     let now = admin.parts.clock.now();
     let cause = Cause::Principal(&caller.principal.name);
     let done = admin
@@ -217,5 +214,35 @@ async fn reason(request: Request) -> Result<String, Refused> {
     let input: ReasonInput = input::read(request).await?;
     order::reason(input.reason)
 }
-pub(super) fn not_changed(why: crate::store::live::ChangeError) -> Refused { match why {} }
-fn not_minted(why: crate::store::live::MintError) -> Refused { match why {} }
+fn not_minted(why: MintError) -> Refused {
+    match why {
+        MintError::Store(_) => Refused::store_unavailable(),
+        MintError::Ledger(_) => Refused::ledger_unavailable(),
+        MintError::Full { .. } => Refused::conflict(why.to_string()),
+        MintError::AgentUnknown { .. }
+        | MintError::Ttl { .. }
+        | MintError::Attributes
+        | MintError::AttributeName { .. }
+        | MintError::AttributeValue { .. }
+        | MintError::NarrowingEmpty
+        | MintError::ResourcesEmpty { .. }
+        | MintError::UsesZero { .. }
+        | MintError::ScopeOutside { .. }
+        | MintError::ScopeOutsideParent { .. }
+        | MintError::Run
+        | MintError::Intent
+        | MintError::Parent { .. }
+        | MintError::Depth { .. } => Refused::invalid(why.to_string()),
+    }
+}
+
+/// Why a change was not made, or not made for good.
+pub(super) fn not_changed(why: ChangeError) -> Refused {
+    match why {
+        ChangeError::Ended | ChangeError::NotQuarantined | ChangeError::QuarantinedAgain => {
+            Refused::conflict(why.to_string())
+        }
+        ChangeError::Store(_) => Refused::store_unavailable(),
+        ChangeError::Ledger(_) => Refused::ledger_unavailable(),
+    }
+}

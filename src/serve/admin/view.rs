@@ -4,7 +4,7 @@ use crate::policy::limit::{Bound, Per};
 use crate::policy::model::{LimitIndex, Policy};
 use crate::policy::subject::{Grant, Narrowing};
 use crate::policy::time::{Now, Timestamp};
-use crate::store::live::{LiveSession, State};
+use crate::store::live::LiveSession;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +51,8 @@ pub(super) struct SessionView {
     pub expires_at: String,
     /// Since when nothing of it passes.
     pub quarantined_at: Option<String>,
+    /// Why.
+    pub quarantine_reason: Option<String>,
     /// Stored grants; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<GrantView>>,
@@ -123,11 +125,7 @@ impl SessionView {
             id: facts.id.to_string(),
             project: facts.project.to_string(),
             agent: facts.agent.to_string(),
-            state: match session.state(now.tick) {
-                State::Live => "live",
-                State::Quarantined => "quarantined",
-                State::Ended => "ended",
-            },
+            state: session.state(now.tick).as_str(),
             run: facts.run.as_deref().map(str::to_owned),
             intent: session.intent().as_deref().map(str::to_owned),
             parent: facts.parent.as_ref().map(|parent| parent.id.to_string()),
@@ -141,6 +139,7 @@ impl SessionView {
             minted_at: time(facts.minted_at),
             expires_at: time(facts.expires_at),
             quarantined_at: session.quarantined_since().map(time),
+            quarantine_reason: session.quarantine_reason(),
             grants: None,
             limits: None,
         }
