@@ -44,14 +44,23 @@ impl Backend {
             release: Semaphore::new(0),
             events: Mutex::default(),
         });
-        let backend = Self { address, shared: Arc::clone(&shared) };
+        let backend = Self {
+            address,
+            shared: Arc::clone(&shared),
+        };
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let shared = Arc::clone(&shared);
                 drop(stream.set_nodelay(true));
                 let service = service_fn(move |request| answer(Arc::clone(&shared), request));
                 // A connection that breaks is what some tests are about.
-                tokio::spawn(async move { drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await) });
+                tokio::spawn(async move {
+                    drop(
+                        http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    )
+                });
             }
         });
         backend
@@ -59,7 +68,13 @@ impl Backend {
 
     /// How often `METHOD TARGET` arrived here.
     pub fn seen(&self, line: &str) -> u64 {
-        self.shared.seen.lock().unwrap().get(line).copied().unwrap_or(0)
+        self.shared
+            .seen
+            .lock()
+            .unwrap()
+            .get(line)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Everything that arrived, with how often.
@@ -99,7 +114,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
         "/events" => {
             let feed = shared.events.lock().unwrap().take();
             let feed = feed.ok_or_else(|| io::Error::other("no events are prepared"))?;
-            reply().header("content-type", "text/event-stream").body(Payload::Fed(feed))
+            reply()
+                .header("content-type", "text/event-stream")
+                .body(Payload::Fed(feed))
         }
         "/held" => {
             shared.release.acquire().await.unwrap().forget();
@@ -119,7 +136,12 @@ async fn echo(name: &str, request: Request<Incoming>) -> io::Result<Response<Pay
     let fields: Vec<(String, String)> = head
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
         .collect();
     let said = json!({
         "backend": name,
@@ -128,15 +150,24 @@ async fn echo(name: &str, request: Request<Incoming>) -> io::Result<Response<Pay
         "fields": fields,
         "body": String::from_utf8_lossy(&body),
     });
-    let reply = Response::builder().header("x-backend", name).header("content-type", "application/json");
-    let payload = if head.method == Method::HEAD { Payload::from(()) } else { Payload::from(&said) };
+    let reply = Response::builder()
+        .header("x-backend", name)
+        .header("content-type", "application/json");
+    let payload = if head.method == Method::HEAD {
+        Payload::from(())
+    } else {
+        Payload::from(&said)
+    };
     Ok(reply.body(payload).unwrap())
 }
 
 async fn drain(mut body: Incoming) -> io::Result<u64> {
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
-        bytes += frame.map_err(io::Error::other)?.data_ref().map_or(0, |data| data.len() as u64);
+        bytes += frame
+            .map_err(io::Error::other)?
+            .data_ref()
+            .map_or(0, |data| data.len() as u64);
     }
     Ok(bytes)
 }

@@ -27,16 +27,23 @@ impl Body for Payload {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Payload::Whole(full) => Pin::new(full).poll_frame(context),
             Payload::Zeros(0) => Poll::Ready(None),
             Payload::Zeros(left) => {
-                let part = usize::try_from(*left).unwrap_or(usize::MAX).min(ZEROS.len());
+                let part = usize::try_from(*left)
+                    .unwrap_or(usize::MAX)
+                    .min(ZEROS.len());
                 *left -= part as u64;
                 Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&ZEROS[..part])))))
             }
-            Payload::Fed(feed) => feed.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Payload::Fed(feed) => feed
+                .poll_recv(context)
+                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }
 
@@ -107,7 +114,11 @@ impl Answer {
 
     #[track_caller]
     pub fn refused(self, status: u16, reason: &str) -> Self {
-        assert_eq!((self.status.as_u16(), self.reason().as_deref()), (status, Some(reason)), "{self:?}");
+        assert_eq!(
+            (self.status.as_u16(), self.reason().as_deref()),
+            (status, Some(reason)),
+            "{self:?}"
+        );
         self
     }
 }
@@ -124,14 +135,26 @@ impl Connection {
     pub async fn open(address: SocketAddr, token: &str) -> std::io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
         tokio::spawn(async move { drop(connection.await) });
         let bearer = (!token.is_empty()).then(|| format!("Bearer {token}"));
-        Ok(Self { sender, host: address.to_string(), bearer })
+        Ok(Self {
+            sender,
+            host: address.to_string(),
+            bearer,
+        })
     }
 
     /// Sends a request and gives the answer as soon as its head is there.
-    pub async fn start(&mut self, method: Method, path: &str, fields: &[(&str, &str)], body: Payload) -> Result<Response<Incoming>, hyper::Error> {
+    pub async fn start(
+        &mut self,
+        method: Method,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: Payload,
+    ) -> Result<Response<Incoming>, hyper::Error> {
         let mut request = Request::builder().method(method).uri(path);
         if !fields.iter().any(|(name, _)| *name == "host") {
             request = request.header("host", &self.host);
@@ -147,7 +170,12 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer whole.
-    pub async fn call(&mut self, method: Method, path: &str, body: impl Into<Payload>) -> Result<Answer, hyper::Error> {
+    pub async fn call(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: impl Into<Payload>,
+    ) -> Result<Answer, hyper::Error> {
         read(self.start(method, path, &[], body.into()).await?).await
     }
 }
@@ -156,20 +184,39 @@ impl Connection {
 pub async fn read(response: Response<Incoming>) -> Result<Answer, hyper::Error> {
     let (head, body) = response.into_parts();
     let body = body.collect().await?.to_bytes();
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body,
+    })
 }
 
 /// One call on a connection of its own, which must succeed as a transport.
-pub async fn call(address: SocketAddr, token: &str, method: Method, path: &str, body: impl Into<Payload>) -> Answer {
+pub async fn call(
+    address: SocketAddr,
+    token: &str,
+    method: Method,
+    path: &str,
+    body: impl Into<Payload>,
+) -> Answer {
     try_call(address, token, method, path, body)
         .await
         .unwrap_or_else(|fault| panic!("{path} on {address}: {fault}"))
 }
 
 /// One call on a connection of its own; the gate may be dying.
-pub async fn try_call(address: SocketAddr, token: &str, method: Method, path: &str, body: impl Into<Payload>) -> std::io::Result<Answer> {
+pub async fn try_call(
+    address: SocketAddr,
+    token: &str,
+    method: Method,
+    path: &str,
+    body: impl Into<Payload>,
+) -> std::io::Result<Answer> {
     let mut connection = Connection::open(address, token).await?;
-    connection.call(method, path, body).await.map_err(std::io::Error::other)
+    connection
+        .call(method, path, body)
+        .await
+        .map_err(std::io::Error::other)
 }
 
 /// `GET`.

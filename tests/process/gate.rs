@@ -30,7 +30,11 @@ pub struct Role<'a> {
 impl Setup {
     /// One project, and one principal `root` with every role there is for it.
     pub fn new(project: &str, yaml: &str) -> Self {
-        let root = Role { name: "root", roles: "issuer, operator, auditor", projects: project };
+        let root = Role {
+            name: "root",
+            roles: "issuer, operator, auditor",
+            projects: project,
+        };
         Self::with(&[(project, yaml)], &[root])
     }
 
@@ -41,7 +45,12 @@ impl Setup {
             "version: 1\nworkers: 2\nlisteners:\n  agents: { address: 127.0.0.1:0 }\n  admin: { address: 127.0.0.1:0 }\n  metrics: { address: 127.0.0.1:0 }\nprincipals:\n",
         );
         let mut keys = Vec::new();
-        for Role { name, roles, projects } in principals {
+        for Role {
+            name,
+            roles,
+            projects,
+        } in principals
+        {
             let key = Token::mint(TokenKind::Principal, &toolgate::io::clock::random());
             let digest = crate::ledger::sha256(key.reveal().as_bytes());
             writeln!(server, "  - {{ name: {name}, key: {{ sha256: {digest} }}, roles: [{roles}], projects: [{projects}] }}").unwrap();
@@ -66,7 +75,10 @@ impl Setup {
     }
 
     pub fn project_file(&self, name: &str) -> PathBuf {
-        self.folder.path().join("projects").join(format!("{name}.yaml"))
+        self.folder
+            .path()
+            .join("projects")
+            .join(format!("{name}.yaml"))
     }
 
     pub fn config(&self) -> PathBuf {
@@ -78,7 +90,11 @@ impl Setup {
     }
 
     pub fn key(&self, principal: &str) -> &str {
-        let (_, key) = self.keys.iter().find(|(name, _)| name == principal).unwrap();
+        let (_, key) = self
+            .keys
+            .iter()
+            .find(|(name, _)| name == principal)
+            .unwrap();
         key
     }
 
@@ -93,7 +109,11 @@ impl Setup {
     pub async fn start_for_a_full_disk(&self) -> Gate {
         let mut command = Command::new("sh");
         command
-            .args(["-c", r#"trap "" XFSZ; exec "$0" serve --config "$1""#, env!("CARGO_BIN_EXE_toolgate")])
+            .args([
+                "-c",
+                r#"trap "" XFSZ; exec "$0" serve --config "$1""#,
+                env!("CARGO_BIN_EXE_toolgate"),
+            ])
             .arg(self.config());
         self.started(command).await
     }
@@ -111,11 +131,21 @@ impl Setup {
         let log = Log::default();
         follow(child.stdout.take().unwrap(), sender.clone(), log.clone());
         follow(child.stderr.take().unwrap(), sender, log.clone());
-        let (agents, admin, metrics) = tokio::task::spawn_blocking(move || addresses(&lines)).await.unwrap().unwrap_or_else(|| {
-            drop(child.kill());
-            panic!("the gate does not say where it listens:\n{}", log.tail())
-        });
-        Gate { child, agents, admin, metrics, root: self.keys[0].1.clone(), log }
+        let (agents, admin, metrics) = tokio::task::spawn_blocking(move || addresses(&lines))
+            .await
+            .unwrap()
+            .unwrap_or_else(|| {
+                drop(child.kill());
+                panic!("the gate does not say where it listens:\n{}", log.tail())
+            });
+        Gate {
+            child,
+            agents,
+            admin,
+            metrics,
+            root: self.keys[0].1.clone(),
+            log,
+        }
     }
 }
 
@@ -157,8 +187,13 @@ fn addresses(lines: &mpsc::Receiver<String>) -> Option<(SocketAddr, SocketAddr, 
 
 fn address(line: &str) -> Option<SocketAddr> {
     let from = line.find("127.0.0.1:")?;
-    let text: String = line[from..].chars().take_while(|it| it.is_ascii_digit() || matches!(it, '.' | ':')).collect();
-    text.parse().ok().filter(|address: &SocketAddr| address.port() != 0)
+    let text: String = line[from..]
+        .chars()
+        .take_while(|it| it.is_ascii_digit() || matches!(it, '.' | ':'))
+        .collect();
+    text.parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.port() != 0)
 }
 
 /// A running gate. Dropped, it is killed.
@@ -224,15 +259,25 @@ impl Gate {
 
     /// A session of `agent`.
     pub async fn mint(&self, project: &str, agent: &str) -> Minted {
-        self.mint_with(json!({ "project": project, "agent": agent })).await
+        self.mint_with(json!({ "project": project, "agent": agent }))
+            .await
     }
 
     pub async fn mint_with(&self, order: Value) -> Minted {
-        minted(&self.admin(Method::POST, "/v1/sessions", &order).await.expect(201))
+        minted(
+            &self
+                .admin(Method::POST, "/v1/sessions", &order)
+                .await
+                .expect(201),
+        )
     }
 
     pub async fn metrics(&self) -> String {
-        client::get(self.metrics, "", "/metrics").await.expect(200).text().to_owned()
+        client::get(self.metrics, "", "/metrics")
+            .await
+            .expect(200)
+            .text()
+            .to_owned()
     }
 
     /// The sum of all series whose line begins with `name` and holds every one of `labels`.
@@ -240,7 +285,10 @@ impl Gate {
         self.metrics()
             .await
             .lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| {
+                line.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(['{', ' ']))
+            })
             .filter(|line| labels.iter().all(|label| line.contains(label)))
             .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
             .sum()
@@ -260,12 +308,20 @@ impl Gate {
     pub fn memory_kib(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let found = status.lines().find_map(|it| it.strip_prefix(line)).unwrap();
-        found.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+        found
+            .trim_start_matches(':')
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap()
     }
 }
 
 /// A session from the answer to `POST /v1/sessions`.
 pub fn minted(answer: &Answer) -> Minted {
     let json = answer.json();
-    Minted { id: json["id"].as_str().unwrap().to_owned(), token: json["token"].as_str().unwrap().to_owned() }
+    Minted {
+        id: json["id"].as_str().unwrap().to_owned(),
+        token: json["token"].as_str().unwrap().to_owned(),
+    }
 }

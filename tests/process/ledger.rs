@@ -6,7 +6,11 @@ use std::path::Path;
 
 /// Lower-case hex of SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest(&SHA256, bytes)
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Every record of a ledger, after verifying that nothing is missing between them: `seq` counts up by one, and `prev`
@@ -16,10 +20,19 @@ pub fn verified(directory: &Path) -> Vec<Value> {
     let mut before: Option<&String> = None;
     let mut parsed: Vec<Value> = Vec::new();
     for line in &records {
-        let record: Value = serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"));
+        let record: Value =
+            serde_json::from_str(line).unwrap_or_else(|fault| panic!("{fault}: {line}"));
         if let (Some(before), Some(last)) = (before, parsed.last()) {
-            assert_eq!(record["seq"].as_u64(), last["seq"].as_u64().map(|seq| seq + 1), "{line}");
-            assert_eq!(record["prev"].as_str(), Some(sha256(before.as_bytes()).as_str()), "{line}");
+            assert_eq!(
+                record["seq"].as_u64(),
+                last["seq"].as_u64().map(|seq| seq + 1),
+                "{line}"
+            );
+            assert_eq!(
+                record["prev"].as_str(),
+                Some(sha256(before.as_bytes()).as_str()),
+                "{line}"
+            );
         }
         before = Some(line);
         parsed.push(record);
@@ -39,12 +52,17 @@ pub fn lines(directory: &Path) -> Vec<String> {
         .iter()
         .flat_map(|path| {
             let text = std::fs::read_to_string(path).unwrap();
-            text.split_terminator('\n').map(str::to_owned).collect::<Vec<_>>()
+            text.split_terminator('\n')
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// The records of one kind.
 pub fn of_kind<'a>(records: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    records.iter().filter(|record| record["kind"] == kind).collect()
+    records
+        .iter()
+        .filter(|record| record["kind"] == kind)
+        .collect()
 }

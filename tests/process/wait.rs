@@ -42,7 +42,9 @@ pub async fn run_with_input(mut command: Command, input: Vec<u8>) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|fault| panic!("{name} does not start: {fault}; ./test installs what the tests need"));
+        .unwrap_or_else(|fault| {
+            panic!("{name} does not start: {fault}; ./test installs what the tests need")
+        });
     let id = child.id();
     let mut stdin = child.stdin.take().unwrap();
     // A program that reads nothing may be gone before the bytes are: not our concern.
@@ -58,6 +60,9 @@ pub async fn run_with_input(mut command: Command, input: Vec<u8>) -> Output {
 
 /// Sends a signal to one process.
 pub fn signal(id: u32, name: &str) {
-    let status = Command::new("kill").args(["-s", name, &id.to_string()]).status().unwrap();
+    let status = Command::new("kill")
+        .args(["-s", name, &id.to_string()])
+        .status()
+        .unwrap();
     assert!(status.success(), "signal {name} reaches process {id}");
 }
