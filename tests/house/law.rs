@@ -9,7 +9,7 @@ const LAW: [&str; 10] = [
 ];
 
 /// What has no place in a pure function of (policy, session, request, time).
-const IMPURE: [&str; 20] = [
+const IMPURE: [&str; 21] = [
     "tokio",
     "hyper",
     "hyper_util",
@@ -25,8 +25,9 @@ const IMPURE: [&str; 20] = [
     "std::thread",
     "std::time::Instant",
     "std::time::SystemTime",
-    "jiff",
-    "uuid",
+    "Timestamp::now",
+    "now_v7",
+    "new_v4",
     "aws_lc_rs::rand",
     "async fn",
     "async move",
