@@ -237,3 +237,27 @@ async fn a_second_gate_on_the_same_files_refuses_to_start_and_says_why() {
         .await
         .expect(200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let lines = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("toolgate "));
+    let mut known = 0;
+    for line in lines {
+        let words = line.split('#').next().unwrap().split_whitespace();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_toolgate"));
+        // `--help` comes last: everything before it has been understood by then, and nothing is done.
+        command.args(words).arg("--help");
+        let output = run(command).await;
+        assert!(
+            output.status.success(),
+            "toolgate {line}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        known += 1;
+    }
+    assert!(known >= 5, "the README shows how to operate the gate");
+}
