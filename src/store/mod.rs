@@ -6,6 +6,7 @@
 //! What it refuses to do: decide. Whether a call may pass is `policy`'s affair; this only knows what there is.
 
 pub mod embedded;
+pub mod live;
 mod rows;
 
 use crate::policy::id::{GrantId, SessionId};
