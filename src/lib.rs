@@ -3,6 +3,7 @@
 //! The law: a module imports only from those to its left.
 //! `policy < config < ledger < store < io < gate < serve < app < cli < main`
 
+pub mod app;
 pub mod config;
 pub mod gate;
 pub mod io;
