@@ -20,7 +20,10 @@ pub(super) async fn sweep(parts: Arc<Parts>) {
         let begun = parts.clock.now();
         let swept = parts.sessions.sweep(begun).await;
         if swept.failed > 0 {
-            tracing::warn!(failed = swept.failed, "changes wait for the store or the ledger");
+            tracing::warn!(
+                failed = swept.failed,
+                "changes wait for the store or the ledger"
+            );
         }
         // With a million sessions a pass takes a while: whatever it takes, it gets a twentieth of one core.
         let took = parts.clock.now().tick.since(begun.tick);

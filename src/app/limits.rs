@@ -20,7 +20,9 @@ pub(super) fn check_descriptors(connections: u32) {
 
 /// The soft limit; `None`: there is none, or it can't be read.
 fn open_files(limits: &str) -> Option<u64> {
-    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }
 

@@ -23,7 +23,13 @@ const FILTER: &str = "TOOLGATE_LOG";
 
 /// Sends the process's log lines, and the place of every panic, to standard error. Only the first call does anything.
 pub fn start(format: Format, level: &str) {
-    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new(level));
+    let asked = std::env::var(FILTER).ok().filter(|text| !text.is_empty());
+    let parsed = asked.map(|text| EnvFilter::try_new(&text).map_err(|error| (text, error)));
+    let (filter, wrong) = match parsed {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(wrong)) => (EnvFilter::new(level), Some(wrong)),
+        None => (EnvFilter::new(level), None),
+    };
     let terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -36,12 +42,15 @@ pub fn start(format: Format, level: &str) {
     let started = if json {
         lines.json().flatten_event(true).try_init()
     } else {
-        let colour =
-            terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         lines.with_ansi(colour).with_target(false).try_init()
     };
-    if started.is_ok() {
-        log_panics();
+    if started.is_err() {
+        return;
+    }
+    log_panics();
+    if let Some((text, error)) = wrong {
+        tracing::warn!(%error, "{FILTER}={text} is no filter; `{level}` is used");
     }
 }
 
@@ -50,6 +59,9 @@ pub fn start(format: Format, level: &str) {
 fn log_panics() {
     panic::set_hook(Box::new(|about| {
         let place = about.location().map(ToString::to_string);
-        tracing::error!(place = place.as_deref().unwrap_or("unknown"), "panicked: a fault of the gate");
+        tracing::error!(
+            place = place.as_deref().unwrap_or("unknown"),
+            "panicked: a fault of the gate"
+        );
     }));
 }

@@ -197,7 +197,8 @@ impl Running {
             admin::service(Arc::clone(&admin)),
         ));
         let (gate, metrics) = (parts.gate.clone(), Arc::clone(&parts.metrics));
-        let refused = move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
+        let refused =
+            move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
         let data_plane = sockets.agents.serve(&agents_stage, refused, move || {
             let gate = Rc::new(gate.clone());
             move |request, address| {
@@ -263,7 +264,11 @@ impl Running {
         let stopped = Event::Gate {
             change: "stopped",
             version: env!("CARGO_PKG_VERSION"),
-            detail: if finished { "" } else { "calls in flight were cut" },
+            detail: if finished {
+                ""
+            } else {
+                "calls in flight were cut"
+            },
         };
         if !self.parts.record(&stopped).await {
             tracing::error!("the ledger did not take the record of this stop");
@@ -272,7 +277,9 @@ impl Running {
         // Flushes and waits for the writer's thread.
         let closed = tokio::task::spawn_blocking(move || ledger.close()).await;
         if !matches!(closed, Ok(Ok(()))) {
-            tracing::error!("the ledger could not be closed in order; what it did not take is lost");
+            tracing::error!(
+                "the ledger could not be closed in order; what it did not take is lost"
+            );
         }
         finished
     }

@@ -53,12 +53,22 @@ pub(super) fn hashes(policies: &[Policy]) -> Vec<(ProjectName, PolicyHash)> {
 
 impl Reloader {
     pub(super) fn new(parts: Arc<Parts>, start: Start) -> Self {
-        let Start { path, server, hashes, patterns, watcher } = start;
+        let Start {
+            path,
+            server,
+            hashes,
+            patterns,
+            watcher,
+        } = start;
         Self {
             parts,
             path,
             watcher,
-            in_force: Mutex::new(InForce { server, hashes, patterns }),
+            in_force: Mutex::new(InForce {
+                server,
+                hashes,
+                patterns,
+            }),
         }
     }
 
@@ -77,7 +87,9 @@ impl Reloader {
                 self.follow(errors.files(), &in_force.patterns);
                 Err(invalid(&errors))
             }
-            Err(_) => Err(other("the configuration could not be read: a fault of the gate".to_owned())),
+            Err(_) => Err(other(
+                "the configuration could not be read: a fault of the gate".to_owned(),
+            )),
         };
         match outcome {
             Ok(()) => ReloadOutcome::Applied,
@@ -115,7 +127,9 @@ impl Reloader {
         if !self.record("reloaded", &hashes, trigger, "").await {
             return Err(other("the ledger can't record it now".to_owned()));
         }
-        self.parts.principals.store(Arc::new(Principals::new(&loaded.server.principals)));
+        self.parts
+            .principals
+            .store(Arc::new(Principals::new(&loaded.server.principals)));
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
@@ -126,12 +140,16 @@ impl Reloader {
 
     async fn reject(&self, in_force: &InForce, rejected: Rejected, trigger: &Trigger) -> Rejection {
         self.parts.metrics.reloaded(Reload::Rejected);
-        let Rejected { mut rejection, report } = rejected;
+        let Rejected {
+            mut rejection,
+            report,
+        } = rejected;
         let projects = in_force.hashes.iter().map(|(project, _)| project.clone());
         rejection.projects = projects.collect();
         tracing::error!(%trigger, summary = %rejection.summary, "configuration rejected; what was in force is\n{report}");
         // Already the worse case; that it can't be recorded either is what the ledger's own alarm is for.
-        self.record("rejected", &in_force.hashes, trigger, &rejection.summary).await;
+        self.record("rejected", &in_force.hashes, trigger, &rejection.summary)
+            .await;
         rejection
     }
 
@@ -149,7 +167,11 @@ impl Reloader {
             detail,
         };
         let now = self.parts.clock.now();
-        self.parts.ledger.append(&event, now.wall, Level::Written).await.is_ok()
+        self.parts
+            .ledger
+            .append(&event, now.wall, Level::Written)
+            .await
+            .is_ok()
     }
 }
 

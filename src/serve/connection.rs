@@ -118,13 +118,13 @@ where
             }
             // Closed between calls because the gate stops: nothing said could be lost.
             if !socket.ended && !quiet {
-                linger(socket.stream).await;
+                Box::pin(linger(socket.stream)).await;
             }
         }
         End::Late => {
             // One attempt: who is too slow to send is not waited for to read.
             let _ = socket.stream.try_write(late().as_bytes());
-            linger(socket.stream).await;
+            Box::pin(linger(socket.stream)).await;
         }
         End::Cut => {
             // Without this the kernel would go on for minutes to deliver what the peer does not take.
@@ -151,6 +151,7 @@ fn late() -> String {
 
 /// Closing a socket with unread input resets it, and a reset can overtake the answer (RFC 9112, 9.6): says that nothing
 /// more is sent, then reads what the peer still sends, within bounds.
+/// Its buffer is boxed by the callers: an idle connection must not carry it.
 async fn linger(mut stream: TcpStream) {
     let discard = async {
         let mut left = LINGER_BYTES_MAX;

@@ -8,7 +8,10 @@ use serde_json::json;
 async fn without_a_valid_key_nothing_is_told_and_failures_are_summed_up_in_the_ledger() {
     let scene = Scene::start();
     let answer = scene.raw(Method::GET, "/v1/sessions", &[], "").await;
-    assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"toolgate-admin\"");
+    assert_eq!(
+        answer.headers["www-authenticate"],
+        "Bearer realm=\"toolgate-admin\""
+    );
     answer.refused(401, "credential_missing");
     let strange = toolgate::policy::token::Token::mint(
         toolgate::policy::token::TokenKind::Principal,
@@ -25,12 +28,20 @@ async fn without_a_valid_key_nothing_is_told_and_failures_are_summed_up_in_the_l
         for path in ["/v1/sessions", "/nowhere"] {
             let fields = [("authorization", credential.as_str())];
             let answer = scene.raw(Method::GET, path, &fields, "").await;
-            assert!(answer.headers["www-authenticate"].to_str().unwrap().contains("invalid_token"));
+            assert!(
+                answer.headers["www-authenticate"]
+                    .to_str()
+                    .unwrap()
+                    .contains("invalid_token")
+            );
             answer.refused(401, "credential_invalid");
         }
     }
     let twice = format!("Bearer {}", key("root"));
-    let fields = [("authorization", twice.as_str()), ("authorization", twice.as_str())];
+    let fields = [
+        ("authorization", twice.as_str()),
+        ("authorization", twice.as_str()),
+    ];
     scene
         .raw(Method::GET, "/v1/sessions", &fields, "")
         .await
@@ -59,7 +70,12 @@ async fn drained(scene: Scene) -> Vec<serde_json::Value> {
 async fn a_foreign_host_is_misdirected_before_the_key_is_looked_at() {
     let scene = Scene::start();
     let bearer = format!("Bearer {}", key("root"));
-    for host in ["evil.example", "evil.example:9080", "127.0.0.1.evil.example", ""] {
+    for host in [
+        "evil.example",
+        "evil.example:9080",
+        "127.0.0.1.evil.example",
+        "",
+    ] {
         let fields = [("host", host), ("authorization", bearer.as_str())];
         scene
             .raw(Method::GET, "/v1/sessions", &fields, "")
@@ -71,7 +87,10 @@ async fn a_foreign_host_is_misdirected_before_the_key_is_looked_at() {
             .refused(421, "request_malformed");
     }
     let fields = [("host", "LOCALHOST:1"), ("authorization", bearer.as_str())];
-    scene.raw(Method::GET, "/v1/sessions", &fields, "").await.expect(200);
+    scene
+        .raw(Method::GET, "/v1/sessions", &fields, "")
+        .await
+        .expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,8 +102,16 @@ async fn each_endpoint_asks_for_its_role() {
     let all = ["issuer", "operator", "auditor", "approver"];
     let cases: &[(Method, String, &[&str])] = &[
         (Method::POST, "/v1/sessions".into(), &["issuer"]),
-        (Method::GET, "/v1/sessions".into(), &["issuer", "operator", "auditor"]),
-        (Method::GET, session.clone(), &["issuer", "operator", "auditor"]),
+        (
+            Method::GET,
+            "/v1/sessions".into(),
+            &["issuer", "operator", "auditor"],
+        ),
+        (
+            Method::GET,
+            session.clone(),
+            &["issuer", "operator", "auditor"],
+        ),
         (Method::POST, format!("{session}/grants"), &["issuer"]),
         (Method::DELETE, grant, &["issuer"]),
         (Method::POST, format!("{session}/quarantine"), &["operator"]),
@@ -97,7 +124,11 @@ async fn each_endpoint_asks_for_its_role() {
         for principal in all {
             let answer = scene.call(principal, method.clone(), path, "").await;
             let missing = answer.status == 403;
-            assert_eq!(missing, !roles.contains(&principal), "{principal} {method} {path}");
+            assert_eq!(
+                missing,
+                !roles.contains(&principal),
+                "{principal} {method} {path}"
+            );
             if missing {
                 let detail = answer.refused(403, "role_missing");
                 assert!(detail.contains(roles[0]), "{detail}");
@@ -109,7 +140,14 @@ async fn each_endpoint_asks_for_its_role() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_not_found_and_a_wrong_method_not_allowed() {
     let scene = Scene::start();
-    for path in ["/", "/v1", "/v1/approvals", "/v1/ledger", "/v1/sessions/", "/access/v1/evaluation"] {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/approvals",
+        "/v1/ledger",
+        "/v1/sessions/",
+        "/access/v1/evaluation",
+    ] {
         scene.get("root", path).await.refused(404, "not_found");
     }
     let answer = scene.call("root", Method::PUT, "/v1/sessions", "{}").await;
@@ -121,7 +159,11 @@ async fn what_is_not_there_is_not_found_and_a_wrong_method_not_allowed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_describes_itself() {
     let scene = Scene::start();
-    let document = scene.raw(Method::GET, "/openapi.json", &[], "").await.expect(200).json();
+    let document = scene
+        .raw(Method::GET, "/openapi.json", &[], "")
+        .await
+        .expect(200)
+        .json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     for (path, method) in [
         ("/v1/sessions", "post"),
@@ -135,7 +177,10 @@ async fn the_api_describes_itself() {
         ("/v1/policy", "get"),
         ("/v1/policy/reload", "post"),
     ] {
-        assert!(document["paths"][path][method].is_object(), "{method} {path}");
+        assert!(
+            document["paths"][path][method].is_object(),
+            "{method} {path}"
+        );
     }
     assert!(document["components"]["schemas"]["MintInput"]["properties"]["ttl"].is_object());
 }
@@ -149,8 +194,15 @@ async fn an_admin_call_that_changes_something_says_who_made_it_and_from_where() 
     assert_eq!(calls[0]["principal"], "root");
     assert_eq!(calls[0]["client"], "127.0.0.1");
     assert!(calls[0]["detail"].as_str().unwrap().contains(&id));
-    scene.get("root", &format!("/v1/sessions/{id}")).await.expect(200);
-    assert_eq!(scene.recorded("principal", "called").len(), 1, "looking changes nothing");
+    scene
+        .get("root", &format!("/v1/sessions/{id}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        scene.recorded("principal", "called").len(),
+        1,
+        "looking changes nothing"
+    );
     let all = json!(scene.records()).to_string();
     assert!(!all.contains(&token) && !all.contains(&key("root")));
 }

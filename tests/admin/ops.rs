@@ -13,10 +13,15 @@ async fn operations_reads_health_and_metrics_and_nothing_else() {
     get("/livez").await.expect(200);
     get("/readyz").await.expect(200);
     let metrics = scene.metrics().await;
-    assert!(metrics.contains("toolgate_sessions{agent=\"bot\",project=\"dev\",state=\"live\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("toolgate_sessions{agent=\"bot\",project=\"dev\",state=\"live\"} 1"),
+        "{metrics}"
+    );
     assert!(metrics.contains("toolgate_build_info"));
     get("/v1/sessions").await.expect(404);
-    exchange(at, Method::POST, "/metrics", &[], String::new()).await.expect(405);
+    exchange(at, Method::POST, "/metrics", &[], String::new())
+        .await
+        .expect(405);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +29,10 @@ async fn a_start_and_a_stop_are_on_record_and_the_store_outlives_them() {
     let scene = Scene::start();
     let (id, token) = scene.mint().await;
     let Scene { folder, running } = scene;
-    assert!(running.drain(Duration::from_secs(10)).await, "nothing was in flight");
+    assert!(
+        running.drain(Duration::from_secs(10)).await,
+        "nothing was in flight"
+    );
     let records = records_of(&folder);
     let changes: Vec<_> = records
         .iter()
@@ -35,8 +43,15 @@ async fn a_start_and_a_stop_are_on_record_and_the_store_outlives_them() {
     assert_eq!(records.last().unwrap()["change"], "stopped");
 
     let scene = Scene::start_in(folder);
-    scene.agent(&token, Method::GET, "/.toolgate/session").await.expect(200);
-    let shown = scene.get("issuer", &format!("/v1/sessions/{id}")).await.expect(200).json();
+    scene
+        .agent(&token, Method::GET, "/.toolgate/session")
+        .await
+        .expect(200);
+    let shown = scene
+        .get("issuer", &format!("/v1/sessions/{id}"))
+        .await
+        .expect(200)
+        .json();
     assert_eq!(shown["state"], "live");
 }
 

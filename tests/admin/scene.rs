@@ -141,14 +141,28 @@ impl Scene {
         fields: &[(&str, &str)],
         body: impl ToString,
     ) -> Answer {
-        exchange(self.running.addresses.admin, method, path, fields, body.to_string()).await
+        exchange(
+            self.running.addresses.admin,
+            method,
+            path,
+            fields,
+            body.to_string(),
+        )
+        .await
     }
 
     /// What an agent with this token is answered.
     pub async fn agent(&self, token: &str, method: Method, path: &str) -> Answer {
         let bearer = format!("Bearer {token}");
         let fields = [("authorization", bearer.as_str())];
-        exchange(self.running.addresses.agents, method, path, &fields, String::new()).await
+        exchange(
+            self.running.addresses.agents,
+            method,
+            path,
+            &fields,
+            String::new(),
+        )
+        .await
     }
 
     pub async fn metrics(&self) -> String {
@@ -165,11 +179,16 @@ impl Scene {
 
     /// A session of `dev`'s bot: id and token.
     pub async fn mint(&self) -> (String, String) {
-        self.mint_with(json!({ "project": "dev", "agent": "bot" })).await
+        self.mint_with(json!({ "project": "dev", "agent": "bot" }))
+            .await
     }
 
     pub async fn mint_with(&self, order: Value) -> (String, String) {
-        let minted = self.post("root", "/v1/sessions", &order).await.expect(201).json();
+        let minted = self
+            .post("root", "/v1/sessions", &order)
+            .await
+            .expect(201)
+            .json();
         let text = |name: &str| minted[name].as_str().unwrap().to_owned();
         (text("id"), text("token"))
     }
@@ -199,7 +218,10 @@ pub fn records_of(folder: &TempDir) -> Vec<Value> {
     for path in files {
         let text = std::fs::read_to_string(path).unwrap();
         // A line that is being written is not one yet.
-        records.extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
+        records.extend(
+            text.lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok()),
+        );
     }
     records
 }
@@ -238,7 +260,11 @@ principals:
         );
         for (name, roles, projects) in principals {
             let digest = token(name).digest();
-            let hex: String = digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            let hex: String = digest
+                .as_bytes()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             writeln!(
                 text,
                 "  - {{ name: {name}, key: {{ sha256: '{hex}' }}, roles: [{roles}], projects: [{projects}] }}"
@@ -270,7 +296,12 @@ impl Answer {
         assert_eq!(problem["reason"], reason, "{problem}");
         assert_eq!(problem["status"], status, "{problem}");
         for member in ["type", "title", "detail", "instance"] {
-            assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
+            assert!(
+                problem[member]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty()),
+                "{problem}"
+            );
         }
         problem["detail"].as_str().unwrap().to_owned()
     }

@@ -45,8 +45,11 @@ impl Caller {
 
     /// The session of this id in one of the caller's projects. Another project's answers as an unknown one does.
     pub(super) fn session(&self, admin: &Admin, id: &str) -> Result<Arc<LiveSession>, Refused> {
-        let unknown =
-            || Refused::not_found("no live session of your projects has this id; GET /v1/sessions lists them");
+        let unknown = || {
+            Refused::not_found(
+                "no live session of your projects has this id; GET /v1/sessions lists them",
+            )
+        };
         let id: SessionId = id.parse().map_err(|_| unknown())?;
         let session = admin.parts.sessions.by_id(id).ok_or_else(unknown)?;
         if self.sees(&session.facts.project) {

@@ -49,10 +49,7 @@ impl Failures {
                 detail: "authentication at the admin API",
             };
             if ledger.append(&event, time, Level::Written).await.is_err() {
-                self.0
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .rest += count;
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).rest += count;
             }
         }
     }

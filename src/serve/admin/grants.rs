@@ -34,19 +34,34 @@ pub(super) async fn give(
     let ask = order::of_give(input)?;
     let project = &session.facts.project;
     let ruleset = admin.parts.gate.ruleset(project).ok_or_else(|| {
-        Refused::conflict("the session's project is not in the policy any more; nothing can be granted in it")
+        Refused::conflict(
+            "the session's project is not in the policy any more; nothing can be granted in it",
+        )
     })?;
     let now = admin.parts.clock.now();
     let cause = Cause::Principal(&caller.principal.name);
     let given = admin
         .parts
         .sessions
-        .give(&ruleset.policy, &session, ask, clock::grant_id(now), cause, now)
+        .give(
+            &ruleset.policy,
+            &session,
+            ask,
+            clock::grant_id(now),
+            cause,
+            now,
+        )
         .await
         .map_err(not_given)?;
-    admin.parts.metrics.grant_made(project, GrantKind::OnRequest);
     admin
-        .record_call(&caller, &format!("POST /v1/sessions/{id}/grants: {}", given.id))
+        .parts
+        .metrics
+        .grant_made(project, GrantKind::OnRequest);
+    admin
+        .record_call(
+            &caller,
+            &format!("POST /v1/sessions/{id}/grants: {}", given.id),
+        )
         .await;
     Ok(json(StatusCode::CREATED, &GrantView::new(&given, &id, now)))
 }

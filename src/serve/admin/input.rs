@@ -38,11 +38,10 @@ async fn bytes(body: Body) -> Result<bytes::Bytes, Refused> {
             Reason::RequestMalformed,
             "the body ended early or is malformed",
         )),
-        Err(_) => Err(Refused::new(
-            Reason::RequestMalformed,
-            "the body did not arrive in time",
-        )
-        .status(http::StatusCode::REQUEST_TIMEOUT)),
+        Err(_) => Err(
+            Refused::new(Reason::RequestMalformed, "the body did not arrive in time")
+                .status(http::StatusCode::REQUEST_TIMEOUT),
+        ),
     }
 }
 
@@ -180,7 +179,15 @@ mod tests {
         let sample: Sample = parse(br#"{"ttl":"15m","map":{"a":1}}"#).unwrap();
         assert_eq!(sample.ttl, Some(Span(Duration::from_secs(900))));
         assert_eq!(sample.map.unwrap()["a"], 1);
-        for wrong in ["15", "m", "1.5h", "-1s", "1 m", "99999999999999999999d", "1w"] {
+        for wrong in [
+            "15",
+            "m",
+            "1.5h",
+            "-1s",
+            "1 m",
+            "99999999999999999999d",
+            "1w",
+        ] {
             assert!(span(wrong).is_none(), "{wrong}");
         }
     }

@@ -56,7 +56,10 @@ fn in_force(admin: &Admin, caller: &Caller) -> List<PolicyView> {
 
 /// Excerpts of files may belong to any project, so only who sees all of them is told more than how many errors there are.
 fn rejected(caller: &Caller, rejection: Rejection) -> Refused {
-    let sees_all = rejection.projects.iter().all(|project| caller.sees(project));
+    let sees_all = rejection
+        .projects
+        .iter()
+        .all(|project| caller.sees(project));
     if !sees_all {
         return Refused::conflict(format!(
             "the configuration was rejected with {} errors and what was in force is; the gate's log has the report",

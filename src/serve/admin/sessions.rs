@@ -67,7 +67,9 @@ pub(super) async fn mint(
         .map_err(not_minted)?;
     let id = session.facts.id.to_string();
     let path = format!("/v1/sessions/{id}");
-    admin.record_call(&caller, &format!("POST /v1/sessions: {id}")).await;
+    admin
+        .record_call(&caller, &format!("POST /v1/sessions: {id}"))
+        .await;
     let view = MintedView {
         id,
         token: token.reveal(),
@@ -96,18 +98,15 @@ pub(super) async fn list(
         None => None,
         Some(Ok(id)) => Some(id),
         Some(Err(_)) => {
-            return Err(Refused::invalid(
-                "`after` is the `next` of the page before",
-            ));
+            return Err(Refused::invalid("`after` is the `next` of the page before"));
         }
     };
     let now = admin.parts.clock.now();
     // One more than asked for tells whether there is a next page.
-    let mut sessions =
-        admin
-            .parts
-            .sessions
-            .list(&caller.principal.projects, after, page.limit + 1);
+    let mut sessions = admin
+        .parts
+        .sessions
+        .list(&caller.principal.projects, after, page.limit + 1);
     let more = sessions.len() > page.limit;
     sessions.truncate(page.limit);
     let next = sessions.last().filter(|_| more);
@@ -148,7 +147,9 @@ pub(super) async fn revoke(
     let cause = Cause::Principal(&caller.principal.name);
     let done = admin.parts.sessions.revoke(&session, cause, now).await;
     done.map_err(not_changed)?;
-    admin.record_call(&caller, &format!("DELETE /v1/sessions/{id}")).await;
+    admin
+        .record_call(&caller, &format!("DELETE /v1/sessions/{id}"))
+        .await;
     Ok(shown(&admin, &session))
 }
 
@@ -172,7 +173,9 @@ pub(super) async fn quarantine(
         .quarantine(&session, &reason, cause, now)
         .await;
     done.map_err(not_changed)?;
-    admin.record_call(&caller, &format!("POST /v1/sessions/{id}/quarantine")).await;
+    admin
+        .record_call(&caller, &format!("POST /v1/sessions/{id}/quarantine"))
+        .await;
     Ok(shown(&admin, &session))
 }
 
@@ -196,7 +199,9 @@ pub(super) async fn release(
         .release(&session, &reason, cause, now)
         .await;
     done.map_err(not_changed)?;
-    admin.record_call(&caller, &format!("POST /v1/sessions/{id}/release")).await;
+    admin
+        .record_call(&caller, &format!("POST /v1/sessions/{id}/release"))
+        .await;
     Ok(shown(&admin, &session))
 }
 

@@ -253,7 +253,10 @@ fn limits(session: &LiveSession, policy: &Policy, now: Now) -> Vec<LimitView> {
 }
 
 /// Millionths as a decimal.
-#[allow(clippy::cast_precision_loss, reason = "shown to people; records keep millionths")]
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "shown to people; records keep millionths"
+)]
 fn amount(micros: u64) -> serde_json::Number {
     serde_json::Number::from_f64(micros as f64 / 1e6).unwrap_or_else(|| 0.into())
 }
