@@ -6,7 +6,6 @@
 
 use crate::gate::Inner;
 use crate::gate::fields::TOOLGATE_SESSION;
-use crate::gate::limit::Counters;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::policy::decision::Reason;
@@ -44,15 +43,17 @@ pub(super) fn not_quarantined(caller: &Caller, now: Now) -> Result<(), Refusal> 
 
 impl Inner {
     /// The session within the ruleset that is in force for it. One snapshot: all that follows reads this version.
-    pub(super) fn caller(&self, session: Arc<LiveSession>) -> Result<Caller, Refusal> {
+    pub(super) fn caller(&self, session: Arc<LiveSession>) -> Result<Arc<Caller>, Refusal> {
         let rulesets = self.rulesets.load();
         // A project that a reload took away: its sessions belong nowhere.
-        let ruleset = rulesets.get(&session.facts.project).ok_or_else(Refusal::credential_invalid)?;
-        Ok(Caller {
-            counters: Counters::of(&session, ruleset),
+        let ruleset = rulesets
+            .get(&session.facts.project)
+            .ok_or_else(Refusal::credential_invalid)?;
+        Ok(Arc::new(Caller {
+            cells: session.cells(&ruleset.policy),
             ruleset: Arc::clone(ruleset),
             session,
-        })
+        }))
     }
 
     /// Counts a refusal of somebody who is not known, for the ledger's summary.
@@ -92,7 +93,10 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h st
             "`{name}` was sent more than once; send exactly one credential"
         )));
     }
-    value.to_str().map(Some).map_err(|_| Refusal::credential_invalid())
+    value
+        .to_str()
+        .map(Some)
+        .map_err(|_| Refusal::credential_invalid())
 }
 
 #[cfg(test)]
@@ -111,15 +115,24 @@ mod tests {
 
     #[test]
     fn toolgate_session_is_the_credential_where_it_is_present() {
-        let both = [("authorization", "Bearer backend"), ("toolgate-session", "tgs_x")];
+        let both = [
+            ("authorization", "Bearer backend"),
+            ("toolgate-session", "tgs_x"),
+        ];
         assert_eq!(read(&both), Ok("tgs_x".to_owned()));
-        assert_eq!(read(&[("authorization", "bEaReR tgs_y")]), Ok("tgs_y".to_owned()));
+        assert_eq!(
+            read(&[("authorization", "bEaReR tgs_y")]),
+            Ok("tgs_y".to_owned())
+        );
     }
 
     #[test]
     fn another_scheme_is_no_credential_and_two_credentials_are_refused() {
         assert_eq!(read(&[]), Err(Reason::CredentialMissing));
-        assert_eq!(read(&[("authorization", "Basic eDp5")]), Err(Reason::CredentialMissing));
+        assert_eq!(
+            read(&[("authorization", "Basic eDp5")]),
+            Err(Reason::CredentialMissing)
+        );
         let twice = [("authorization", "Bearer a"), ("authorization", "Bearer a")];
         assert_eq!(read(&twice), Err(Reason::FieldForbidden));
         let twice = [("toolgate-session", "a"), ("toolgate-session", "b")];

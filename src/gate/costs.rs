@@ -36,7 +36,12 @@ struct Charged {
 
 impl Costs {
     /// A call of `session` charged these limits.
-    pub(super) fn mark(&self, ruleset: &Arc<Ruleset>, session: &Arc<LiveSession>, limits: &[LimitIndex]) {
+    pub(super) fn mark(
+        &self,
+        ruleset: &Arc<Ruleset>,
+        session: &Arc<LiveSession>,
+        limits: &[LimitIndex],
+    ) {
         let mut marked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for limit in limits {
             let described = &ruleset.policy.limits[limit.0 as usize];
@@ -99,7 +104,9 @@ fn rows(key: &Key, one: &Charged, since: Option<Timestamp>, now: Now) -> Vec<Cos
         Per::Agent => one.ruleset.agent_cells(&one.session.facts.agent).cloned(),
         Per::Project => Some(Arc::clone(one.ruleset.project_cells())),
     };
-    let buckets = cells.map(|cells| cells.cost_buckets(one.limit, now)).unwrap_or_default();
+    let buckets = cells
+        .map(|cells| cells.cost_buckets(one.limit, now))
+        .unwrap_or_default();
     // A bucket lasts a sixtieth of the window; two of slack cover the rounding of its start.
     let open = |start: Timestamp| since.is_none_or(|since| start.plus(window / 20) >= since);
     let (project, limit, holder) = key;
@@ -118,7 +125,10 @@ fn rows(key: &Key, one: &Charged, since: Option<Timestamp>, now: Now) -> Vec<Cos
 
 /// Puts saved costs of agents and of the project back into a ruleset's shared counters.
 pub(super) fn restore(ruleset: &Ruleset, rows: &[CostRow], now: Now) {
-    for row in rows.iter().filter(|row| row.project == ruleset.policy.project) {
+    for row in rows
+        .iter()
+        .filter(|row| row.project == ruleset.policy.project)
+    {
         let mut limits = ruleset.policy.limits.iter().zip(0..);
         let Some((limit, index)) = limits.find(|(limit, _)| limit.id == row.limit) else {
             continue;

@@ -93,7 +93,11 @@ impl<'a> Described<'a> {
     ///
     /// # Errors
     /// The route acts on a resource that can't be computed from this call: that is not "no resource".
-    pub(super) fn access(&self, caller: &Caller, entry: &mut Entry) -> Result<AccessRequest<'a>, Refusal> {
+    pub(super) fn access(
+        &self,
+        caller: &Caller,
+        entry: &mut Entry,
+    ) -> Result<AccessRequest<'a>, Refusal> {
         let filled = match &self.route.resource {
             Some(template) => Some(
                 template
@@ -175,10 +179,17 @@ pub(super) fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
     let (version, trace, parent, flags) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        text.len() == length
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     let shape = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    let length = if version == "00" { parts.next().is_none() } else { version != "ff" };
+    let length = if version == "00" {
+        parts.next().is_none()
+    } else {
+        version != "ff"
+    };
     let names = trace.bytes().any(|b| b != b'0') && parent.bytes().any(|b| b != b'0');
     (shape && length && names).then(|| trace.into())
 }
@@ -216,8 +227,17 @@ mod tests {
             trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             Some(id.to_owned())
         );
-        assert_eq!(trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"), None);
-        assert_eq!(trace("00-00000000000000000000000000000000-00f067aa0ba902b7-01"), None);
-        assert_eq!(trace("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"), None);
+        assert_eq!(
+            trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"),
+            None
+        );
+        assert_eq!(
+            trace("00-00000000000000000000000000000000-00f067aa0ba902b7-01"),
+            None
+        );
+        assert_eq!(
+            trace("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"),
+            None
+        );
     }
 }

@@ -3,11 +3,9 @@
 //! It is evidence for people, recorded beside the decision. It is never a reason to let a call pass.
 
 use crate::gate::refusal::Refusal;
+use crate::store::live::INTENT_BYTES_MAX;
 use http::HeaderMap;
 use std::sync::Arc;
-
-/// Longest intent, in bytes of UTF-8 after decoding.
-pub const INTENT_BYTES_MAX: usize = 4096;
 
 /// The call's own intent; `None` where the field is absent.
 ///
@@ -19,7 +17,9 @@ pub(super) fn of_call(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> 
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(Refusal::invalid_input("`Toolgate-Intent` was sent more than once; send it once"));
+        return Err(Refusal::invalid_input(
+            "`Toolgate-Intent` was sent more than once; send it once",
+        ));
     }
     let Ok(text) = std::str::from_utf8(value.as_bytes()) else {
         return Err(Refusal::invalid_input(
@@ -37,9 +37,15 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         return Err("is empty; say in a sentence what this is for".into());
     }
     if text.len() > INTENT_BYTES_MAX {
-        return Err(format!("has {} bytes; at most {INTENT_BYTES_MAX} are kept", text.len()));
+        return Err(format!(
+            "has {} bytes; at most {INTENT_BYTES_MAX} are kept",
+            text.len()
+        ));
     }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
         return Err("holds control characters; send plain text".into());
     }
     Ok(())

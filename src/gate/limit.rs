@@ -10,13 +10,12 @@ use crate::gate::body::{Prefix, RequestBody};
 use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
-use crate::gate::ruleset::{Holders, Ruleset};
+use crate::gate::ruleset::Holders;
 use crate::ledger::record::{BodyDigest, Cause};
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
 use crate::policy::model::{Cost, LimitIndex, Policy, Route};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
-use crate::store::live::LiveSession;
 use aws_lc_rs::digest;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -24,47 +23,31 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The counters one call touches.
-#[derive(Clone)]
-pub(super) struct Counters {
-    session: Arc<Cells>,
-    agent: Option<Arc<Cells>>,
-    project: Arc<Cells>,
-}
-
-impl Counters {
-    pub(super) fn of(session: &LiveSession, ruleset: &Ruleset) -> Self {
-        Self {
-            session: session.cells(&ruleset.policy),
-            agent: ruleset.agent_cells(&session.facts.agent).cloned(),
-            project: Arc::clone(ruleset.project_cells()),
-        }
-    }
-
+impl Caller {
     /// Rates, counts and repeats of this session alone.
-    pub(super) fn take(
+    fn take(
         &self,
         limits: &[LimitIndex],
         now: Tick,
         digest: Option<&CallDigest>,
     ) -> Result<(), Exceedance> {
-        self.session.take(limits, Call { now, digest })
+        self.cells.take(limits, Call { now, digest })
     }
 
     /// Cost that is known before the call, then rates and counts shared with others. Cost whose sum comes with the answer is
     /// only asked whether any is left.
-    pub(super) fn take_shared(
+    fn take_shared(
         &self,
         cost: &Holders,
         shared: &Holders,
         now: Tick,
         micros: u64,
     ) -> Result<(), Exceedance> {
-        self.session.spend(&cost.session, now, micros)?;
+        self.cells.spend(&cost.session, now, micros)?;
         let others = self.take_from_others(cost, shared, now, micros);
         if others.is_err() {
             // Others' use refused the call: the session must not pay for it.
-            self.session.refund(&cost.session, now, micros);
+            self.cells.refund(&cost.session, now, micros);
         }
         others
     }
@@ -76,38 +59,44 @@ impl Counters {
         now: Tick,
         micros: u64,
     ) -> Result<(), Exceedance> {
+        if shared.is_empty() && cost.agent.is_empty() && cost.project.is_empty() {
+            return Ok(());
+        }
         let call = Call { now, digest: None };
+        let (agent, project) = (self.agent_cells(), self.ruleset.project_cells());
         // Money first: it can be given back if a rate then refuses, a counted call can't.
-        if let Some(agent) = &self.agent {
+        if let Some(agent) = agent {
             agent.spend(&cost.agent, now, micros)?;
         }
         let refund_agent = || {
-            if let Some(agent) = &self.agent {
+            if let Some(agent) = agent {
                 agent.refund(&cost.agent, now, micros);
             }
         };
-        self.project
+        project
             .spend(&cost.project, now, micros)
             .inspect_err(|_| refund_agent())?;
-        let rates = match &self.agent {
-            Some(agent) => agent.take(&shared.agent, call),
-            None => Ok(()),
-        };
-        rates
-            .and_then(|()| self.project.take(&shared.project, call))
+        agent
+            .map_or(Ok(()), |agent| agent.take(&shared.agent, call))
+            .and_then(|()| project.take(&shared.project, call))
             .inspect_err(|_| {
                 refund_agent();
-                self.project.refund(&cost.project, now, micros);
+                project.refund(&cost.project, now, micros);
             })
     }
 
+    fn agent_cells(&self) -> Option<&Arc<Cells>> {
+        self.ruleset.agent_cells(&self.session.facts.agent)
+    }
+
     /// Cost that the answer reported: always added. The first limit that must quarantine the session for it.
-    pub(super) fn charge(&self, cost: &Holders, now: Tick, micros: u64) -> Option<Exceedance> {
+    fn charge_all(&self, cost: &Holders, now: Tick, micros: u64) -> Option<Exceedance> {
         let of_agent = |cells: &Arc<Cells>| cells.charge(&cost.agent, now, micros);
+        let project = self.ruleset.project_cells();
         [
-            self.session.charge(&cost.session, now, micros),
-            self.agent.as_ref().and_then(of_agent),
-            self.project.charge(&cost.project, now, micros),
+            self.cells.charge(&cost.session, now, micros),
+            self.agent_cells().and_then(of_agent),
+            project.charge(&cost.project, now, micros),
         ]
         .into_iter()
         .flatten()
@@ -116,15 +105,15 @@ impl Counters {
 
     /// What is left of limits of the session's own.
     pub(super) fn standings(&self, limits: &[LimitIndex], now: Tick) -> Vec<Standing> {
-        self.session.standings(limits, now).collect()
+        self.cells.standings(limits, now).collect()
     }
 
     /// `RateLimit`: what is left of the limits that `RateLimit-Policy` names.
-    pub(super) fn field(&self, policy: &Policy, shown: &[LimitIndex], now: Tick) -> Option<HeaderValue> {
+    pub(super) fn ratelimit(&self, shown: &[LimitIndex], now: Tick) -> Option<HeaderValue> {
         let mut text = String::with_capacity(shown.len() * 32);
-        for standing in self.session.standings(shown, now) {
+        for standing in self.cells.standings(shown, now) {
             separate(&mut text);
-            let id = &policy.limits[standing.limit.0 as usize].id;
+            let id = &self.ruleset.policy.limits[standing.limit.0 as usize].id;
             let resets = up_to_seconds(standing.resets_in);
             let _ = write!(text, "\"{id}\";r={};t={resets}", standing.remaining);
         }
@@ -134,11 +123,7 @@ impl Counters {
 
 impl Inner {
     /// Says the limit that was exceeded; where the policy says so, puts the session in quarantine first.
-    async fn bounded(
-        &self,
-        taken: Result<(), Exceedance>,
-        caller: &Caller,
-    ) -> Result<(), Refusal> {
+    async fn bounded(&self, taken: Result<(), Exceedance>, caller: &Caller) -> Result<(), Refusal> {
         let Err(over) = taken else {
             return Ok(());
         };
@@ -162,18 +147,27 @@ impl Inner {
         let reason = format!("exceeded the limit {limit}");
         let done = self
             .sessions
-            .quarantine(&caller.session, &reason, Cause::Limit(limit), self.clock.now())
+            .quarantine(
+                &caller.session,
+                &reason,
+                Cause::Limit(limit),
+                self.clock.now(),
+            )
             .await;
         self.metrics.quarantined(&policy.project, Some(limit));
         match done {
-            Ok(()) => tracing::warn!(session = %caller.session.facts.id, %limit, "session quarantined"),
+            Ok(()) => {
+                tracing::warn!(session = %caller.session.facts.id, %limit, "session quarantined")
+            }
             // It holds in memory; a restart before the store is back would forget it.
-            Err(fault) => tracing::error!(session = %caller.session.facts.id, %limit, %fault, "session quarantined in memory only"),
+            Err(fault) => {
+                tracing::error!(session = %caller.session.facts.id, %limit, %fault, "session quarantined in memory only")
+            }
         }
     }
 
     /// The same, for a cost that an answer reported: after that call, beside whatever comes next.
-    pub(super) fn quarantine_after(gate: &Arc<Self>, caller: Caller, over: Exceedance) {
+    pub(super) fn quarantine_after(gate: &Arc<Self>, caller: Arc<Caller>, over: Exceedance) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             // Only while the gate stops. The sum stands: the session's next call trips over it.
             return;
@@ -187,7 +181,8 @@ impl Inner {
     /// As soon as the session is known.
     pub(super) async fn take_session_wide(&self, caller: &Caller, now: Now) -> Result<(), Refusal> {
         let limits = &caller.ruleset.policy.session_wide;
-        self.bounded(caller.counters.take(limits, now.tick, None), caller).await
+        self.bounded(caller.take(limits, now.tick, None), caller)
+            .await
     }
 
     /// Limits of scope, tool and route, and repeats where any are watched.
@@ -206,7 +201,7 @@ impl Inner {
             None
         };
         let limits = &call.route.session_limits;
-        let taken = caller.counters.take(limits, entry.opened.tick, digest.as_ref());
+        let taken = caller.take(limits, entry.opened.tick, digest.as_ref());
         self.bounded(taken, caller).await
     }
 
@@ -224,7 +219,7 @@ impl Inner {
             return Ok(());
         }
         let digest = digest_of(head, target, body, UNROUTED_BODY_BYTES_MAX, entry).await?;
-        let taken = caller.counters.take(limits, entry.opened.tick, digest.as_ref());
+        let taken = caller.take(limits, entry.opened.tick, digest.as_ref());
         self.bounded(taken, caller).await
     }
 
@@ -238,7 +233,7 @@ impl Inner {
         let limits = caller.ruleset.limits(Some(route.index));
         let micros = fixed_cost(route);
         let now = entry.opened.tick;
-        let taken = caller.counters.take_shared(&limits.cost, &limits.shared, now, micros.unwrap_or(0));
+        let taken = caller.take_shared(&limits.cost, &limits.shared, now, micros.unwrap_or(0));
         self.bounded(taken, caller).await?;
         if let Some(micros) = micros {
             entry.cost(micros, None);
@@ -257,13 +252,19 @@ impl Inner {
     }
 
     /// Charges what an answer reported.
-    pub(super) fn charge(&self, caller: &Caller, route: &Route, answer: &HeaderMap, entry: &mut Entry) {
+    pub(super) fn charge(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        answer: &HeaderMap,
+        entry: &mut Entry,
+    ) {
         match reported_cost(route, answer) {
             Reported::Nothing => {}
             Reported::Unreadable => entry.cost_unreadable(),
             Reported::Micros(micros) => {
                 let cost = &caller.ruleset.limits(Some(route.index)).cost;
-                let trip = caller.counters.charge(cost, self.clock.now().tick, micros);
+                let trip = caller.charge_all(cost, self.clock.now().tick, micros);
                 self.note_cost(caller, cost, micros);
                 entry.cost(micros, trip);
             }
@@ -318,7 +319,8 @@ pub(super) fn policy_field(policy: &Policy, shown: &[LimitIndex]) -> Option<Head
     let mut text = String::new();
     for index in shown {
         let limit = &policy.limits[index.0 as usize];
-        let (Bound::Rate { count, window, .. } | Bound::Count { count, window }) = limit.bound else {
+        let (Bound::Rate { count, window, .. } | Bound::Count { count, window }) = limit.bound
+        else {
             continue;
         };
         separate(&mut text);
@@ -358,7 +360,8 @@ fn reported_cost(route: &Route, answer: &HeaderMap) -> Reported {
         (Some(value), None) => value.to_str().ok().and_then(micros),
         (None | Some(_), _) => None,
     };
-    read.or(*fixed).map_or(Reported::Unreadable, Reported::Micros)
+    read.or(*fixed)
+        .map_or(Reported::Unreadable, Reported::Micros)
 }
 
 /// `0.0125` in millionths. More than six places are rounded up: a cost is never made smaller. Exponents are not costs.
@@ -369,10 +372,18 @@ fn micros(text: &str) -> Option<u64> {
         return None;
     }
     let (kept, cut) = places.split_at(places.len().min(6));
-    let mut millionths: u64 = if kept.is_empty() { 0 } else { kept.parse().ok()? };
+    let mut millionths: u64 = if kept.is_empty() {
+        0
+    } else {
+        kept.parse().ok()?
+    };
     millionths *= 10_u64.pow(u32::try_from(6 - kept.len()).ok()?);
     millionths += u64::from(cut.bytes().any(|b| b != b'0'));
-    units.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(millionths)
+    units
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1_000_000)?
+        .checked_add(millionths)
 }
 
 fn separate(list: &mut String) {
@@ -411,7 +422,16 @@ mod tests {
         assert_eq!(micros(" 1.25 "), Some(1_250_000));
         assert_eq!(micros("0.0000001"), Some(1));
         assert_eq!(micros("0.0000010"), Some(1));
-        for wrong in ["", ".", "-1", "+1", "1e3", "1,5", "NaN", "99999999999999999999"] {
+        for wrong in [
+            "",
+            ".",
+            "-1",
+            "+1",
+            "1e3",
+            "1,5",
+            "NaN",
+            "99999999999999999999",
+        ] {
             assert_eq!(micros(wrong), None, "{wrong}");
         }
     }

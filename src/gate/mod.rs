@@ -30,7 +30,6 @@ mod refusal;
 pub mod respond;
 mod strangers;
 
-pub use intent::INTENT_BYTES_MAX;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
 
@@ -118,7 +117,9 @@ pub(crate) struct Inner {
 impl Gate {
     /// A gate without a policy: it knows nobody until [`Gate::install`].
     pub fn new(parts: GateParts) -> Self {
-        parts.metrics.attach(parts.sessions.clone(), parts.ledger.clone());
+        parts
+            .metrics
+            .attach(parts.sessions.clone(), parts.ledger.clone());
         Self(Arc::new(Inner {
             clock: parts.clock,
             sessions: parts.sessions,
@@ -147,7 +148,10 @@ impl Gate {
             }
             rulesets.insert(project, Arc::new(ruleset));
         }
-        let hashes: Vec<_> = rulesets.values().map(|ruleset| (ruleset.policy.project.clone(), ruleset.policy.hash)).collect();
+        let hashes: Vec<_> = rulesets
+            .values()
+            .map(|ruleset| (ruleset.policy.project.clone(), ruleset.policy.hash))
+            .collect();
         gate.rulesets.store(Arc::new(rulesets));
         gate.metrics.policies(&hashes);
     }
@@ -178,7 +182,13 @@ impl Gate {
         let client = client::address(peer.address, &head.headers, &gate.settings.trusted_proxies);
         let mut entry = Entry::open(Arc::clone(gate), &head, client);
         let idle = gate.settings.body_idle;
-        let mut body = Some(RequestBody::new(body, &head.headers, Arc::clone(&entry.meter), idle, &gate.clock));
+        let mut body = Some(RequestBody::new(
+            body,
+            &head.headers,
+            Arc::clone(&entry.meter),
+            idle,
+            &gate.clock,
+        ));
 
         // One request's panic must not take the enforcement point down, nor go unrecorded.
         let outcome = caught(self.enforce(&head, peer, &mut body, &mut entry)).await;
@@ -228,14 +238,17 @@ impl Gate {
         // One match. What is matched here is what is forwarded.
         let Some(call) = describe::matched(caller, head, target, entry) else {
             // A loop on a path that does not exist is a loop: it is watched like any other.
-            gate.take_unrouted(caller, head, target, body, entry).await?;
+            gate.take_unrouted(caller, head, target, body, entry)
+                .await?;
             return Err(Refusal::no_route());
         };
         // After matching, because the tool says which fields it allows.
-        fields::check_request(&head.headers, target.as_str(), call.outfit.rules()).map_err(Refusal::field)?;
+        fields::check_request(&head.headers, target.as_str(), call.outfit.rules())
+            .map_err(Refusal::field)?;
         // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
         // read ahead only where repeats of it are counted.
-        gate.take_of_route(caller, &call, head, target, body, entry).await?;
+        gate.take_of_route(caller, &call, head, target, body, entry)
+            .await?;
         call.demand_intent(intent?.as_deref())?;
 
         // The pure decision: scope and resource within the ceiling, and a grant to go on.
@@ -245,13 +258,22 @@ impl Gate {
         // A stored grant's use is taken atomically and durably, and never given back.
         gate.spend(caller, &permit).await?;
         // In the ledger before a byte leaves.
-        entry.allow(permit.grant(), level(&permit, &head.method)).await?;
+        entry
+            .allow(permit.grant(), level(&permit, &head.method))
+            .await?;
         // Storing and recording took time: a kill that fell into it counts.
         gate.still_live(caller)?;
 
-        let body = body.take().expect("the body is handed on once, and only here");
+        let body = body
+            .take()
+            .expect("the body is handed on once, and only here");
         entry.sent();
-        let answer = forward::send(permit, gate.outbound(caller, &call, head, target, peer), body).await;
+        let answer = forward::send(
+            permit,
+            gate.outbound(caller, &call, head, target, peer),
+            body,
+        )
+        .await;
         entry.answered();
         let answer = answer.map_err(|fault| gate.unanswered(caller, fault))?;
         // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
@@ -272,5 +294,17 @@ fn level(permit: &Permit<'_>, method: &Method) -> Level {
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Gate({} projects)", self.0.rulesets.load().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A compile-time promise: listeners may serve connections on a work-stealing runtime too.
+    #[allow(dead_code)]
+    fn handling_can_move_between_threads(gate: &Gate, request: Request<Incoming>, peer: Peer) {
+        fn send(_: impl Send) {}
+        send(gate.handle(request, peer));
     }
 }

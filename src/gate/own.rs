@@ -32,15 +32,19 @@ pub(super) fn public(
         None => return None,
     };
     Some(match *method {
-        Method::GET | Method::HEAD => pages::page(name)
-            .ok_or_else(|| Refusal::not_found("there is no problem of this name; /.toolgate/problems/ lists all of them")),
+        Method::GET | Method::HEAD => pages::page(name).ok_or_else(|| {
+            Refusal::not_found(
+                "there is no problem of this name; /.toolgate/problems/ lists all of them",
+            )
+        }),
         _ => Err(Refusal::method_not_served("GET, HEAD")),
     })
 }
 
 /// Whether a path is the gate's own.
 pub(super) fn is_own(path: &str) -> bool {
-    path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(ROOT)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Serves one of the caller's own calls.
@@ -58,16 +62,22 @@ pub(super) async fn serve(
     let path = target.path().strip_prefix(ROOT).unwrap_or_default();
     let get = matches!(head.method, Method::GET | Method::HEAD);
     match path.strip_prefix("/grants/") {
-        Some(id) if head.method == Method::DELETE => return grants::give_up(gate, caller, id).await,
+        Some(id) if head.method == Method::DELETE => {
+            return grants::give_up(gate, caller, id).await;
+        }
         Some(_) => return Err(Refusal::method_not_served("DELETE")),
         None => {}
     }
     match path {
         "/session" if get => Ok(session::show(gate, caller)),
         "/session" => Err(Refusal::method_not_served("GET, HEAD")),
-        "/intent" if head.method == Method::PUT => session::state_intent(gate, caller, &head.headers, body).await,
+        "/intent" if head.method == Method::PUT => {
+            session::state_intent(gate, caller, &head.headers, body).await
+        }
         "/intent" => Err(Refusal::method_not_served("PUT")),
-        "/grants" if head.method == Method::POST => grants::ask(gate, caller, &head.headers, body).await,
+        "/grants" if head.method == Method::POST => {
+            grants::ask(gate, caller, &head.headers, body).await
+        }
         "/grants" => Err(Refusal::method_not_served("POST")),
         _ => Err(Refusal::not_found(
             "the gate serves /.toolgate/session, /.toolgate/intent, /.toolgate/grants and /.toolgate/problems/ here",

@@ -45,7 +45,11 @@ impl Inner {
         let GrantUse::Stored(grant) = permit.grant() else {
             return Ok(());
         };
-        match self.sessions.spend(&caller.session, grant, self.clock.now()).await {
+        match self
+            .sessions
+            .spend(&caller.session, grant, self.clock.now())
+            .await
+        {
             Ok(true) => Ok(()),
             // Another call was faster: for this one the grant does not exist.
             Ok(false) => Err(Refusal::denied(Denial {

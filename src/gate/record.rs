@@ -5,7 +5,7 @@
 //! observe the same facts at the same moment. It refuses to decide anything.
 
 use crate::gate::body::Meter;
-use crate::gate::limit::{Counters, RATELIMIT, RATELIMIT_POLICY};
+use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Inner, describe, intent};
@@ -15,7 +15,7 @@ use crate::ledger::record::{BodyDigest, DecisionRecord, Fault, OutcomeRecord, Ve
 use crate::ledger::{Level, Slot, Unavailable};
 use crate::policy::decision::{GrantUse, Reason};
 use crate::policy::id::RequestId;
-use crate::policy::limit::Exceedance;
+use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::name::LimitId;
 use crate::policy::resource::Resource;
@@ -29,8 +29,8 @@ use std::sync::Arc;
 
 mod reply;
 
-pub use reply::ReplyBody;
 pub(super) use reply::Content;
+pub use reply::ReplyBody;
 
 /// One call, from its head to its last byte.
 pub(super) struct Entry {
@@ -41,7 +41,7 @@ pub(super) struct Entry {
     pub meter: Arc<Meter>,
     method: Method,
     pub trace: Option<Box<str>>,
-    pub caller: Option<Caller>,
+    pub caller: Option<Arc<Caller>>,
     /// As recorded: canonical, or the raw one made printable.
     pub target: Box<str>,
     pub intent: Option<Arc<str>>,
@@ -63,12 +63,11 @@ pub(super) struct Entry {
     settled: bool,
 }
 
-/// A session that is known, the ruleset it lives in, and the counters its calls touch.
-#[derive(Clone)]
+/// A session that is known, the ruleset it lives in, and its own counters under it.
 pub(super) struct Caller {
     pub session: Arc<LiveSession>,
     pub ruleset: Arc<Ruleset>,
-    pub counters: Counters,
+    pub cells: Arc<Cells>,
 }
 
 impl Entry {
@@ -110,16 +109,17 @@ impl Entry {
     /// The caller is known: from here on everything about the call is on record. Gives the intent that is stated for it.
     pub(super) fn identify(
         &mut self,
-        caller: &Caller,
+        caller: &Arc<Caller>,
         head: &http::request::Parts,
         target: &Result<Target, Ambiguity>,
     ) -> Result<Option<Arc<str>>, Refusal> {
-        self.caller = Some(caller.clone());
+        self.caller = Some(Arc::clone(caller));
         self.target = match target {
             Ok(target) => describe::recorded(target.as_str()).into(),
             Err(_) => describe::recorded(&describe::raw_target(head)).into(),
         };
-        let stated = intent::of_call(&head.headers).map(|intent| intent.or_else(|| caller.session.intent()));
+        let stated =
+            intent::of_call(&head.headers).map(|intent| intent.or_else(|| caller.session.intent()));
         self.intent = stated.as_ref().ok().cloned().flatten();
         stated
     }
@@ -260,8 +260,9 @@ impl Entry {
         if let Some(policy_field) = &limits.policy_field {
             // Appended: both are lists, and a backend may have limits of its own to tell of.
             headers.append(RATELIMIT_POLICY, policy_field.clone());
-            let now = self.gate.clock.now().tick;
-            if let Some(field) = caller.counters.field(&caller.ruleset.policy, &limits.shown, now) {
+            // As of the decision, which counted it: asking the clock again would say nothing newer.
+            let now = self.decided.map_or(self.opened.tick, |(_, at)| at);
+            if let Some(field) = caller.ratelimit(&limits.shown, now) {
                 headers.append(RATELIMIT, field);
             }
         }
@@ -317,7 +318,8 @@ impl Entry {
             (Decided::Allow, None, Some(route), _) => handles.allowed[route.0 as usize].inc(),
             _ => metrics.not_forwarded(
                 ruleset.policy.project.as_str(),
-                self.tool.map_or("", |tool| ruleset.tool(tool).name.as_str()),
+                self.tool
+                    .map_or("", |tool| ruleset.tool(tool).name.as_str()),
                 self.route_id().unwrap_or_default(),
                 decided,
                 self.reason,

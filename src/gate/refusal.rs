@@ -240,7 +240,9 @@ impl Refusal {
     /// A field that may not be sent.
     pub(super) fn field(fault: FieldFault) -> Self {
         match fault {
-            FieldFault::Expectation => Self::malformed(StatusCode::EXPECTATION_FAILED, fault.to_string()),
+            FieldFault::Expectation => {
+                Self::malformed(StatusCode::EXPECTATION_FAILED, fault.to_string())
+            }
             FieldFault::Override(_)
             | FieldFault::Alias(_)
             | FieldFault::Nominated(_)

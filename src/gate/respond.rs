@@ -78,122 +78,172 @@ pub const fn problem(reason: Reason) -> Problem {
     }
     match reason {
         Reason::CredentialMissing => own!(
-            S::UNAUTHORIZED, "No session token", A::AskOrchestrator,
+            S::UNAUTHORIZED,
+            "No session token",
+            A::AskOrchestrator,
             "The request carries no session token.",
             "Send the token as `Authorization: Bearer tgs_...`. Whoever started this run mints one for it."
         ),
         Reason::CredentialInvalid => own!(
-            S::UNAUTHORIZED, "Session token not valid", A::AskOrchestrator,
+            S::UNAUTHORIZED,
+            "Session token not valid",
+            A::AskOrchestrator,
             "The session token is unknown, malformed, expired or revoked. The gate does not say which.",
             "Stop calling tools with this token and ask whoever started this run for a new session."
         ),
         Reason::Quarantined => described(
-            S::FORBIDDEN, Kind::AbnormalUsage, "Session in quarantine", A::AskOperator,
+            S::FORBIDDEN,
+            Kind::AbnormalUsage,
+            "Session in quarantine",
+            A::AskOperator,
             "The session did something that looks like a runaway or was stopped by an operator. Nothing of it passes.",
-            "Stop. Retrying does not help; an operator has to look at the session and release it."
+            "Stop. Retrying does not help; an operator has to look at the session and release it.",
         ),
         Reason::TargetAmbiguous => own!(
-            S::BAD_REQUEST, "Ambiguous target", A::FixRequest,
+            S::BAD_REQUEST,
+            "Ambiguous target",
+            A::FixRequest,
             "Two readers could disagree on which resource the target names. The gate refuses such targets and never repairs them.",
             "Send a plain path: no `.`, `..` or empty segments, no encoded slashes or control characters, no `;`, no fragment."
         ),
         Reason::NoRoute => own!(
-            S::FORBIDDEN, "No route for this call", A::DoSomethingElse,
+            S::FORBIDDEN,
+            "No route for this call",
+            A::DoSomethingElse,
             "The policy has no route for this method and path. The answer is the same whether the path or only the method is unknown.",
             "Check method and path against the tool's description; `GET /.toolgate/session` shows which scopes this session may hold."
         ),
         Reason::ScopeOutsideCeiling => own!(
-            S::FORBIDDEN, "Scope outside the ceiling", A::AskUser,
+            S::FORBIDDEN,
+            "Scope outside the ceiling",
+            A::AskUser,
             "The call needs a scope that this session may never be granted.",
             "Do something else, or tell the user that this run is not allowed to do it. Asking for a grant will not help."
         ),
         Reason::ResourceOutsideCeiling => own!(
-            S::FORBIDDEN, "Resource outside the ceiling", A::AskUser,
+            S::FORBIDDEN,
+            "Resource outside the ceiling",
+            A::AskUser,
             "The session may hold the scope, but not on this resource.",
             "Check that the id is the one you were asked to work on; `GET /.toolgate/session` shows which resources are open."
         ),
         Reason::GrantMissing => own!(
-            S::FORBIDDEN, "Grant missing", A::RequestGrant,
+            S::FORBIDDEN,
+            "Grant missing",
+            A::RequestGrant,
             "The session may be granted this, and holds no live grant for it.",
             "Ask with `POST /.toolgate/grants`, then repeat the call."
         ),
         Reason::LimitExceeded => described(
-            S::TOO_MANY_REQUESTS, Kind::QuotaExceeded, "Limit exceeded", A::Wait,
+            S::TOO_MANY_REQUESTS,
+            Kind::QuotaExceeded,
+            "Limit exceeded",
+            A::Wait,
             "A limit on rate, number or cost of calls is exhausted.",
-            "Wait as long as `Retry-After` says, then repeat the call. Fewer, larger calls stay within limits longer."
+            "Wait as long as `Retry-After` says, then repeat the call. Fewer, larger calls stay within limits longer.",
         ),
         Reason::BodyTooLarge => own!(
-            S::PAYLOAD_TOO_LARGE, "Body too large", A::FixRequest,
+            S::PAYLOAD_TOO_LARGE,
+            "Body too large",
+            A::FixRequest,
             "The gate has to read this request's body, and it is longer than the bound.",
             "Send less in one request."
         ),
         Reason::BodyUnreadable => own!(
-            S::BAD_REQUEST, "Body not readable", A::FixRequest,
+            S::BAD_REQUEST,
+            "Body not readable",
+            A::FixRequest,
             "The gate has to read this request's body and can't: wrong media type, coding or charset (415), or malformed (400).",
             "Send JSON in UTF-8 with `Content-Type: application/json`."
         ),
         Reason::RequestMalformed => own!(
-            S::BAD_REQUEST, "Malformed request", A::FixRequest,
+            S::BAD_REQUEST,
+            "Malformed request",
+            A::FixRequest,
             "Framing, head, method or `Host` of the request is wrong or not supported.",
             "Send one well-formed HTTP request with exactly one `Host`."
         ),
         Reason::FieldForbidden => own!(
-            S::BAD_REQUEST, "Forbidden field", A::FixRequest,
+            S::BAD_REQUEST,
+            "Forbidden field",
+            A::FixRequest,
             "The request has a header field that may not be sent here: a method override, a second credential, a session token in the wrong place, or a protected field named in `Connection`.",
             "Leave the field out."
         ),
         Reason::InvalidInput => own!(
-            S::BAD_REQUEST, "Invalid input", A::FixRequest,
+            S::BAD_REQUEST,
+            "Invalid input",
+            A::FixRequest,
             "The JSON or field sent to the gate itself is not what it expects. Unknown and repeated keys are refused.",
             "Send what the detail asks for."
         ),
         Reason::NotFound => own!(
-            S::NOT_FOUND, "Not found", A::FixRequest,
+            S::NOT_FOUND,
+            "Not found",
+            A::FixRequest,
             "Nothing under `/.toolgate/` has this name, or the id is not one of this session's.",
             "`GET /.toolgate/session` lists what the session holds."
         ),
         Reason::RoleMissing => own!(
-            S::FORBIDDEN, "Role missing", A::AskOperator,
+            S::FORBIDDEN,
+            "Role missing",
+            A::AskOperator,
             "The principal's roles do not permit this call of the admin API.",
             "Use a principal that has the role."
         ),
         Reason::Conflict => own!(
-            S::CONFLICT, "Conflict", A::FixRequest,
+            S::CONFLICT,
+            "Conflict",
+            A::FixRequest,
             "The request does not fit the present state: something was changed, decided or given before it.",
             "Read the present state, then decide whether anything is left to do."
         ),
         Reason::IntentMissing => own!(
-            S::BAD_REQUEST, "Intent missing", A::StateIntent,
+            S::BAD_REQUEST,
+            "Intent missing",
+            A::StateIntent,
             "The route demands that the agent says what it is doing.",
             "Send `Toolgate-Intent` with the call, or set the session's intent with `PUT /.toolgate/intent`."
         ),
         Reason::UpstreamFailed => own!(
-            S::BAD_GATEWAY, "Tool failed", A::Wait,
+            S::BAD_GATEWAY,
+            "Tool failed",
+            A::Wait,
             "The tool's backend could not be reached, broke the connection or answered nonsense.",
             "If the call changes something, find out first whether it did; the gate does not repeat it."
         ),
         Reason::UpstreamTimeout => own!(
-            S::GATEWAY_TIMEOUT, "Tool too slow", A::Wait,
+            S::GATEWAY_TIMEOUT,
+            "Tool too slow",
+            A::Wait,
             "The tool's backend did not answer in time.",
             "If the call changes something, find out first whether it did; the gate does not repeat it."
         ),
         Reason::LedgerUnavailable => own!(
-            S::SERVICE_UNAVAILABLE, "Ledger unavailable", A::Wait,
+            S::SERVICE_UNAVAILABLE,
+            "Ledger unavailable",
+            A::Wait,
             "The call can't be recorded at present, and nothing is forwarded unrecorded.",
             "Repeat the call after `Retry-After`."
         ),
         Reason::StoreUnavailable => own!(
-            S::SERVICE_UNAVAILABLE, "Store unavailable", A::Wait,
+            S::SERVICE_UNAVAILABLE,
+            "Store unavailable",
+            A::Wait,
             "The change can't be made durable at present. A use of a stored grant that was begun is spent.",
             "Repeat the call after `Retry-After`."
         ),
         Reason::Overloaded => own!(
-            S::SERVICE_UNAVAILABLE, "Overloaded", A::Wait,
+            S::SERVICE_UNAVAILABLE,
+            "Overloaded",
+            A::Wait,
             "A bound of the gate itself is met.",
             "Repeat the call after `Retry-After`."
         ),
         Reason::Internal => own!(
-            S::INTERNAL_SERVER_ERROR, "Fault of the gate", A::AskOperator,
+            S::INTERNAL_SERVER_ERROR,
+            "Fault of the gate",
+            A::AskOperator,
             "The gate itself failed on this call.",
             "Tell the operator the request id. If the call changes something, find out first whether it did."
         ),
@@ -349,7 +399,8 @@ pub(super) fn own(status: StatusCode, media_type: &'static str, body: Bytes) -> 
 pub(super) fn timestamp(time: Timestamp) -> String {
     let seconds = time.micros().div_euclid(1_000_000);
     // Years beyond jiff's reach are shown as the number they are.
-    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_second(seconds)
+        .map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
 /// Seconds for `Retry-After`: never early, never zero.

@@ -83,11 +83,19 @@ impl Ruleset {
         Self {
             agents: agents.collect(),
             project: carried(before.map(|before| &before.project), Per::Project),
-            routes: policy.routes.iter().map(|route| RouteLimits::of(&policy, Some(route))).collect(),
+            routes: policy
+                .routes
+                .iter()
+                .map(|route| RouteLimits::of(&policy, Some(route)))
+                .collect(),
             unrouted: RouteLimits::of(&policy, None),
             unrouted_repeats,
             metrics: metrics.route_handles(&policy),
-            outfits: policy.tools.iter().map(|tool| Outfit::new(tool).expect(CHECKED)).collect(),
+            outfits: policy
+                .tools
+                .iter()
+                .map(|tool| Outfit::new(tool).expect(CHECKED))
+                .collect(),
             policy,
         }
     }
@@ -124,16 +132,28 @@ impl Ruleset {
 impl RouteLimits {
     fn of(policy: &Policy, route: Option<&Route>) -> Self {
         let bound = |index: &LimitIndex| &policy.limits[index.0 as usize].bound;
-        let counts = |index: &LimitIndex| matches!(bound(index), Bound::Rate { .. } | Bound::Count { .. });
+        let counts =
+            |index: &LimitIndex| matches!(bound(index), Bound::Rate { .. } | Bound::Count { .. });
         let (own, shared, cost) = route.map_or((&[][..], &[][..], &[][..]), |route| {
-            (&*route.session_limits, &*route.shared_limits, &*route.cost_limits)
+            (
+                &*route.session_limits,
+                &*route.shared_limits,
+                &*route.cost_limits,
+            )
         });
-        let shown: Box<[LimitIndex]> =
-            policy.session_wide.iter().chain(own).copied().filter(counts).collect();
+        let shown: Box<[LimitIndex]> = policy
+            .session_wide
+            .iter()
+            .chain(own)
+            .copied()
+            .filter(counts)
+            .collect();
         Self {
             shared: Holders::of(policy, shared),
             cost: Holders::of(policy, cost),
-            repeats: own.iter().any(|index| matches!(bound(index), Bound::Repeats { .. })),
+            repeats: own
+                .iter()
+                .any(|index| matches!(bound(index), Bound::Repeats { .. })),
             policy_field: limit::policy_field(policy, &shown),
             shown,
         }

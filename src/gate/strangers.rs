@@ -37,7 +37,10 @@ impl Strangers {
     pub(super) async fn flush(&self, ledger: &Ledger, time: Timestamp) {
         let counts = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let mut lost = 0;
-        let known = counts.by_address.into_iter().map(|(client, count)| (Some(client), count));
+        let known = counts
+            .by_address
+            .into_iter()
+            .map(|(client, count)| (Some(client), count));
         let rest = (counts.rest > 0).then_some((None, counts.rest));
         for (client, count) in known.chain(rest) {
             let event = Event::Strangers { client, count };

@@ -94,80 +94,121 @@ impl Metrics {
     /// A registry of its own, with every family registered.
     pub fn new() -> Self {
         let registry = Registry::new();
-        let build = int_gauges("toolgate_build_info", "Version of the running gate.", &["version"]);
-        build
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        let build = int_gauges(
+            "toolgate_build_info",
+            "Version of the running gate.",
+            &["version"],
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         register(&registry, build);
         let metrics = Self {
-            requests: registered(&registry, int_counters(
-                "toolgate_requests_total",
-                "Calls that reached the gate, by what was decided and why.",
-                &["project", "tool", "route", "decision", "reason"],
-            )),
-            request_seconds: registered(&registry, histogram(
-                "toolgate_request_duration_seconds",
-                "From the request's head to the last byte of its answer.",
-                REQUEST_BUCKETS,
-            )),
-            decision_seconds: registered(&registry, histogram(
-                "toolgate_decision_duration_seconds",
-                "From the request's head to the decision.",
-                DECISION_BUCKETS,
-            )),
-            upstream_seconds: registered(&registry, histograms(
-                "toolgate_upstream_duration_seconds",
-                "From forwarding a call to the head of the backend's answer.",
-                REQUEST_BUCKETS,
-                &["project", "tool", "status_class"],
-            )),
-            sessions: registered(&registry, int_gauges(
-                "toolgate_sessions",
-                "Sessions that have not ended.",
-                &["project", "agent", "state"],
-            )),
-            grants: registered(&registry, int_counters(
-                "toolgate_grants_total",
-                "Grants made, by how they came about.",
-                &["project", "kind"],
-            )),
-            limit_exceeded: registered(&registry, int_counters(
-                "toolgate_limit_exceeded_total",
-                "Calls that exceeded a limit.",
-                &["project", "limit"],
-            )),
-            quarantines: registered(&registry, int_counters(
-                "toolgate_quarantines_total",
-                "Sessions put in quarantine; the limit is empty where an operator did it.",
-                &["project", "limit"],
-            )),
-            cost: registered(&registry, counters(
-                "toolgate_cost_total",
-                "Cost of forwarded calls, in the unit the policy counts in.",
-                &["project", "tool"],
-            )),
-            ledger_records: registered(&registry, int_counter(
-                "toolgate_ledger_records_total",
-                "Records the ledger has written.",
-            )),
-            ledger_queue: registered(&registry, int_gauge(
-                "toolgate_ledger_queue",
-                "Records waiting to be written.",
-            )),
-            ledger_failures: registered(&registry, int_counter(
-                "toolgate_ledger_failures_total",
-                "Writes and flushes of the ledger that failed.",
-            )),
-            reloads: registered(&registry, int_counters(
-                "toolgate_policy_reloads_total",
-                "Reloads of the configuration, by what became of them.",
-                &["result"],
-            )),
-            policy: registered(&registry, int_gauges(
-                "toolgate_policy_info",
-                "The policy in force, by the SHA-256 of its file.",
-                &["project", "hash"],
-            )),
+            requests: registered(
+                &registry,
+                int_counters(
+                    "toolgate_requests_total",
+                    "Calls that reached the gate, by what was decided and why.",
+                    &["project", "tool", "route", "decision", "reason"],
+                ),
+            ),
+            request_seconds: registered(
+                &registry,
+                histogram(
+                    "toolgate_request_duration_seconds",
+                    "From the request's head to the last byte of its answer.",
+                    REQUEST_BUCKETS,
+                ),
+            ),
+            decision_seconds: registered(
+                &registry,
+                histogram(
+                    "toolgate_decision_duration_seconds",
+                    "From the request's head to the decision.",
+                    DECISION_BUCKETS,
+                ),
+            ),
+            upstream_seconds: registered(
+                &registry,
+                histograms(
+                    "toolgate_upstream_duration_seconds",
+                    "From forwarding a call to the head of the backend's answer.",
+                    REQUEST_BUCKETS,
+                    &["project", "tool", "status_class"],
+                ),
+            ),
+            sessions: registered(
+                &registry,
+                int_gauges(
+                    "toolgate_sessions",
+                    "Sessions that have not ended.",
+                    &["project", "agent", "state"],
+                ),
+            ),
+            grants: registered(
+                &registry,
+                int_counters(
+                    "toolgate_grants_total",
+                    "Grants made, by how they came about.",
+                    &["project", "kind"],
+                ),
+            ),
+            limit_exceeded: registered(
+                &registry,
+                int_counters(
+                    "toolgate_limit_exceeded_total",
+                    "Calls that exceeded a limit.",
+                    &["project", "limit"],
+                ),
+            ),
+            quarantines: registered(
+                &registry,
+                int_counters(
+                    "toolgate_quarantines_total",
+                    "Sessions put in quarantine; the limit is empty where an operator did it.",
+                    &["project", "limit"],
+                ),
+            ),
+            cost: registered(
+                &registry,
+                counters(
+                    "toolgate_cost_total",
+                    "Cost of forwarded calls, in the unit the policy counts in.",
+                    &["project", "tool"],
+                ),
+            ),
+            ledger_records: registered(
+                &registry,
+                int_counter(
+                    "toolgate_ledger_records_total",
+                    "Records the ledger has written.",
+                ),
+            ),
+            ledger_queue: registered(
+                &registry,
+                int_gauge("toolgate_ledger_queue", "Records waiting to be written."),
+            ),
+            ledger_failures: registered(
+                &registry,
+                int_counter(
+                    "toolgate_ledger_failures_total",
+                    "Writes and flushes of the ledger that failed.",
+                ),
+            ),
+            reloads: registered(
+                &registry,
+                int_counters(
+                    "toolgate_policy_reloads_total",
+                    "Reloads of the configuration, by what became of them.",
+                    &["result"],
+                ),
+            ),
+            policy: registered(
+                &registry,
+                int_gauges(
+                    "toolgate_policy_info",
+                    "The policy in force, by the SHA-256 of its file.",
+                    &["project", "hash"],
+                ),
+            ),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
@@ -202,11 +243,7 @@ impl Metrics {
         self.sessions.reset();
         for count in sources.sessions.counts() {
             self.sessions
-                .with_label_values(&[
-                    count.project.as_str(),
-                    count.agent.as_str(),
-                    count.state,
-                ])
+                .with_label_values(&[count.project.as_str(), count.agent.as_str(), count.state])
                 .set(i64::try_from(count.sessions).unwrap_or(i64::MAX));
         }
         let stats = sources.ledger.stats();
@@ -457,16 +494,31 @@ mod tests {
         let metrics = Metrics::new();
         let project = ProjectName::parse("demo").unwrap();
         let limit = LimitId::parse("per-session").unwrap();
-        metrics.not_forwarded("demo", "crm", "users.read", Decided::Deny, Some(Reason::NoRoute));
+        metrics.not_forwarded(
+            "demo",
+            "crm",
+            "users.read",
+            Decided::Deny,
+            Some(Reason::NoRoute),
+        );
         metrics.grant_made(&project, GrantKind::OnUse);
         metrics.limit_exceeded(&project, &limit);
         metrics.quarantined(&project, None);
         metrics.policies(&[(project, PolicyHash([7; 32]))]);
         metrics.request_took(1200);
         metrics.decision_took(3);
-        metrics.upstream_seconds.with_label_values(&["demo", "crm", "2xx"]).observe(0.1);
-        metrics.cost.with_label_values(&["demo", "crm"]).inc_by(0.01);
-        metrics.sessions.with_label_values(&["demo", "bot", "live"]).set(1);
+        metrics
+            .upstream_seconds
+            .with_label_values(&["demo", "crm", "2xx"])
+            .observe(0.1);
+        metrics
+            .cost
+            .with_label_values(&["demo", "crm"])
+            .inc_by(0.01);
+        metrics
+            .sessions
+            .with_label_values(&["demo", "bot", "live"])
+            .set(1);
         let Ok(mut promtool) = Command::new("promtool")
             .args(["check", "metrics"])
             .stdin(Stdio::piped())

@@ -9,12 +9,13 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, respond};
 use crate::io::clock;
 use crate::io::metrics::GrantKind;
+use crate::ledger::Unavailable;
 use crate::ledger::record::Cause;
 use crate::policy::decision::{Denial, Reason};
 use crate::policy::name::ScopeName;
 use crate::policy::resource::Resource;
 use crate::policy::subject::Grant;
-use crate::store::live::{Ask, ChangeError, GiveError};
+use crate::store::live::{Ask, ChangeError, GiveError, WHY_BYTES_MAX};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -72,11 +73,23 @@ pub(super) async fn ask(
     let policy = &caller.ruleset.policy;
     let given = gate
         .sessions
-        .give(policy, &caller.session, ask, clock::grant_id(now), Cause::Agent, now)
+        .give(
+            policy,
+            &caller.session,
+            ask,
+            clock::grant_id(now),
+            Cause::Agent,
+            now,
+        )
         .await
         .map_err(|why| not_given(why, scope, resource))?;
-    gate.metrics.grant_made(&policy.project, GrantKind::OnRequest);
-    let mut response = respond::json(StatusCode::CREATED, "application/json", &GrantView::of(&given));
+    gate.metrics
+        .grant_made(&policy.project, GrantKind::OnRequest);
+    let mut response = respond::json(
+        StatusCode::CREATED,
+        "application/json",
+        &GrantView::of(&given),
+    );
     if let Ok(location) = HeaderValue::from_str(&format!("/.toolgate/grants/{}", given.id)) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -84,8 +97,16 @@ pub(super) async fn ask(
 }
 
 /// Takes one of the caller's own grants away.
-pub(super) async fn give_up(gate: &Inner, caller: &Caller, id: &str) -> Result<Response<Bytes>, Refusal> {
-    let unknown = || Refusal::not_found("this session holds no live grant of this id; GET /.toolgate/session lists those it holds");
+pub(super) async fn give_up(
+    gate: &Inner,
+    caller: &Caller,
+    id: &str,
+) -> Result<Response<Bytes>, Refusal> {
+    let unknown = || {
+        Refusal::not_found(
+            "this session holds no live grant of this id; GET /.toolgate/session lists those it holds",
+        )
+    };
     let id = id.parse().map_err(|_| unknown())?;
     let revoked = gate
         .sessions
@@ -101,7 +122,8 @@ pub(super) async fn give_up(gate: &Inner, caller: &Caller, id: &str) -> Result<R
 }
 
 fn parse(input: Input) -> Result<Ask, Refusal> {
-    let wrong = |key: &str, why: &dyn std::fmt::Display| Refusal::invalid_input(format!("`{key}`: {why}"));
+    let wrong =
+        |key: &str, why: &dyn std::fmt::Display| Refusal::invalid_input(format!("`{key}`: {why}"));
     let scope = ScopeName::parse(&input.scope).map_err(|why| wrong("scope", &why))?;
     let resource = input.resource.as_deref().map(Resource::parse).transpose();
     let resource = resource.map_err(|why| wrong("resource", &why))?;
@@ -110,7 +132,10 @@ fn parse(input: Input) -> Result<Ask, Refusal> {
     }
     let ttl = match input.ttl.as_deref() {
         Some(text) => Some(ttl(text).ok_or_else(|| {
-            wrong("ttl", &"write a whole number above zero and one of ms, s, m, h, d, such as \"5m\"")
+            wrong(
+                "ttl",
+                &"write a whole number above zero and one of ms, s, m, h, d, such as \"5m\"",
+            )
         })?),
         None => None,
     };
@@ -146,16 +171,48 @@ fn ttl(text: &str) -> Option<Duration> {
     (span > 0).then(|| Duration::from_millis(span))
 }
 
-/// Longest `reason`, in bytes.
-const WHY_BYTES_MAX: usize = 1024;
-
-/// Why a grant was not given.
+/// Why a grant was not given, in the reasons' words.
 fn not_given(why: GiveError, scope: ScopeName, resource: Option<Resource>) -> Refusal {
-    let _ = (scope, resource);
-    match why {}
+    let detail = why.to_string();
+    let refusal = match why {
+        GiveError::ScopeOutside { .. } => Refusal::denied(Denial {
+            reason: Reason::ScopeOutsideCeiling,
+            scope: Some(scope.clone()),
+            resource: resource.clone(),
+        }),
+        GiveError::ResourceOutside { .. } => Refusal::denied(Denial {
+            reason: Reason::ResourceOutsideCeiling,
+            scope: Some(scope.clone()),
+            resource: resource.clone(),
+        }),
+        GiveError::Exhausted { .. } => Refusal::new(Reason::ScopeOutsideCeiling, detail),
+        GiveError::Conflict { .. } => Refusal::new(Reason::Conflict, detail),
+        GiveError::OnUse { .. }
+        | GiveError::Uses { .. }
+        | GiveError::Ttl { .. }
+        | GiveError::Why => Refusal::invalid_input(detail),
+        GiveError::Ended => Refusal::credential_invalid(),
+        GiveError::Quarantined => Refusal::quarantined(None),
+        GiveError::Store(fault) => {
+            tracing::error!(%fault, "a grant could not be made durable; it was not given");
+            Refusal::store_unavailable()
+        }
+        GiveError::Ledger(Unavailable) => Refusal::ledger_unavailable(),
+    };
+    refusal.about(Some(scope), resource)
 }
 
-/// Why a change was not made.
+/// Why a change was not made, or not made for good.
 pub(super) fn not_changed(why: ChangeError) -> Refusal {
-    match why {}
+    match why {
+        ChangeError::Ended => Refusal::credential_invalid(),
+        ChangeError::NotQuarantined | ChangeError::QuarantinedAgain => {
+            Refusal::new(Reason::Conflict, why.to_string())
+        }
+        ChangeError::Store(fault) => {
+            tracing::error!(%fault, "a session's change could not be made durable");
+            Refusal::store_unavailable()
+        }
+        ChangeError::Ledger(Unavailable) => Refusal::ledger_unavailable(),
+    }
 }

@@ -21,7 +21,10 @@ pub(super) async fn read<T: DeserializeOwned>(
         .status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let prefix = match body {
-        Some(body) => body.read_prefix(INPUT_BYTES_MAX).await.map_err(Refusal::body)?,
+        Some(body) => body
+            .read_prefix(INPUT_BYTES_MAX)
+            .await
+            .map_err(Refusal::body)?,
         None => Prefix::Whole(bytes::Bytes::new()),
     };
     match prefix {
@@ -43,17 +46,20 @@ fn is_json(headers: &HeaderMap) -> bool {
         return false;
     };
     let mut parts = value.split(';').map(str::trim);
-    let essence = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let essence = parts
+        .next()
+        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     let charset = |part: &str| {
         part.split_once('=').is_none_or(|(name, charset)| {
-            !name.eq_ignore_ascii_case("charset") || charset.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            !name.eq_ignore_ascii_case("charset")
+                || charset.trim_matches('"').eq_ignore_ascii_case("utf-8")
         })
     };
     essence && parts.all(charset)
 }
 
 /// Longest JSON read: an intent at its bound, every character escaped, fits.
-const INPUT_BYTES_MAX: u64 = 32 * 1024;
+const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

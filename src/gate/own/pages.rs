@@ -18,7 +18,10 @@ pub(super) fn page(name: &str) -> Option<Response<Bytes>> {
     };
     let mut response = respond::own(StatusCode::OK, "text/html; charset=utf-8", text.into());
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
     headers.insert(
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),

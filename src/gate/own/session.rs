@@ -102,7 +102,7 @@ fn scopes(caller: &Caller) -> BTreeMap<&str, ScopeView> {
             },
             resources: ceiling.resources(),
             uses: asked.then_some(ceiling.uses),
-            ttl_seconds: asked.then(|| ceiling.ttl.as_secs()),
+            ttl_seconds: asked.then_some(ceiling.ttl.as_secs()),
         };
         scopes.insert(scope.as_str(), view);
     }
@@ -116,8 +116,11 @@ fn limits<'a>(caller: &'a Caller, now: Now, limits: &'a [Limit]) -> Vec<LimitVie
         .filter(|(limit, _)| limit.per == Per::Session)
         .map(|(_, index)| LimitIndex(index))
         .collect();
-    let standings = caller.counters.standings(&own, now.tick);
-    standings.iter().map(|standing| LimitView::of(&limits[standing.limit.0 as usize], standing)).collect()
+    let standings = caller.standings(&own, now.tick);
+    standings
+        .iter()
+        .map(|standing| LimitView::of(&limits[standing.limit.0 as usize], standing))
+        .collect()
 }
 
 impl<'a> LimitView<'a> {
@@ -139,7 +142,8 @@ impl<'a> LimitView<'a> {
             quota: amount(quota),
             window_seconds: window.as_secs(),
             remaining: amount(standing.remaining),
-            resets_in_seconds: standing.resets_in.as_secs() + u64::from(standing.resets_in.subsec_nanos() > 0),
+            resets_in_seconds: standing.resets_in.as_secs()
+                + u64::from(standing.resets_in.subsec_nanos() > 0),
             exceeded: match limit.exceeded {
                 Exceeded::Throttle => "throttle",
                 Exceeded::Quarantine => "quarantine",
@@ -170,8 +174,12 @@ pub(super) async fn state_intent(
     let text = input.intent.trim();
     intent::check(text).map_err(|why| Refusal::invalid_input(format!("`intent` {why}")))?;
     gate.sessions
-        .set_intent(&caller.session, text.to_owned(), Cause::Agent, gate.clock.now())
+        .set_intent(&caller.session, text, Cause::Agent, gate.clock.now())
         .await
         .map_err(grants::not_changed)?;
-    Ok(respond::json(StatusCode::OK, "application/json", &IntentView { intent: text }))
+    Ok(respond::json(
+        StatusCode::OK,
+        "application/json",
+        &IntentView { intent: text },
+    ))
 }

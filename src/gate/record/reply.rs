@@ -44,7 +44,10 @@ impl ReplyBody {
             // HEAD, or an agent that did not care to read: the gate's own answer was whole.
             Content::Own(_) => true,
             Content::Upstream(body) => {
-                body.is_end_stream() || self.announced.is_some_and(|bytes| self.entry.meter.bytes_out() >= bytes)
+                body.is_end_stream()
+                    || self
+                        .announced
+                        .is_some_and(|bytes| self.entry.meter.bytes_out() >= bytes)
             }
         }
     }

@@ -29,26 +29,35 @@ impl ProcessMetrics {
                 )
                 .expect(super::CONSTANT),
             ),
-            resident_bytes: registered(registry, int_gauge(
-                "process_resident_memory_bytes",
-                "Resident memory size in bytes.",
-            )),
-            virtual_bytes: registered(registry, int_gauge(
-                "process_virtual_memory_bytes",
-                "Virtual memory size in bytes.",
-            )),
-            threads: registered(registry, int_gauge(
-                "process_threads",
-                "Number of OS threads in the process.",
-            )),
-            open_files: registered(registry, int_gauge(
-                "process_open_fds",
-                "Number of open file descriptors.",
-            )),
-            files_max: registered(registry, int_gauge(
-                "process_max_fds",
-                "Maximum number of open file descriptors.",
-            )),
+            resident_bytes: registered(
+                registry,
+                int_gauge(
+                    "process_resident_memory_bytes",
+                    "Resident memory size in bytes.",
+                ),
+            ),
+            virtual_bytes: registered(
+                registry,
+                int_gauge(
+                    "process_virtual_memory_bytes",
+                    "Virtual memory size in bytes.",
+                ),
+            ),
+            threads: registered(
+                registry,
+                int_gauge("process_threads", "Number of OS threads in the process."),
+            ),
+            open_files: registered(
+                registry,
+                int_gauge("process_open_fds", "Number of open file descriptors."),
+            ),
+            files_max: registered(
+                registry,
+                int_gauge(
+                    "process_max_fds",
+                    "Maximum number of open file descriptors.",
+                ),
+            ),
             started_seconds: registered(
                 registry,
                 Gauge::new(
@@ -63,9 +72,14 @@ impl ProcessMetrics {
     }
 
     pub(super) fn refresh(&self) {
-        if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
+        if let Some(stat) = fs::read_to_string("/proc/self/stat")
+            .ok()
+            .as_deref()
+            .and_then(Stat::parse)
+        {
             let spent = stat.cpu_ticks as f64 / TICKS_PER_SECOND;
-            self.cpu_seconds.inc_by((spent - self.cpu_seconds.get()).max(0.0));
+            self.cpu_seconds
+                .inc_by((spent - self.cpu_seconds.get()).max(0.0));
             self.resident_bytes.set(stat.resident_pages * PAGE_BYTES);
             self.virtual_bytes.set(stat.virtual_bytes);
             self.threads.set(stat.threads);
@@ -97,7 +111,10 @@ struct Stat {
 impl Stat {
     fn parse(text: &str) -> Option<Self> {
         // The command's name, in brackets, may hold spaces and brackets: fields are counted from the last bracket on.
-        let fields: Vec<&str> = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
+        let fields: Vec<&str> = text
+            .get(text.rfind(')')? + 1..)?
+            .split_ascii_whitespace()
+            .collect();
         // `state` is field 3 of proc(5) and the first here.
         let field = |number: usize| fields.get(number - 3).copied();
         let utime: u64 = field(14)?.parse().ok()?;
@@ -120,7 +137,9 @@ fn boot_seconds() -> Option<f64> {
 
 fn files_max() -> Option<i64> {
     let text = fs::read_to_string("/proc/self/limits").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
