@@ -1,4 +1,25 @@
 //! Configuration: YAML in, validated types out. After this nothing is left to check.
+//!
+//! The way of a file: its text becomes a tree of places and values (`tree`), the tree the file as written (`raw`, read by
+//! what `read` and `leaf` know), that the types the gate runs on (`lower`). Each step reports all it finds (`error`) and
+//! goes on. Nothing that can't be honoured is read and then ignored: it is refused by name.
+
+mod error;
+mod files;
+mod leaf;
+// mod load;
+// mod lower;
+mod raw;
+mod read;
+mod schema;
+mod secrets;
+mod tree;
+mod units;
+pub mod watch;
+
+pub use error::{ConfigErrors, Report};
+// pub use load::{load, load_with};
+pub use schema::{SchemaKind, schema};
 
 use crate::policy::model::Policy;
 use crate::policy::name::{PrincipalName, ProjectName};
@@ -6,6 +27,15 @@ use crate::policy::token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What an unset secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// An error: the gate is about to serve.
+    Required,
+    /// A warning: the files are only being looked at. What is loaded so must not be served.
+    Optional,
+}
 
 /// All files of one configuration, valid as a whole.
 #[derive(Debug)]
@@ -18,6 +48,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// Every file read (server, projects, secret files), for watching.
     pub files: Vec<PathBuf>,
+    /// The patterns of `projects`, from the working directory: a file that newly fits one is a change too.
+    pub patterns: Vec<PathBuf>,
 }
 
 /// Legal and probably not meant; an error under `check --strict`. `text` is the rendered report with place and help.
@@ -27,6 +59,8 @@ pub struct Warning {
     pub summary: String,
     /// With excerpt and help.
     pub rendered: String,
+    /// As `rendered`, with terminal colours.
+    pub coloured: String,
 }
 
 /// The server file.
@@ -51,77 +85,126 @@ pub struct Server {
 /// The agents' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
+    /// IP address and port.
     pub address: SocketAddr,
+    /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// How long a connection may take over each step.
     pub timeouts: Timeouts,
+    /// Most connections.
     pub caps: Caps,
 }
 
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminListener {
+    /// IP address and port.
     pub address: SocketAddr,
     /// Accepted `Host` names, lower case, without port.
     pub hosts: Vec<String>,
+    /// How long a connection may take over each step.
     pub timeouts: Timeouts,
+    /// Most connections.
     pub caps: Caps,
 }
 
 /// How long a connection may take over each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For a whole request head.
     pub head: Duration,
+    /// Between two pieces of a request body.
     pub body_idle: Duration,
+    /// Between two requests.
     pub idle: Duration,
 }
 
 /// Most connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
+    /// In all.
     pub connections: u32,
+    /// From one address.
     pub per_address: u32,
 }
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
+    /// The first address.
     pub network: IpAddr,
+    /// How many bits of it count.
     pub prefix_bits: u8,
 }
 
 /// Who may use the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
+    /// Appears in the ledger.
     pub name: PrincipalName,
+    /// SHA-256 of its key.
     pub key: TokenDigest,
+    /// What it may do; not empty.
     pub roles: Vec<Role>,
+    /// Groups it decides approvals in.
     pub groups: Vec<String>,
+    /// Where it may do so; not empty.
     pub projects: Vec<ProjectName>,
 }
 
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
+    /// Mints and revokes sessions, gives and revokes grants.
     Issuer,
+    /// Decides approvals.
     Approver,
+    /// Quarantines, releases, reloads, explains.
     Operator,
+    /// Reads the ledger.
     Auditor,
 }
 
 /// The ledger's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerSettings {
+    /// Made if it is absent.
     pub directory: PathBuf,
+    /// How intents are recorded.
     pub intent: IntentRecord,
+    /// A new file is begun at this size.
     pub segment_bytes_max: u64,
+    /// A new file is begun at this age.
     pub segment_age_max: Duration,
+    /// How long records are kept.
     pub retain: Duration,
 }
 
 /// How intents enter the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntentRecord {
+    /// As the agent said it.
     Full,
+    /// Its SHA-256.
     Digest,
+    /// Not at all.
     Omit,
+}
+
+/// What of a new server file only a restart can bring about; `None`: it can be swapped in.
+pub fn restart_needed(old: &Server, new: &Server) -> Option<String> {
+    let changes = [
+        ("workers", old.workers != new.workers),
+        ("listeners.agents", old.agents != new.agents),
+        ("listeners.admin", old.admin != new.admin),
+        ("listeners.metrics", old.metrics != new.metrics),
+        ("store", old.store != new.store),
+        ("ledger", old.ledger != new.ledger),
+    ];
+    let changed: Vec<&str> = changes
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(name, _)| *name)
+        .collect();
+    (!changed.is_empty()).then(|| format!("a change to {} needs a restart", changed.join(", ")))
 }
