@@ -14,6 +14,7 @@ use crate::store::{CostRow, StoreFault};
 use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Counters charged since the last flush. Bounded by cost limits times live sessions.
 #[derive(Default)]
@@ -44,7 +45,7 @@ impl Costs {
     ) {
         let mut marked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for limit in limits {
-            let described = &ruleset.policy.limits[limit.0 as usize];
+            let described = ruleset.policy.limit(*limit);
             let key = (
                 session.facts.project.clone(),
                 described.id.clone(),
@@ -95,7 +96,7 @@ impl Costs {
 
 /// The buckets that can have changed since the last flush.
 fn rows(key: &Key, one: &Charged, since: Option<Timestamp>, now: Now) -> Vec<CostRow> {
-    let limit = &one.ruleset.policy.limits[one.limit.0 as usize];
+    let limit = one.ruleset.policy.limit(one.limit);
     let Bound::Cost { window, .. } = limit.bound else {
         return Vec::new();
     };
@@ -104,23 +105,32 @@ fn rows(key: &Key, one: &Charged, since: Option<Timestamp>, now: Now) -> Vec<Cos
         Per::Agent => one.ruleset.agent_cells(&one.session.facts.agent).cloned(),
         Per::Project => Some(Arc::clone(one.ruleset.project_cells())),
     };
-    let buckets = cells
-        .map(|cells| cells.cost_buckets(one.limit, now))
-        .unwrap_or_default();
-    // A bucket lasts a sixtieth of the window; two of slack cover the rounding of its start.
+    let buckets = cells.map_or_else(Vec::new, |cells| cells.cost_buckets(one.limit, now));
+    // Two parts of slack cover the rounding below.
     let open = |start: Timestamp| since.is_none_or(|since| start.plus(window / 20) >= since);
     let (project, limit, holder) = key;
     buckets
         .into_iter()
         .filter(|(start, _)| open(*start))
-        .map(|(bucket, micros)| CostRow {
+        .map(|(start, micros)| CostRow {
             project: project.clone(),
             limit: limit.clone(),
             holder: holder.clone(),
-            bucket,
+            bucket: middle(start, window),
             micros,
         })
         .collect()
+}
+
+/// The middle of the part of the window that begins at about `start`. Wall and monotonic clock are read one after the
+/// other, so the same part never begins at quite the same time twice; its row must have one name all the same, in the
+/// next run too, or its cost would count twice. (`io::clock` lets both clocks agree at the start.)
+fn middle(start: Timestamp, window: Duration) -> Timestamp {
+    let part = i64::try_from(window.as_micros() / 60)
+        .unwrap_or(i64::MAX)
+        .max(1);
+    let number = start.micros().saturating_add(part / 2).div_euclid(part);
+    Timestamp::from_micros(number.saturating_mul(part).saturating_add(part / 2))
 }
 
 /// Puts saved costs of agents and of the project back into a ruleset's shared counters.
@@ -152,5 +162,22 @@ fn holder(per: Per, session: &LiveSession) -> String {
         Per::Session => session.facts.id.to_string(),
         Per::Agent => session.facts.agent.to_string(),
         Per::Project => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_window_has_one_name_however_the_clocks_jitter() {
+        let window = Duration::from_secs(3600);
+        let begins = 1_767_225_600_000_000;
+        for jitter in [-2, -1, 0, 1, 2] {
+            let name = middle(Timestamp::from_micros(begins + jitter), window);
+            assert_eq!(name.micros(), begins + 30_000_000);
+        }
+        let next = middle(Timestamp::from_micros(begins + 60_000_000), window);
+        assert_eq!(next.micros(), begins + 90_000_000);
     }
 }

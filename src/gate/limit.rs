@@ -10,7 +10,6 @@ use crate::gate::body::{Prefix, RequestBody};
 use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
-use crate::gate::ruleset::Holders;
 use crate::ledger::record::{BodyDigest, Cause};
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
 use crate::policy::model::{Cost, LimitIndex, Policy, Route};
@@ -34,55 +33,43 @@ impl Caller {
         self.cells.take(limits, Call { now, digest })
     }
 
-    /// Cost that is known before the call, then rates and counts shared with others. Cost whose sum comes with the answer is
-    /// only asked whether any is left.
-    fn take_shared(
-        &self,
-        cost: &Holders,
-        shared: &Holders,
-        now: Tick,
-        micros: u64,
-    ) -> Result<(), Exceedance> {
-        self.cells.spend(&cost.session, now, micros)?;
-        let others = self.take_from_others(cost, shared, now, micros);
-        if others.is_err() {
-            // Others' use refused the call: the session must not pay for it.
-            self.cells.refund(&cost.session, now, micros);
-        }
-        others
+    /// Cost that is known before the call, then rates and counts shared with others; each counter picks its own among the
+    /// limits. Cost whose sum comes with the answer is only asked whether any is left.
+    fn take_shared(&self, route: &Route, now: Tick, micros: u64) -> Result<(), Exceedance> {
+        let cost = &route.cost_limits;
+        self.cells.spend(cost, now, micros)?;
+        // Others' use refused the call: the session must not pay for it.
+        self.take_from_others(route, now, micros)
+            .inspect_err(|_| self.cells.refund(cost, now, micros))
     }
 
-    fn take_from_others(
-        &self,
-        cost: &Holders,
-        shared: &Holders,
-        now: Tick,
-        micros: u64,
-    ) -> Result<(), Exceedance> {
-        if shared.is_empty() && cost.agent.is_empty() && cost.project.is_empty() {
+    fn take_from_others(&self, route: &Route, now: Tick, micros: u64) -> Result<(), Exceedance> {
+        let (cost, shared) = (&route.cost_limits, &route.shared_limits);
+        if cost.is_empty() && shared.is_empty() {
             return Ok(());
         }
         let call = Call { now, digest: None };
-        let (agent, project) = (self.agent_cells(), self.ruleset.project_cells());
+        let holders = [self.agent_cells(), Some(self.ruleset.project_cells())];
+        let holders = holders.iter().flatten();
         // Money first: it can be given back if a rate then refuses, a counted call can't.
-        if let Some(agent) = agent {
-            agent.spend(&cost.agent, now, micros)?;
-        }
-        let refund_agent = || {
-            if let Some(agent) = agent {
-                agent.refund(&cost.agent, now, micros);
+        let (mut taken, mut paid) = (Ok(()), 0);
+        for cells in holders.clone() {
+            taken = cells.spend(cost, now, micros);
+            if taken.is_err() {
+                break;
             }
-        };
-        project
-            .spend(&cost.project, now, micros)
-            .inspect_err(|_| refund_agent())?;
-        agent
-            .map_or(Ok(()), |agent| agent.take(&shared.agent, call))
-            .and_then(|()| project.take(&shared.project, call))
-            .inspect_err(|_| {
-                refund_agent();
-                project.refund(&cost.project, now, micros);
-            })
+            paid += 1;
+        }
+        let taken = taken.and_then(|()| {
+            holders
+                .clone()
+                .try_for_each(|cells| cells.take(shared, call))
+        });
+        taken.inspect_err(|_| {
+            holders
+                .take(paid)
+                .for_each(|cells| cells.refund(cost, now, micros))
+        })
     }
 
     fn agent_cells(&self) -> Option<&Arc<Cells>> {
@@ -90,17 +77,19 @@ impl Caller {
     }
 
     /// Cost that the answer reported: always added. The first limit that must quarantine the session for it.
-    fn charge_all(&self, cost: &Holders, now: Tick, micros: u64) -> Option<Exceedance> {
-        let of_agent = |cells: &Arc<Cells>| cells.charge(&cost.agent, now, micros);
-        let project = self.ruleset.project_cells();
+    fn charge(&self, cost: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
         [
-            self.cells.charge(&cost.session, now, micros),
-            self.agent_cells().and_then(of_agent),
-            project.charge(&cost.project, now, micros),
+            Some(&self.cells),
+            self.agent_cells(),
+            Some(self.ruleset.project_cells()),
         ]
         .into_iter()
         .flatten()
-        .find(|exceedance| exceedance.exceeded == Exceeded::Quarantine)
+        .filter_map(|cells| cells.charge(cost, now, micros))
+        // All of them are charged, whichever trips.
+        .fold(None, |first, over| {
+            first.or((over.exceeded == Exceeded::Quarantine).then_some(over))
+        })
     }
 
     /// What is left of limits of the session's own.
@@ -230,24 +219,21 @@ impl Inner {
         route: &Route,
         entry: &mut Entry,
     ) -> Result<(), Refusal> {
-        let limits = caller.ruleset.limits(Some(route.index));
         let micros = fixed_cost(route);
-        let now = entry.opened.tick;
-        let taken = caller.take_shared(&limits.cost, &limits.shared, now, micros.unwrap_or(0));
+        let taken = caller.take_shared(route, entry.opened.tick, micros.unwrap_or(0));
         self.bounded(taken, caller).await?;
         if let Some(micros) = micros {
             entry.cost(micros, None);
-            self.note_cost(caller, &limits.cost, micros);
+            self.note_cost(caller, route, micros);
         }
         Ok(())
     }
 
     /// Cost counters that changed are on their way to the store.
-    fn note_cost(&self, caller: &Caller, cost: &Holders, micros: u64) {
-        if micros > 0 && !cost.is_empty() {
-            for limits in [&cost.session, &cost.agent, &cost.project] {
-                self.costs.mark(&caller.ruleset, &caller.session, limits);
-            }
+    fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
+        if micros > 0 {
+            self.costs
+                .mark(&caller.ruleset, &caller.session, &route.cost_limits);
         }
     }
 
@@ -263,9 +249,8 @@ impl Inner {
             Reported::Nothing => {}
             Reported::Unreadable => entry.cost_unreadable(),
             Reported::Micros(micros) => {
-                let cost = &caller.ruleset.limits(Some(route.index)).cost;
-                let trip = caller.charge_all(cost, self.clock.now().tick, micros);
-                self.note_cost(caller, cost, micros);
+                let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
+                self.note_cost(caller, route, micros);
                 entry.cost(micros, trip);
             }
         }

@@ -127,7 +127,7 @@ impl Entry {
     /// The matched route's id.
     pub(super) fn route_id(&self) -> Option<&str> {
         let caller = self.caller.as_ref()?;
-        Some(caller.ruleset.route(self.route?).id.as_str())
+        Some(caller.ruleset.policy.route(self.route?).id.as_str())
     }
 
     /// The call may be forwarded once this returns `Ok`, and not before.
@@ -188,8 +188,8 @@ impl Entry {
     ) -> Result<(), Unavailable> {
         let caller = self.caller.as_ref().ok_or(Unavailable)?;
         let (policy, facts) = (&caller.ruleset.policy, &caller.session.facts);
-        let route = self.route.map(|index| caller.ruleset.route(index));
-        let tool = self.tool.map(|index| caller.ruleset.tool(index));
+        let route = self.route.map(|index| caller.ruleset.policy.route(index));
+        let tool = self.tool.map(|index| caller.ruleset.policy.tool(index));
         let record = DecisionRecord {
             request: self.id,
             time: self.opened.wall,
@@ -319,7 +319,7 @@ impl Entry {
             _ => metrics.not_forwarded(
                 ruleset.policy.project.as_str(),
                 self.tool
-                    .map_or("", |tool| ruleset.tool(tool).name.as_str()),
+                    .map_or("", |tool| ruleset.policy.tool(tool).name.as_str()),
                 self.route_id().unwrap_or_default(),
                 decided,
                 self.reason,

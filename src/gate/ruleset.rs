@@ -1,12 +1,12 @@
 //! One project's policy in force, with everything that was computed from it once so that no request computes it again:
-//! limit indexes by holder, the static `RateLimit-Policy` value, metric handles. Beside them live the counters that all
+//! the static `RateLimit-Policy` values, metric handles, tools ready to be sent to. Beside them live the counters that all
 //! sessions share.
 
 use crate::gate::forward::Outfit;
 use crate::gate::limit;
 use crate::io::metrics::{Metrics, PolicyMetrics};
-use crate::policy::limit::{Bound, Cells, Per};
-use crate::policy::model::{LimitIndex, Policy, Route, RouteIndex, Tool, ToolIndex};
+use crate::policy::limit::{Bound, Cells, Limit, Per};
+use crate::policy::model::{LimitIndex, Policy, Route, RouteIndex, ToolIndex};
 use crate::policy::name::AgentName;
 use http::HeaderValue;
 use std::collections::HashMap;
@@ -32,27 +32,15 @@ pub struct Ruleset {
     outfits: Box<[Outfit]>,
 }
 
-/// The limits of one route, told apart by whose counters they use.
+/// What is known beforehand of the limits of one route.
 #[derive(Debug, Default)]
 pub(super) struct RouteLimits {
-    /// Rates and counts that calls of all sessions share.
-    pub shared: Holders,
-    /// Cost limits.
-    pub cost: Holders,
     /// Whether the body's digest is needed.
     pub repeats: bool,
     /// What `RateLimit` shows: the session's own rates and counts that cover this call.
     pub shown: Box<[LimitIndex]>,
     /// `RateLimit-Policy`: says what `shown` allows; absent where nothing is shown.
     pub policy_field: Option<HeaderValue>,
-}
-
-/// Limit indexes by holder.
-#[derive(Debug, Default)]
-pub(super) struct Holders {
-    pub session: Box<[LimitIndex]>,
-    pub agent: Box<[LimitIndex]>,
-    pub project: Box<[LimitIndex]>,
 }
 
 impl Ruleset {
@@ -68,18 +56,17 @@ impl Ruleset {
             let cells = before.and_then(|before| before.agents.get(agent));
             (agent.clone(), carried(cells, Per::Agent))
         });
-        let everything = |bound: &Bound| matches!(bound, Bound::Repeats { .. });
-        let unrouted_repeats = policy
+        let watches_all = |limit: &Limit| {
+            limit.per == Per::Session
+                && limit.select.is_all()
+                && matches!(limit.bound, Bound::Repeats { .. })
+        };
+        let indexes = policy
             .limits
             .iter()
             .zip(0..)
-            .filter(|(limit, _)| limit.per == Per::Session && everything(&limit.bound))
-            .filter(|(limit, _)| {
-                let select = &limit.select;
-                select.scope.is_none() && select.tool.is_none() && select.route.is_none()
-            })
-            .map(|(_, index)| LimitIndex(index))
-            .collect();
+            .filter(|(limit, _)| watches_all(limit));
+        let unrouted_repeats = indexes.map(|(_, index)| LimitIndex(index)).collect();
         Self {
             agents: agents.collect(),
             project: carried(before.map(|before| &before.project), Per::Project),
@@ -98,14 +85,6 @@ impl Ruleset {
                 .collect(),
             policy,
         }
-    }
-
-    pub(super) fn route(&self, index: RouteIndex) -> &Route {
-        &self.policy.routes[index.0 as usize]
-    }
-
-    pub(super) fn tool(&self, index: ToolIndex) -> &Tool {
-        &self.policy.tools[index.0 as usize]
     }
 
     /// A tool, ready to be sent to.
@@ -131,51 +110,19 @@ impl Ruleset {
 
 impl RouteLimits {
     fn of(policy: &Policy, route: Option<&Route>) -> Self {
-        let bound = |index: &LimitIndex| &policy.limits[index.0 as usize].bound;
+        let bound = |index: &LimitIndex| &policy.limit(*index).bound;
         let counts =
             |index: &LimitIndex| matches!(bound(index), Bound::Rate { .. } | Bound::Count { .. });
-        let (own, shared, cost) = route.map_or((&[][..], &[][..], &[][..]), |route| {
-            (
-                &*route.session_limits,
-                &*route.shared_limits,
-                &*route.cost_limits,
-            )
-        });
-        let shown: Box<[LimitIndex]> = policy
-            .session_wide
-            .iter()
-            .chain(own)
-            .copied()
-            .filter(counts)
-            .collect();
+        let own = route.map_or(&[][..], |route| &route.session_limits);
+        let wide = policy.session_wide.iter();
+        let shown: Box<[LimitIndex]> = wide.chain(own).copied().filter(counts).collect();
         Self {
-            shared: Holders::of(policy, shared),
-            cost: Holders::of(policy, cost),
             repeats: own
                 .iter()
                 .any(|index| matches!(bound(index), Bound::Repeats { .. })),
             policy_field: limit::policy_field(policy, &shown),
             shown,
         }
-    }
-}
-
-impl Holders {
-    fn of(policy: &Policy, indexes: &[LimitIndex]) -> Self {
-        let of = |per: Per| {
-            let held = |index: &LimitIndex| policy.limits[index.0 as usize].per == per;
-            indexes.iter().copied().filter(held).collect()
-        };
-        Self {
-            session: of(Per::Session),
-            agent: of(Per::Agent),
-            project: of(Per::Project),
-        }
-    }
-
-    /// Nothing is held by anybody.
-    pub(super) fn is_empty(&self) -> bool {
-        self.session.is_empty() && self.agent.is_empty() && self.project.is_empty()
     }
 }
 

@@ -38,7 +38,9 @@ async fn run(case: Case) -> String {
 }
 
 fn place(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/journeys/cases").join(file)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/journeys/cases")
+        .join(file)
 }
 
 fn compare(golden: &PathBuf, got: &str) {
@@ -49,7 +51,10 @@ fn compare(golden: &PathBuf, got: &str) {
     let expected = fs::read_to_string(golden).unwrap_or_default();
     let mut lines = expected.lines().zip(got.lines()).zip(1..);
     if let Some(((expected, got), line)) = lines.find(|((expected, got), _)| expected != got) {
-        panic!("{}:{line} differs\n expected {expected}\n      got {got}\nUPDATE=1 rewrites it", golden.display());
+        panic!(
+            "{}:{line} differs\n expected {expected}\n      got {got}\nUPDATE=1 rewrites it",
+            golden.display()
+        );
     }
     assert_eq!(
         expected.lines().count(),

@@ -33,7 +33,11 @@ impl Transcript {
     }
 
     pub fn answered(&mut self, answer: &Answer, times: u32) {
-        let often = if times > 1 { format!(" x{times}") } else { String::new() };
+        let often = if times > 1 {
+            format!(" x{times}")
+        } else {
+            String::new()
+        };
         let _ = writeln!(self.text, "< {}{often}", answer.status);
         for (name, value) in &answer.fields {
             if DULL.contains(&name.as_str()) {
@@ -61,7 +65,9 @@ impl Transcript {
             let Ok(Value::Object(mut record)) = serde_json::from_str::<Value>(line) else {
                 panic!("not a record: {line}");
             };
-            for key in ["seq", "prev", "time", "instance", "policy", "request", "client"] {
+            for key in [
+                "seq", "prev", "time", "instance", "policy", "request", "client",
+            ] {
                 record.remove(key);
             }
             record.retain(|key, value| !(key.ends_with("_micros") && value.as_u64() == Some(0)));
@@ -72,7 +78,11 @@ impl Transcript {
             }
         }
         for (line, count) in shown {
-            let often = if count > 1 { format!(" x{count}") } else { String::new() };
+            let often = if count > 1 {
+                format!(" x{count}")
+            } else {
+                String::new()
+            };
             let _ = writeln!(self.text, "# {line}{often}");
         }
     }

@@ -14,13 +14,18 @@ pub struct Answer {
 impl Answer {
     pub fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter();
-        fields.find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+        fields
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
 /// Sends one request on a connection of its own and reads until it is closed.
 pub async fn exchange(mut stream: TcpStream, request: &[u8], method: &str) -> Answer {
-    stream.write_all(request).await.expect("the request can be written");
+    stream
+        .write_all(request)
+        .await
+        .expect("the request can be written");
     let mut bytes = Vec::new();
     // A reset after the answer is as good as its end.
     let _ = stream.read_to_end(&mut bytes).await;
@@ -32,7 +37,10 @@ fn parse(bytes: &[u8], method: &str) -> Answer {
     let end = find(bytes, b"\r\n\r\n").unwrap_or_else(|| panic!("no head in {:?}", text(bytes)));
     let head = text(&bytes[..end]);
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status line");
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .expect("a status line");
     let fields: Vec<(String, String)> = lines
         .map(|line| {
             let (name, value) = line.split_once(':').expect("a field");
@@ -40,7 +48,9 @@ fn parse(bytes: &[u8], method: &str) -> Answer {
         })
         .collect();
     let rest = &bytes[end + 4..];
-    let chunked = fields.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
+    let chunked = fields
+        .iter()
+        .any(|(name, value)| name == "transfer-encoding" && value == "chunked");
     let body = match (method, chunked) {
         ("HEAD", _) => {
             assert!(rest.is_empty(), "an answer to HEAD has no body");

@@ -95,13 +95,26 @@ impl World {
             kept: BTreeMap::new(),
             read: 0,
         };
-        let policies = if case.policies.is_empty() { vec!["support".to_owned()] } else { case.policies.clone() };
+        let policies = if case.policies.is_empty() {
+            vec!["support".to_owned()]
+        } else {
+            case.policies.clone()
+        };
         world.install(&policies);
         let unknown = Token::mint(TokenKind::Session, &[255; 32]);
-        world.kept.insert("unknown".to_owned(), unknown.reveal().to_owned());
+        world
+            .kept
+            .insert("unknown".to_owned(), unknown.reveal().to_owned());
         // Parents before children: a parent's name sorts before its child's.
         for (position, (name, minted)) in case.sessions.iter().enumerate() {
-            world.mint(name, minted, u8::try_from(position).expect("few sessions"), transcript).await;
+            world
+                .mint(
+                    name,
+                    minted,
+                    u8::try_from(position).expect("few sessions"),
+                    transcript,
+                )
+                .await;
         }
         world.read_ledger().await;
         world
@@ -115,7 +128,8 @@ impl World {
 
     /// One policy, through the configuration's own door.
     fn policy(&self, name: &str) -> Vec<Policy> {
-        let from = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/journeys/policies/{name}.yaml"));
+        let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join(format!("tests/journeys/policies/{name}.yaml"));
         let mut text = std::fs::read_to_string(from).expect("the policy can be read");
         for (host, address) in &self.backends.addresses {
             text = text.replace(&format!("http://{host}"), &format!("http://{address}"));
@@ -130,30 +144,50 @@ impl World {
     }
 
     async fn mint(&mut self, name: &str, minted: &Minted, seed: u8, transcript: &mut Transcript) {
-        let project = ProjectName::parse(minted.project.as_deref().unwrap_or("demo")).expect("a name");
-        let ruleset = self.gate.ruleset(&project).expect("the project is in force");
+        let project =
+            ProjectName::parse(minted.project.as_deref().unwrap_or("demo")).expect("a name");
+        let ruleset = self
+            .gate
+            .ruleset(&project)
+            .expect("the project is in force");
         let token = Token::mint(TokenKind::Session, &[seed; 32]);
-        let boxed = |(name, value): (&String, &String)| (name.as_str().into(), value.as_str().into());
+        let boxed =
+            |(name, value): (&String, &String)| (name.as_str().into(), value.as_str().into());
         let narrowing = minted.scopes.as_ref().map(|scopes| Narrowing {
             scopes: scopes
                 .iter()
-                .map(|scope| (ScopeName::parse(scope).expect("a name"), Narrowed::default()))
+                .map(|scope| {
+                    (
+                        ScopeName::parse(scope).expect("a name"),
+                        Narrowed::default(),
+                    )
+                })
                 .collect(),
         });
         let order = Order {
-            agent: AgentName::parse(minted.agent.as_deref().unwrap_or("support-bot")).expect("a name"),
+            agent: AgentName::parse(minted.agent.as_deref().unwrap_or("support-bot"))
+                .expect("a name"),
             ttl: minted.ttl.as_deref().map(span),
             attributes: minted.attributes.iter().map(boxed).collect(),
             scopes: narrowing,
             intent: minted.intent.clone(),
             run: minted.run.clone(),
-            parent: minted.parent.as_ref().map(|parent| self.minted[parent].0.facts.id),
+            parent: minted
+                .parent
+                .as_ref()
+                .map(|parent| self.minted[parent].0.facts.id),
             minted_by: principal(),
         };
         let now = self.clock.now();
         let session = self
             .sessions
-            .mint(&ruleset.policy, order, clock::session_id(now), token.digest(), now)
+            .mint(
+                &ruleset.policy,
+                order,
+                clock::session_id(now),
+                token.digest(),
+                now,
+            )
             .await
             .expect("the session can be minted");
         transcript.name(session.facts.id.to_string(), format!("ses_{name}"));
@@ -175,19 +209,31 @@ impl World {
         let by = principal();
         let cause = || Cause::Principal(&by);
         if let Some(time) = &step.wait {
-            self.clock.0.fetch_add(u64::try_from(span(time).as_micros()).expect("short"), Ordering::Relaxed);
+            self.clock.0.fetch_add(
+                u64::try_from(span(time).as_micros()).expect("short"),
+                Ordering::Relaxed,
+            );
             return format!("wait {time}");
         }
         if let Some(name) = &step.revoke {
-            self.sessions.revoke(&self.minted[name].0, cause(), now).await.expect("revoked");
+            self.sessions
+                .revoke(&self.minted[name].0, cause(), now)
+                .await
+                .expect("revoked");
             return format!("revoke {name}");
         }
         if let Some(name) = &step.quarantine {
-            self.sessions.quarantine(&self.minted[name].0, "looked odd", cause(), now).await.expect("done");
+            self.sessions
+                .quarantine(&self.minted[name].0, "looked odd", cause(), now)
+                .await
+                .expect("done");
             return format!("quarantine {name}");
         }
         if let Some(name) = &step.release {
-            self.sessions.release(&self.minted[name].0, "looked at", cause(), now).await.expect("released");
+            self.sessions
+                .release(&self.minted[name].0, "looked at", cause(), now)
+                .await
+                .expect("released");
             return format!("release {name}");
         }
         if let Some(names) = &step.install {
@@ -241,8 +287,16 @@ impl World {
 
     async fn call(&mut self, call: &str, step: &Step, transcript: &mut Transcript) {
         let (method, target) = call.split_once(' ').expect("a method and a target");
-        let by = step.by.as_ref().map(|name| format!(" as {name}")).unwrap_or_default();
-        let fields = step.fields.iter().map(|field| format!(" [{field}]")).collect::<String>();
+        let by = step
+            .by
+            .as_ref()
+            .map(|name| format!(" as {name}"))
+            .unwrap_or_default();
+        let fields = step
+            .fields
+            .iter()
+            .map(|field| format!(" [{field}]"))
+            .collect::<String>();
         transcript.happened(&format!("{call}{by}{fields}"));
         let request = self.request(method, target, step);
         let times = step.times.unwrap_or(1);
@@ -274,12 +328,19 @@ impl World {
             host => head.push_str(&format!("host: {}\r\n", host.unwrap_or("gate.test"))),
         }
         if let Some(name) = &step.by {
-            head.push_str(&format!("authorization: Bearer {}\r\n", self.minted[name].1.reveal()));
+            head.push_str(&format!(
+                "authorization: Bearer {}\r\n",
+                self.minted[name].1.reveal()
+            ));
         }
         for field in &step.fields {
             head.push_str(&format!("{}\r\n", self.filled(field)));
         }
-        if !step.fields.iter().any(|field| field.starts_with("connection:")) {
+        if !step
+            .fields
+            .iter()
+            .any(|field| field.starts_with("connection:"))
+        {
             head.push_str("connection: close\r\n");
         }
         if let Some(body) = &step.body {
@@ -323,7 +384,12 @@ impl World {
 
     fn judge(&self, call: &str, step: &Step, answer: &Answer) {
         let body = String::from_utf8_lossy(&answer.body);
-        assert!(answer.field("toolgate-request-id").is_some_and(|id| id.starts_with("req_")), "{call}: no request id");
+        assert!(
+            answer
+                .field("toolgate-request-id")
+                .is_some_and(|id| id.starts_with("req_")),
+            "{call}: no request id"
+        );
         let Some(expected) = &step.expect else {
             return;
         };
@@ -335,7 +401,13 @@ impl World {
             Some(reason) => format!("{} {reason}", answer.status),
             None => answer.status.to_string(),
         };
-        assert_eq!(*expected, got, "{call} as {:?} at {:?}: {body}", step.by, self.clock.now());
+        assert_eq!(
+            *expected,
+            got,
+            "{call} as {:?} at {:?}: {body}",
+            step.by,
+            self.clock.now()
+        );
     }
 
     /// What was written since the last time.
@@ -345,9 +417,16 @@ impl World {
         }
         // A cost that trips does so in a task of its own.
         tokio::task::yield_now().await;
-        let mark = Event::Gate { change: "fault", version: MARK, detail: "" };
+        let mark = Event::Gate {
+            change: "fault",
+            version: MARK,
+            detail: "",
+        };
         // Records keep their order: once the mark is written, so is everything before it.
-        let marked = self.ledger.append(&mark, self.clock.now().wall, Level::Written).await;
+        let marked = self
+            .ledger
+            .append(&mark, self.clock.now().wall, Level::Written)
+            .await;
         assert!(marked.is_ok(), "the ledger takes records");
         let log = self.log.bytes.lock().expect("not poisoned");
         let new = String::from_utf8(log[self.read..].to_vec()).expect("UTF-8");
@@ -357,7 +436,13 @@ impl World {
     }
 }
 
-fn gate(clock: &Arc<Stepped>, sessions: &Sessions, ledger: &Ledger, trusted: &[Cidr], costs: Vec<toolgate::store::CostRow>) -> Gate {
+fn gate(
+    clock: &Arc<Stepped>,
+    sessions: &Sessions,
+    ledger: &Ledger,
+    trusted: &[Cidr],
+    costs: Vec<toolgate::store::CostRow>,
+) -> Gate {
     Gate::new(GateParts {
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         sessions: sessions.clone(),
@@ -371,14 +456,23 @@ fn gate(clock: &Arc<Stepped>, sessions: &Sessions, ledger: &Ledger, trusted: &[C
     })
 }
 
-fn open(folder: &Path, ledger: &Ledger, now: Now) -> (Arc<Switched>, Sessions, Vec<toolgate::store::CostRow>) {
+fn open(
+    folder: &Path,
+    ledger: &Ledger,
+    now: Now,
+) -> (Arc<Switched>, Sessions, Vec<toolgate::store::CostRow>) {
     let (embedded, snapshot) = Embedded::open(&folder.join("store.db"), now.wall).expect("a store");
     let costs = snapshot.costs.clone();
     let store = Arc::new(Switched {
         inner: Mutex::new(Some(embedded)),
         fails: AtomicBool::new(false),
     });
-    let sessions = Sessions::new(Arc::clone(&store) as Arc<dyn Store>, snapshot, ledger.clone(), now);
+    let sessions = Sessions::new(
+        Arc::clone(&store) as Arc<dyn Store>,
+        snapshot,
+        ledger.clone(),
+        now,
+    );
     (store, sessions, costs)
 }
 
@@ -419,7 +513,9 @@ impl Clock for Stepped {
         let micros = self.0.load(Ordering::Relaxed);
         Now {
             // 2026-01-01T00:00:00Z.
-            wall: Timestamp::from_micros(1_767_225_600_000_000 + i64::try_from(micros).expect("short")),
+            wall: Timestamp::from_micros(
+                1_767_225_600_000_000 + i64::try_from(micros).expect("short"),
+            ),
             tick: Tick::from_nanos(3_600_000_000_000 + micros * 1000),
         }
     }
@@ -502,7 +598,10 @@ impl Storage for Log {
 impl Segment for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.check()?;
-        self.bytes.lock().expect("not poisoned").extend_from_slice(bytes);
+        self.bytes
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -544,7 +643,8 @@ async fn serve(name: &'static str, listener: TcpListener, seen: Rc<RefCell<Vec<S
         let seen = Rc::clone(&seen);
         let service = service_fn(move |request| answer(name, Rc::clone(&seen), request));
         spawn_local(async move {
-            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let serving = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
             let _ = serving.await;
         });
     }
@@ -556,12 +656,19 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     let mut line = format!("{name} saw {} {}", head.method, head.uri);
     let mut fields: Vec<_> = head.headers.iter().collect();
     fields.sort_by_key(|(name, _)| name.as_str());
     for (name, value) in fields {
-        line.push_str(&format!(" {name}={:?}", String::from_utf8_lossy(value.as_bytes())));
+        line.push_str(&format!(
+            " {name}={:?}",
+            String::from_utf8_lossy(value.as_bytes())
+        ));
     }
     if !body.is_empty() {
         line.push_str(&format!(" +{} bytes", body.len()));
@@ -569,7 +676,10 @@ async fn answer(
     seen.borrow_mut().push(line);
     let asked = |key: &str| {
         let query = head.uri.query().unwrap_or_default();
-        query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('=')).map(str::to_owned)
+        query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
+            .map(str::to_owned)
     };
     let mut response = Response::builder().status(asked("status").as_deref().unwrap_or("200"));
     if let Some(cost) = asked("cost") {

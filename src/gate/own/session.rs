@@ -9,8 +9,11 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, respond};
 use crate::ledger::record::Cause;
 use crate::policy;
+use crate::policy::ceiling::Effective;
 use crate::policy::limit::{Bound, Exceeded, Limit, Per, Standing};
 use crate::policy::model::{GrantMode, LimitIndex};
+use crate::policy::resource::ResourcePattern;
+use crate::policy::subject::Session;
 use crate::policy::time::Now;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -38,8 +41,10 @@ struct View<'a> {
 #[derive(Serialize)]
 struct ScopeView {
     grant: &'static str,
-    /// `["*"]` where the scope is not bound to resources.
-    resources: Vec<String>,
+    /// Absent where nothing bounds resources. A resource must be in every one of the lists: the agent's, what narrowing
+    /// left of it, and the same of each parent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    resources: Vec<Vec<String>>,
     /// Bounds of a grant that is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     uses: Option<u32>,
@@ -94,19 +99,30 @@ fn scopes(caller: &Caller) -> BTreeMap<&str, ScopeView> {
         let Some(ceiling) = policy::ceiling(policy, facts, scope.as_str()) else {
             continue;
         };
-        let asked = ceiling.grant == GrantMode::OnRequest;
+        let asked = ceiling.grant() == GrantMode::OnRequest;
         let view = ScopeView {
-            grant: match ceiling.grant {
+            grant: match ceiling.grant() {
                 GrantMode::OnUse => "on_use",
                 GrantMode::OnRequest => "on_request",
             },
-            resources: ceiling.resources(),
-            uses: asked.then_some(ceiling.uses),
-            ttl_seconds: asked.then_some(ceiling.ttl.as_secs()),
+            resources: resources(&ceiling),
+            uses: asked.then_some(ceiling.uses()),
+            ttl_seconds: asked.then_some(ceiling.ttl().as_secs()),
         };
         scopes.insert(scope.as_str(), view);
     }
     scopes
+}
+
+/// Patterns as they read for this session. One that reads an attribute the session lacks matches nothing: left out.
+fn resources(ceiling: &Effective<'_>) -> Vec<Vec<String>> {
+    let filled = |(session, patterns): (&Session, &[ResourcePattern])| {
+        let shown = patterns
+            .iter()
+            .filter_map(|pattern| pattern.filled(&session.attributes));
+        shown.collect()
+    };
+    ceiling.bounding().map(filled).collect()
 }
 
 fn limits<'a>(caller: &'a Caller, now: Now, limits: &'a [Limit]) -> Vec<LimitView<'a>> {

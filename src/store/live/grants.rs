@@ -187,7 +187,7 @@ impl LiveSession {
         let Some(ceiling) = ceiling else {
             return Err(GiveError::ScopeOutside { scope });
         };
-        match ceiling.grant {
+        match ceiling.grant() {
             GrantMode::OnUse => return Err(GiveError::OnUse { scope }),
             GrantMode::OnRequest => {}
         }
@@ -197,19 +197,20 @@ impl LiveSession {
             let resource = resource.clone();
             return Err(GiveError::ResourceOutside { scope, resource });
         }
-        let uses = ask.uses.unwrap_or(ceiling.uses);
-        if uses == 0 || uses > ceiling.uses {
-            let max = ceiling.uses;
+        let uses = ask.uses.unwrap_or(ceiling.uses());
+        if uses == 0 || uses > ceiling.uses() {
+            let max = ceiling.uses();
             return Err(GiveError::Uses { scope, max });
         }
-        let ttl = ask.ttl.unwrap_or(ceiling.ttl);
-        if ttl.is_zero() || ttl > ceiling.ttl {
-            let max = ceiling.ttl;
+        let ttl = ask.ttl.unwrap_or(ceiling.ttl());
+        if ttl.is_zero() || ttl > ceiling.ttl() {
+            let max = ceiling.ttl();
             return Err(GiveError::Ttl { scope, max });
         }
         if ask.why.len() > WHY_BYTES_MAX {
             return Err(GiveError::Why);
         }
+        let given_max = ceiling.grants();
         let grant = Grant {
             id,
             scope,
@@ -226,7 +227,7 @@ impl LiveSession {
             State::Quarantined => return Err(GiveError::Quarantined),
             State::Ended => return Err(GiveError::Ended),
         }
-        book.reserve(&grant, ceiling.grants, now.tick)?;
+        book.reserve(&grant, given_max, now.tick)?;
         Ok(grant)
     }
 }
