@@ -7,8 +7,8 @@
 mod error;
 mod files;
 mod leaf;
-// mod load;
-// mod lower;
+mod load;
+mod lower;
 mod raw;
 mod read;
 mod schema;
@@ -18,7 +18,7 @@ mod units;
 pub mod watch;
 
 pub use error::{ConfigErrors, Report};
-// pub use load::{load, load_with};
+pub use load::{load, load_with};
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::model::Policy;

@@ -300,7 +300,7 @@ pub(super) fn hide_secrets(entry: &Entry<'_>, secret: bool, reports: &mut Report
 }
 
 /// Parts of keys that may have a secret behind them.
-const SECRETIVE: [&str; 7] = ["val", "key", "secret", "token", "pass", "cred", "auth"];
+const SECRETIVE: [&str; 7] = ["value", "key", "secret", "token", "pass", "cred", "auth"];
 
 /// One of a closed set of words.
 pub(super) fn word<T: Copy>(
