@@ -1,0 +1,141 @@
+//! `toolgate serve`: the gate, until a signal ends it.
+//!
+//! SIGHUP reads the configuration again; SIGTERM and SIGINT let calls in flight finish; a second one does not wait.
+
+use super::{Failure, Globals, block_on, logs, output};
+use crate::app::{App, Options, ReloadOutcome, Running, StartError, Trigger};
+use crate::config::{self, Secrets};
+use clap::Args;
+use serde_json::json;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// `serve`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  TOOLGATE_ISSUER_KEY=tgk_... CRM_API_KEY=... toolgate serve --config config/toolgate.yaml --log-format json\n\nSignals: SIGHUP reloads the configuration, SIGTERM and SIGINT drain, a second one ends it at once.\nTOOLGATE_LOG filters log lines (info unless set)."
+)]
+pub struct Arguments {
+    /// Seconds that calls in flight have to finish after the first SIGTERM
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    drain: u64,
+}
+
+/// Runs the gate.
+///
+/// # Errors
+/// [`Failure::Configuration`] for files that are not valid, [`Failure::Unavailable`] for an address, store or ledger
+/// that can't be had, [`Failure::No`] if calls in flight were cut off at the end.
+pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
+    logs::start(globals.log_format, "info");
+    block_on(serve(globals, Duration::from_secs(arguments.drain)))
+}
+
+async fn serve(globals: &Globals, drain: Duration) -> Result<(), Failure> {
+    // Before anything listens: a signal that comes early is not lost.
+    let mut signals = Signals::new()?;
+    let loaded = config::load(&globals.config, Secrets::Required)
+        .map_err(|errors| Failure::Configuration(errors.to_string()))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{}", warning.summary);
+    }
+    let running = App::start(loaded, Options::default()).map_err(not_started)?;
+    output::print(&listening(&running, globals.log_format))?;
+    loop {
+        match signals.next().await {
+            Asked::Reload => reload(&running).await,
+            Asked::Stop => break,
+        }
+    }
+    tracing::info!(
+        seconds = drain.as_secs(),
+        "draining: no new connections, calls in flight may finish"
+    );
+    tokio::select! {
+        finished = running.drain(drain) => match finished {
+            true => Ok(()),
+            false => Err(Failure::No("calls in flight were cut off".to_owned())),
+        },
+        () = signals.stop() => Err(Failure::No("stopped by a second signal; calls in flight were cut off".to_owned())),
+    }
+}
+
+/// Until SIGINT or SIGTERM: the demo's life.
+pub(super) async fn until_stopped() -> Result<(), Failure> {
+    Signals::new()?.stop().await;
+    Ok(())
+}
+
+/// What kept the gate from starting.
+pub(super) fn not_started(error: StartError) -> Failure {
+    Failure::Unavailable(format!("the gate can't start: {error}"))
+}
+
+/// What was asked by signal.
+enum Asked {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Failure::Ours(format!("signals can't be received: {error}")))
+        };
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+        }
+    }
+
+    /// The next SIGINT or SIGTERM.
+    async fn stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
+    }
+}
+
+async fn reload(running: &Running) {
+    // What came of it is in the log, the ledger and the metrics; the gate goes on with one policy or the other.
+    let _: ReloadOutcome = running.reload(Trigger::Signal).await;
+}
+
+/// The first lines of a start: where everything is, with the ports that were really bound.
+fn listening(running: &Running, format: logs::Format) -> String {
+    let at = &running.addresses;
+    match format {
+        logs::Format::Pretty => format!(
+            "toolgate {}\n  agents   http://{}\n  admin    http://{}\n  metrics  http://{}/metrics\n",
+            env!("CARGO_PKG_VERSION"),
+            at.agents,
+            at.admin,
+            at.metrics
+        ),
+        logs::Format::Json => {
+            let line = json!({
+                "listening": {
+                    "agents": at.agents.to_string(),
+                    "admin": at.admin.to_string(),
+                    "metrics": at.metrics.to_string(),
+                },
+                "version": env!("CARGO_PKG_VERSION"),
+            });
+            format!("{line}\n")
+        }
+    }
+}
