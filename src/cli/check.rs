@@ -30,7 +30,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
                 let reports: Vec<Value> = errors.reports().iter().map(report).collect();
                 output::json(&json!({"valid": false, "errors": reports}))?;
             }
-            return Err(Failure::Configuration(errors.to_string()));
+            return Err(Failure::Configuration(errors.coloured()));
         }
     };
     for warning in &loaded.warnings {
@@ -55,7 +55,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
 
 fn report(report: &config::Report) -> Value {
     json!({
-        "file": report.file.to_string(),
+        "file": report.file.display().to_string(),
         "line": report.line,
         "column": report.column,
         "message": report.message,

@@ -246,7 +246,7 @@ fn problem(status: StatusCode, document: &Value) -> String {
     let reason = member("reason").map_or_else(String::new, |reason| format!(", {reason}"));
     let mut text = format!("{detail} ({}{reason})", status.as_u16());
     let next = &document["next"];
-    if !next.is_null() {
+    if !next.is_null() && status != StatusCode::UNAUTHORIZED {
         let words = ["action", "method", "href"]
             .iter()
             .filter_map(|name| next[name].as_str().map(output::harmless))

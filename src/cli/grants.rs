@@ -111,6 +111,7 @@ async fn list(client: &Client, globals: &Globals, session: SessionId) -> Result<
         "id",
         "scope",
         "resource",
+        "state",
         "uses_left",
         "expires_at",
         "reason",
@@ -120,7 +121,15 @@ async fn list(client: &Client, globals: &Globals, session: SessionId) -> Result<
         .iter()
         .map(|item| columns.map(|column| output::plain(&item[column])).to_vec())
         .collect();
-    let header = ["ID", "SCOPE", "RESOURCE", "USES LEFT", "EXPIRES", "REASON"];
+    let header = [
+        "ID",
+        "SCOPE",
+        "RESOURCE",
+        "STATE",
+        "USES LEFT",
+        "EXPIRES",
+        "REASON",
+    ];
     output::print(&output::table(&header, rows, "no grants"))
 }
 

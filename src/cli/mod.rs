@@ -22,6 +22,7 @@ pub use failure::Failure;
 use clap::{Args, Parser, Subcommand};
 use std::future::Future;
 use std::path::PathBuf;
+use tokio::runtime::Runtime;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -142,12 +143,17 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Runs a command's future on a runtime of its own.
 fn block_on<F: Future<Output = Result<(), Failure>>>(command: F) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Ours(format!("the runtime could not start: {error}")))?;
+    let runtime = runtime()?;
     let result = runtime.block_on(command);
     // A name being resolved would otherwise hold the exit.
     runtime.shutdown_background();
     result
+}
+
+/// For what the command line itself waits for; the gate has its own.
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Ours(format!("the runtime could not start: {error}")))
 }

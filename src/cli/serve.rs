@@ -2,8 +2,8 @@
 //!
 //! SIGHUP reads the configuration again; SIGTERM and SIGINT let calls in flight finish; a second one does not wait.
 
-use super::{Failure, Globals, block_on, logs, output};
-use crate::app::{App, Options, ReloadOutcome, Running, StartError, Trigger};
+use super::{Failure, Globals, logs, output, runtime};
+use crate::app::{App, Options, Running, StartError, Trigger};
 use crate::config::{self, Secrets};
 use clap::Args;
 use serde_json::json;
@@ -28,42 +28,27 @@ pub struct Arguments {
 /// that can't be had, [`Failure::No`] if calls in flight were cut off at the end.
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     logs::start(globals.log_format, "info");
-    block_on(serve(globals, Duration::from_secs(arguments.drain)))
-}
-
-async fn serve(globals: &Globals, drain: Duration) -> Result<(), Failure> {
+    let runtime = runtime()?;
     // Before anything listens: a signal that comes early is not lost.
-    let mut signals = Signals::new()?;
+    let mut signals = runtime.block_on(async { Signals::new() })?;
     let loaded = config::load(&globals.config, Secrets::Required)
-        .map_err(|errors| Failure::Configuration(errors.to_string()))?;
+        .map_err(|errors| Failure::Configuration(errors.coloured()))?;
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.summary);
     }
     let running = App::start(loaded, Options::default()).map_err(not_started)?;
     output::print(&listening(&running, globals.log_format))?;
-    loop {
-        match signals.next().await {
-            Asked::Reload => reload(&running).await,
-            Asked::Stop => break,
+    runtime.block_on(async {
+        while let Asked::Reload = signals.next().await {
+            // What came of it is in the log, the ledger and the metrics; the gate goes on with one policy or the other.
+            running.reload(Trigger::Signal).await;
         }
-    }
-    tracing::info!(
-        seconds = drain.as_secs(),
-        "draining: no new connections, calls in flight may finish"
-    );
-    tokio::select! {
-        finished = running.drain(drain) => match finished {
-            true => Ok(()),
-            false => Err(Failure::No("calls in flight were cut off".to_owned())),
-        },
-        () = signals.stop() => Err(Failure::No("stopped by a second signal; calls in flight were cut off".to_owned())),
-    }
-}
-
-/// Until SIGINT or SIGTERM: the demo's life.
-pub(super) async fn until_stopped() -> Result<(), Failure> {
-    Signals::new()?.stop().await;
-    Ok(())
+        tracing::info!("draining: no new connections; calls in flight have {} s", arguments.drain);
+        tokio::select! {
+            _ = running.drain(Duration::from_secs(arguments.drain)) => Ok(()),
+            () = signals.stop() => Err(Failure::No("ended by a second signal; calls in flight were cut off".to_owned())),
+        }
+    })
 }
 
 /// What kept the gate from starting.
@@ -72,19 +57,20 @@ pub(super) fn not_started(error: StartError) -> Failure {
 }
 
 /// What was asked by signal.
-enum Asked {
+pub(super) enum Asked {
     Reload,
     Stop,
 }
 
-struct Signals {
+pub(super) struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    /// From now on; needs a runtime.
+    pub(super) fn new() -> Result<Self, Failure> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Failure::Ours(format!("signals can't be received: {error}")))
@@ -105,14 +91,9 @@ impl Signals {
     }
 
     /// The next SIGINT or SIGTERM.
-    async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self) {
         while let Asked::Reload = self.next().await {}
     }
-}
-
-async fn reload(running: &Running) {
-    // What came of it is in the log, the ledger and the metrics; the gate goes on with one policy or the other.
-    let _: ReloadOutcome = running.reload(Trigger::Signal).await;
 }
 
 /// The first lines of a start: where everything is, with the ports that were really bound.

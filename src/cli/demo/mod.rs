@@ -9,7 +9,8 @@ mod stage;
 
 use super::client::Client;
 use super::logs;
-use super::{Failure, Globals, block_on, output, serve};
+use super::serve::{self, Signals};
+use super::{Failure, Globals, output, runtime};
 use crate::app::{App, Options, Running};
 use crate::config::{self, Secrets};
 use crate::io::clock;
@@ -21,6 +22,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use stage::{Ports, Stage};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -63,42 +65,54 @@ const SETTINGS: [&str; 9] = [
 /// [`Failure::No`] if an answer is not as promised, else whatever kept it from starting.
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     logs::start(globals.log_format, "warn");
-    block_on(play(arguments))
-}
-
-async fn play(arguments: &Arguments) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    // Before there is a folder that has to go.
+    let mut signals = runtime.block_on(async { Signals::new() })?;
     let ports = arguments.port.map_or_else(Ports::default, Ports::from);
-    let listener = TcpListener::bind(("127.0.0.1", ports.backend))
-        .await
-        .map_err(|error| {
-            Failure::Unavailable(format!(
-                "port {} for the sample backend: {error}",
-                ports.backend
-            ))
-        })?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Failure::Ours(format!("the sample backend has no address: {error}")))?;
+    let (listener, address) = runtime.block_on(listen(ports.backend))?;
     let credential = secret();
     let stage = Stage::build(ports, address, &credential)?;
-    tokio::spawn(backend::serve(listener, credential));
-
+    runtime.spawn(backend::serve(listener, credential));
     let loaded = config::load(&stage.config(), Secrets::Required).map_err(|errors| {
         Failure::Ours(format!("the example configuration is not valid\n{errors}"))
     })?;
-    let running = App::start(loaded, options(&stage)).map_err(serve::not_started)?;
-    let played = async {
-        let settings = settings(&stage, &running, &format!("http://{address}")).await?;
-        if arguments.check {
-            check(&settings).await
-        } else {
-            output::print(&bill(&stage, &settings))?;
-            serve::until_stopped().await
-        }
+    let running = App::start(loaded, Options::default()).map_err(serve::not_started)?;
+    runtime.block_on(async {
+        let played = tokio::select! {
+            played = play(arguments, &stage, &running, address) => played,
+            () = signals.stop() => match arguments.check {
+                true => Err(Failure::No("interrupted before the last line".to_owned())),
+                false => Ok(()),
+            },
+        };
+        running.drain(DRAIN_BOUND).await;
+        played
+    })
+}
+
+async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), Failure> {
+    let fault =
+        |error| Failure::Unavailable(format!("port {port} for the sample backend: {error}"));
+    let listener = TcpListener::bind(("127.0.0.1", port))
+        .await
+        .map_err(fault)?;
+    let address = listener.local_addr().map_err(fault)?;
+    Ok((listener, address))
+}
+
+/// The check, or the bill and then nothing until a signal.
+async fn play(
+    arguments: &Arguments,
+    stage: &Stage,
+    running: &Running,
+    backend: SocketAddr,
+) -> Result<(), Failure> {
+    let settings = settings(stage, running, &format!("http://{backend}")).await?;
+    if arguments.check {
+        return check(&settings).await;
     }
-    .await;
-    running.drain(DRAIN_BOUND).await;
-    played
+    output::print(&bill(stage, &settings))?;
+    std::future::pending().await
 }
 
 /// Mints the sessions and says what the lines' variables are.
@@ -312,8 +326,4 @@ fn secret() -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     format!("crm_{hex}")
-}
-
-fn options(_stage: &Stage) -> Options {
-    Options::default()
 }
