@@ -1,5 +1,6 @@
 //! The command line as a user meets it: the real binary, its output and its exit codes. What needs a running gate is in
 //! the process ring.
+#![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 use clap::{Command as Definition, CommandFactory};
 use serde_json::Value;
