@@ -334,6 +334,54 @@ mod tests {
         assert!(matches!(kind(StatusCode::NOT_FOUND), Failure::No(_)));
     }
 
+    /// A stand-in for the admin API, and a client of it.
+    async fn against(api: axum::Router) -> Client {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, api).await });
+        let key = Token::mint(TokenKind::Principal, &[1; 32]);
+        Client::new(&url, SecretString::from(key.reveal())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_fetched_page_by_page_with_the_key() {
+        async fn page(request: axum::extract::Request) -> axum::Json<Value> {
+            let key = Token::mint(TokenKind::Principal, &[1; 32]);
+            let bearer = format!("Bearer {}", key.reveal());
+            assert_eq!(request.headers()[AUTHORIZATION], bearer.as_str());
+            axum::Json(match request.uri().query().unwrap() {
+                "limit=100" => json!({"items": [{"id": "ses_1"}], "next": "ses_1"}),
+                "limit=100&after=ses_1" => json!({"items": [{"id": "ses_2"}], "next": null}),
+                other => panic!("{other}"),
+            })
+        }
+        let api = axum::Router::new().route("/v1/sessions", axum::routing::get(page));
+        let client = against(api).await;
+        let (items, more) = client.list("/v1/sessions").await.unwrap();
+        assert_eq!(json!(items), json!([{"id": "ses_1"}, {"id": "ses_2"}]));
+        assert!(!more);
+    }
+
+    #[tokio::test]
+    async fn a_cursor_that_would_change_the_request_is_not_followed() {
+        let page = || async { axum::Json(json!({"items": [], "next": "x&project=y"})) };
+        let api = axum::Router::new().route("/v1/sessions", axum::routing::get(page));
+        let failure = against(api).await.list("/v1/sessions").await.unwrap_err();
+        assert!(matches!(failure, Failure::Ours(_)), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_with_the_key() {
+        let elsewhere = || async { axum::response::Redirect::temporary("http://127.0.0.1:1/") };
+        let api = axum::Router::new().route("/v1/sessions", axum::routing::get(elsewhere));
+        let failure = against(api)
+            .await
+            .call(Method::GET, "/v1/sessions", None)
+            .await
+            .unwrap_err();
+        assert!(matches!(failure, Failure::No(_)), "{failure}");
+    }
+
     #[tokio::test]
     async fn a_gate_that_is_not_there_is_unavailable() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

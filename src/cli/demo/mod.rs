@@ -181,10 +181,7 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
         stage.folder().display()
     );
     for Setting { name, value } in settings {
-        text.push_str(&format!(
-            "  export {name}='{}'\n",
-            value.replace('\'', r"'\''")
-        ));
+        text.push_str(&format!("  export {name}={}\n", quoted(value)));
     }
     text.push_str("\nThen these lines, in this order:\n");
     for scene in SCENES {
@@ -205,6 +202,11 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
          The policy is projects/demo.yaml in that folder: edit it, and the gate follows. Ctrl-C ends the demo.\n",
     );
     text
+}
+
+/// A text as one word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// Runs every line and compares.
@@ -326,4 +328,43 @@ fn secret() -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     format!("crm_{hex}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Step = Step {
+        title: "two answers",
+        line: r#"printf 'HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 %s Late\r\n%s' "$GATE" 'some words'"#,
+        statuses: &[200, 429],
+        shows: "some words",
+    };
+
+    async fn told(gate: &str) -> String {
+        let setting = Setting {
+            name: "GATE",
+            value: gate.to_owned(),
+        };
+        run_line(STEP.line, &[setting]).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_line_runs_in_the_shell_and_is_held_to_its_promise() {
+        assert_eq!(fault(&STEP, &told("429").await), None);
+        assert_eq!(
+            fault(&STEP, &told("200").await).unwrap(),
+            "answered [200 x2], promised [200, 429]"
+        );
+        let silent = told("429").await.replace("some", "no");
+        assert_eq!(
+            fault(&STEP, &silent).unwrap(),
+            r#"does not show "some words""#
+        );
+    }
+
+    #[test]
+    fn settings_can_be_pasted_whatever_stands_in_them() {
+        assert_eq!(quoted("a'b $c"), r"'a'\''b $c'");
+    }
 }
