@@ -11,7 +11,6 @@ pub mod demo;
 mod failure;
 pub mod grants;
 pub mod key;
-pub mod logs;
 pub mod output;
 pub mod schema;
 pub mod serve;
@@ -19,7 +18,8 @@ pub mod session;
 
 pub use failure::Failure;
 
-use clap::{Args, Parser, Subcommand};
+use crate::app::logs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::future::Future;
 use std::path::PathBuf;
 use tokio::runtime::Runtime;
@@ -75,9 +75,30 @@ pub struct Globals {
         global = true,
         value_name = "FORMAT",
         value_enum,
-        default_value = "pretty"
+        default_value = "auto"
     )]
-    pub log_format: logs::Format,
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise
+    Auto,
+    /// Text, coloured on a terminal
+    Pretty,
+    /// One JSON object a line
+    Json,
+}
+
+impl From<LogFormat> for logs::Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Auto => logs::Format::Auto,
+            LogFormat::Pretty => logs::Format::Pretty,
+            LogFormat::Json => logs::Format::Json,
+        }
+    }
 }
 
 /// The subcommands.

@@ -2,11 +2,10 @@
 //!
 //! SIGHUP reads the configuration again; SIGTERM and SIGINT let calls in flight finish; a second one does not wait.
 
-use super::{Failure, Globals, logs, output, runtime};
-use crate::app::{App, Options, Running, StartError, Trigger};
+use super::{Failure, Globals, runtime};
+use crate::app::{App, Options, StartError, Trigger, logs};
 use crate::config::{self, Secrets};
 use clap::Args;
-use serde_json::json;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -25,9 +24,9 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Failure::Configuration`] for files that are not valid, [`Failure::Unavailable`] for an address, store or ledger
-/// that can't be had, [`Failure::No`] if calls in flight were cut off at the end.
+/// that can't be had, [`Failure::No`] if a second signal cut off calls in flight.
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
-    logs::start(globals.log_format, "info");
+    logs::start(globals.log_format.into(), "info");
     let runtime = runtime()?;
     // Before anything listens: a signal that comes early is not lost.
     let mut signals = runtime.block_on(async { Signals::new() })?;
@@ -37,8 +36,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         tracing::warn!("{}", warning.summary);
     }
     let running = App::start(loaded, Options::default()).map_err(not_started)?;
-    output::print(&listening(&running, globals.log_format))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         while let Asked::Reload = signals.next().await {
             // What came of it is in the log, the ledger and the metrics; the gate goes on with one policy or the other.
             running.reload(Trigger::Signal).await;
@@ -48,7 +46,10 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
             _ = running.drain(Duration::from_secs(arguments.drain)) => Ok(()),
             () = signals.stop() => Err(Failure::No("ended by a second signal; calls in flight were cut off".to_owned())),
         }
-    })
+    });
+    // What a second signal does not wait for.
+    runtime.shutdown_background();
+    ended
 }
 
 /// What kept the gate from starting.
@@ -62,6 +63,7 @@ pub(super) enum Asked {
     Stop,
 }
 
+/// What the process listens to.
 pub(super) struct Signals {
     hangup: Signal,
     interrupt: Signal,
@@ -93,30 +95,5 @@ impl Signals {
     /// The next SIGINT or SIGTERM.
     pub(super) async fn stop(&mut self) {
         while let Asked::Reload = self.next().await {}
-    }
-}
-
-/// The first lines of a start: where everything is, with the ports that were really bound.
-fn listening(running: &Running, format: logs::Format) -> String {
-    let at = &running.addresses;
-    match format {
-        logs::Format::Pretty => format!(
-            "toolgate {}\n  agents   http://{}\n  admin    http://{}\n  metrics  http://{}/metrics\n",
-            env!("CARGO_PKG_VERSION"),
-            at.agents,
-            at.admin,
-            at.metrics
-        ),
-        logs::Format::Json => {
-            let line = json!({
-                "listening": {
-                    "agents": at.agents.to_string(),
-                    "admin": at.admin.to_string(),
-                    "metrics": at.metrics.to_string(),
-                },
-                "version": env!("CARGO_PKG_VERSION"),
-            });
-            format!("{line}\n")
-        }
     }
 }

@@ -8,10 +8,9 @@ mod script;
 mod stage;
 
 use super::client::Client;
-use super::logs;
 use super::serve::{self, Signals};
 use super::{Failure, Globals, output, runtime};
-use crate::app::{App, Options, Running};
+use crate::app::{App, Options, Running, logs};
 use crate::config::{self, Secrets};
 use crate::io::clock;
 use anstyle::{AnsiColor, Style};
@@ -64,7 +63,7 @@ const SETTINGS: [&str; 9] = [
 /// # Errors
 /// [`Failure::No`] if an answer is not as promised, else whatever kept it from starting.
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
-    logs::start(globals.log_format, "warn");
+    logs::start(globals.log_format.into(), "warn");
     let runtime = runtime()?;
     // Before there is a folder that has to go.
     let mut signals = runtime.block_on(async { Signals::new() })?;
@@ -77,17 +76,25 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         Failure::Ours(format!("the example configuration is not valid\n{errors}"))
     })?;
     let running = App::start(loaded, Options::default()).map_err(serve::not_started)?;
-    runtime.block_on(async {
+    let played = runtime.block_on(async {
         let played = tokio::select! {
             played = play(arguments, &stage, &running, address) => played,
-            () = signals.stop() => match arguments.check {
-                true => Err(Failure::No("interrupted before the last line".to_owned())),
-                false => Ok(()),
-            },
+            () = signals.stop() => stopped(arguments),
         };
         running.drain(DRAIN_BOUND).await;
         played
-    })
+    });
+    // A line that was given up may still be read from.
+    runtime.shutdown_background();
+    played
+}
+
+/// A signal is how the demo ends, and no way for its check to.
+fn stopped(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.check {
+        return Err(Failure::No("interrupted before the last line".to_owned()));
+    }
+    Ok(())
 }
 
 async fn listen(port: u16) -> Result<(TcpListener, SocketAddr), Failure> {
