@@ -1,4 +1,36 @@
 //! What a record says. Encoded on the caller's thread; `seq` and `prev` are filled in by the writer.
+//!
+//! A line is one canonical JSON object (RFC 8785): keys sorted, no white space, minimal escapes, UTF-8. A field that
+//! does not apply is absent; there is no `null`. Numbers are integers up to 2^53 - 1.
+//!
+//! **In every record:** `seq` (from 0, without gaps), `time` (RFC 3339, UTC, microseconds), `prev` (lower-case hex
+//! SHA-256 of the line before, without its newline; 64 zeros in the first), `kind`, `instance` (names this log).
+//!
+//! **`decision`:** `request`, `trace` (W3C trace id), `project`, `policy` (SHA-256 of the project file), `agent`,
+//! `session`, `run`, `intent` (or `intent_sha256`, or neither, as configured), `tool`, `route`, `method`, `target`
+//! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`), `reason` (where denied),
+//! `grant` (`on_use`, or the stored grant's id), `limit` (the one exceeded), `client` (address), `body_bytes` and
+//! `body_sha256` (where the body was read).
+//!
+//! **`outcome`:** `request`, `project`, `session`, `status` (sent to the agent), `bytes_in`, `bytes_out` (body bytes
+//! from and to the agent), `decision_micros`, `upstream_micros`, `total_micros`, `cost` (a decimal *string*, `"0.01"`:
+//! JSON numbers are doubles and money is not), `fault` ([`Fault::as_str`]).
+//!
+//! **Changes of state** have `change`, `cause` (`principal`, `agent`, `limit`, `gate`) and with it `principal` (name)
+//! or `limit` (id):
+//! - **`session`** (`minted`, `revoked`, `expired`, `intent`): `project`, `agent`, `session`, `run`, `parent`,
+//!   `expires`, `intent` (as above), `attributes_sha256`.
+//! - **`grant`** (`given`, `revoked`): `project`, `session`, `grant`, `scope`, `resource`, `uses`, `expires`, `why`.
+//! - **`quarantine`** (`quarantined`, `released`): `project`, `session`, `reason`.
+//!
+//! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `trigger`, `detail`.
+//!
+//! **`principal`**: `change`, `principal`, `client`, `count`, `detail`. Agents that failed to authenticate are
+//! summed up here too, as the change `strangers`.
+//!
+//! **`gate`** (`started`, `recovered`, `stopped`, `fault`): `version`, `detail`. After `fault`, `segment` and
+//! `kept_bytes`: that file's bytes behind `kept_bytes` were never acknowledged and are not the ledger's. With
+//! `recovered`: the same, and `cut_bytes`, `cut_sha256` of what was cut off.
 
 use crate::policy::decision::{GrantUse, Reason};
 use crate::policy::id::{GrantId, RequestId, SessionId};

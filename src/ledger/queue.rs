@@ -1,0 +1,201 @@
+//! The bounded queue between callers and the writer thread.
+//!
+//! A **place** is the right to put one record in. Places are taken before a call is decided, two at a time, so that
+//! its outcome has one however full things are by then. Places and bytes are bounded; past them, nothing is accepted.
+
+use super::ack::Acks;
+use super::encode::Template;
+use super::{Level, Unavailable};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A record that waits to be written.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub line: Template,
+    pub level: Level,
+    pub fate: Fate,
+}
+
+/// What a failed write makes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Its caller is told and does not go on.
+    Fail,
+    /// Something has happened already and must be written: it waits until the disk answers again.
+    Keep,
+}
+
+/// What the writer finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Entries, now in the buffer handed in.
+    Entries,
+    /// Nothing for as long as it would wait.
+    Idle,
+    /// Nothing, and nothing more will come.
+    Closing,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    inner: Mutex<Inner>,
+    ready: Condvar,
+    pub acks: Acks,
+    places: AtomicUsize,
+    bytes: AtomicUsize,
+    healthy: AtomicBool,
+    pub records: AtomicU64,
+    pub failures: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    entries: Vec<Entry>,
+    /// The ticket of the next entry.
+    next: u64,
+    asleep: bool,
+    closing: bool,
+}
+
+impl Queue {
+    pub fn new() -> Self {
+        Queue {
+            inner: Mutex::default(),
+            ready: Condvar::new(),
+            acks: Acks::default(),
+            places: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            healthy: AtomicBool::new(true),
+            records: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    pub fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    /// Records that wait to be written, and outcomes still to come.
+    pub fn taken(&self) -> usize {
+        self.places.load(Ordering::Relaxed)
+    }
+
+    /// Takes places, all or none.
+    pub fn reserve(&self, places: usize) -> Result<(), Unavailable> {
+        if !self.healthy() || self.bytes.load(Ordering::Relaxed) > QUEUE_BYTES_MAX {
+            return Err(Unavailable);
+        }
+        self.places
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |taken| {
+                Some(taken + places).filter(|&sum| sum <= QUEUE_RECORDS_MAX)
+            })
+            .map(drop)
+            .map_err(|_| Unavailable)
+    }
+
+    /// Gives places back.
+    pub fn release(&self, places: usize) {
+        self.places.fetch_sub(places, Ordering::AcqRel);
+    }
+
+    /// Puts a record into a reserved place; the place comes back when it is written or has failed. Its ticket.
+    pub fn push(&self, entry: Entry) -> Result<u64, Unavailable> {
+        let bytes = entry.line.bytes();
+        let mut inner = locked(&self.inner);
+        // Asked under the lock under which the writer declares a failure: nothing slips in behind it.
+        if inner.closing || (entry.fate == Fate::Fail && !self.healthy()) {
+            drop(inner);
+            self.release(1);
+            return Err(Unavailable);
+        }
+        let ticket = inner.next;
+        inner.next += 1;
+        inner.entries.push(entry);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let asleep = std::mem::take(&mut inner.asleep);
+        drop(inner);
+        if asleep {
+            self.ready.notify_one();
+        }
+        Ok(ticket)
+    }
+
+    /// Moves all entries into `into` (which is empty), waiting for one if there is none.
+    pub fn take(&self, into: &mut Vec<Entry>, patience: Duration) -> Taken {
+        let mut inner = locked(&self.inner);
+        loop {
+            if !inner.entries.is_empty() {
+                std::mem::swap(&mut inner.entries, into);
+                return Taken::Entries;
+            }
+            if inner.closing {
+                return Taken::Closing;
+            }
+            inner.asleep = true;
+            let (woken, waited) = self
+                .ready
+                .wait_timeout(inner, patience)
+                .unwrap_or_else(PoisonError::into_inner);
+            inner = woken;
+            inner.asleep = false;
+            if waited.timed_out() && inner.entries.is_empty() && !inner.closing {
+                return Taken::Idle;
+            }
+        }
+    }
+
+    /// Waits while the disk does not answer: only for time or the end; true at the end.
+    pub fn pause(&self, span: Duration) -> bool {
+        let inner = locked(&self.inner);
+        let (inner, _) = self
+            .ready
+            .wait_timeout_while(inner, span, |inner| !inner.closing)
+            .unwrap_or_else(PoisonError::into_inner);
+        inner.closing
+    }
+
+    /// Nothing more is accepted but outcomes. What waited is handed over, with the ticket up to which all has failed.
+    pub fn fail(&self, into: &mut Vec<Entry>) -> u64 {
+        let mut inner = locked(&self.inner);
+        self.healthy.store(false, Ordering::Release);
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        into.append(&mut inner.entries);
+        inner.next
+    }
+
+    /// Outcomes that came in while nothing else was accepted.
+    pub fn collect(&self, into: &mut Vec<Entry>) {
+        into.append(&mut locked(&self.inner).entries);
+    }
+
+    /// Everything is accepted again. The ticket of the first entry that was not collected.
+    pub fn heal(&self) -> u64 {
+        let inner = locked(&self.inner);
+        self.healthy.store(true, Ordering::Release);
+        inner.next - inner.entries.len() as u64
+    }
+
+    /// An entry has left for good.
+    pub fn gone(&self, entries: usize, bytes: usize) {
+        self.release(entries);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Nothing more is accepted at all.
+    pub fn close(&self) {
+        locked(&self.inner).closing = true;
+        self.ready.notify_one();
+    }
+}
+
+/// The lock, whether or not a thread died holding it: everything under these locks is whole between statements.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Most places: each call in flight holds one for its outcome, so this is above the most connections there can be.
+pub const QUEUE_RECORDS_MAX: usize = 65_536;
+/// Past this many bytes waiting, no new call is accepted. Outcomes are, and are small.
+pub const QUEUE_BYTES_MAX: usize = 64 << 20;
