@@ -185,6 +185,11 @@ impl Reports {
         self.errors > 0
     }
 
+    /// So much is wrong that guesses at what was meant would cost more than they help.
+    pub fn crowded(&self) -> bool {
+        self.errors > GUESSES_MAX
+    }
+
     /// Line, from 1, for messages that name a second place.
     pub fn line_of(&self, place: Place) -> usize {
         self.line_starts
@@ -266,6 +271,13 @@ impl Reports {
             .get(line)
             .map_or(self.text.len(), |next| next - 1);
         let text = self.text[start..end.max(start)].trim_end_matches('\r');
+        // Most files hide little, and a line less.
+        let hidden: Vec<Place> = self
+            .hidden
+            .iter()
+            .copied()
+            .filter(|place| (place.start as usize) < end && start < place.end as usize)
+            .collect();
         let mut shown = String::with_capacity(text.len());
         let mut reference_until = 0;
         for (at, character) in text.char_indices() {
@@ -273,7 +285,7 @@ impl Reports {
                 reference_until = text[at..].find('}').map_or(0, |close| at + close + 1);
             }
             let hidden = at >= reference_until
-                && self.hidden.iter().any(|place| {
+                && hidden.iter().any(|place| {
                     (place.start as usize..place.end as usize).contains(&(start + at))
                 });
             match character {
@@ -365,6 +377,8 @@ fn lower(text: &str) -> Vec<char> {
 
 /// Most errors shown in one report; more would bury the first.
 const REPORTS_MAX: usize = 500;
+/// Errors for which a guess is made at what was meant: each looks at every name.
+const GUESSES_MAX: usize = 100;
 /// Longest line shown in an excerpt.
 const EXCERPT_BYTES_MAX: usize = 2000;
 /// Longest name compared for "did you mean".

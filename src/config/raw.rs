@@ -26,7 +26,7 @@ record! {
     /// The server file of Toolgate: where it listens, who may administer it, where it keeps what it knows.
     Server: "the server file";
     /// The version of this file's format: 1.
-    required version = "version": Version,
+    required _version = "version": Version,
     /// Data-plane threads. Default: auto, one per core.
     optional workers = "workers": Workers,
     /// Where the gate listens.
@@ -169,7 +169,7 @@ record! {
     /// How intents are recorded. Default: full.
     optional intent = "intent": Intent,
     /// How far a record must have got before its call goes on. Default: written.
-    optional level = "level": Level,
+    optional _level = "level": Level,
     /// How long records are kept. Default: 180d.
     optional retain = "retain": Span<HOUR, { 36_500 * DAY }>,
     /// When a new file is begun.
@@ -188,7 +188,7 @@ record! {
 
 words! {
     /// How intents are recorded.
-    Intent: "a way to record intents";
+    Intent: "a value of `intent`";
     Full = "full",
     Digest = "digest",
     Omit = "omit",
@@ -196,7 +196,7 @@ words! {
 
 words! {
     /// How far a record must have got before its call goes on.
-    Level: "a level of the ledger";
+    Level: "a value of `level`";
     Written = "written",
     ; later "sync", "batched"
 }
@@ -205,11 +205,11 @@ record! {
     /// A project file of Toolgate: one isolated ruleset.
     Project: "a project file";
     /// The version of this file's format: 1.
-    required version = "version": Version,
+    required _version = "version": Version,
     /// Its name; unique over all files.
     required project = "project": ProjectName,
     /// Whether decisions are enforced. Default: enforce.
-    optional mode = "mode": Mode,
+    optional _mode = "mode": Mode,
     /// Kinds of agents, and what each may ever be granted.
     required agents = "agents": Map<AgentName, Agent>,
     /// Backends and their routes.
@@ -221,7 +221,7 @@ record! {
 
 words! {
     /// Whether decisions are enforced.
-    Mode: "a mode";
+    Mode: "a value of `mode`";
     Enforce = "enforce",
     ; later "shadow"
 }
@@ -356,7 +356,7 @@ record! {
     /// The host name agents find it at; the path is forwarded whole. Either this or `mount`.
     optional host = "host": HostName,
     /// How it is spoken to. Default: http.
-    optional protocol = "protocol": Protocol,
+    optional _protocol = "protocol": Protocol,
     /// Where it is.
     required upstream = "upstream": Upstream,
     /// Its rules.
@@ -381,7 +381,7 @@ record! {
 
 words! {
     /// How a tool is spoken to.
-    Protocol: "a protocol";
+    Protocol: "a value of `protocol`";
     Http = "http",
     ; later "mcp", "function"
 }
@@ -472,7 +472,7 @@ record! {
     /// Bytes of a body read where one is needed. Default: the tool's.
     optional body_limit = "body_limit": Size<KIB, GIB>,
     /// Whether decisions are enforced. Default: enforce.
-    optional mode = "mode": Mode,
+    optional _mode = "mode": Mode,
     ; later "where", "upgrade"
 }
 
@@ -513,7 +513,7 @@ impl JsonSchema for Approval {
 
 words! {
     /// Whether the agent must say what it is doing.
-    IntentRule: "a rule for intents";
+    IntentRule: "a value of `intent`";
     Optional = "optional",
     Required = "required",
 }
@@ -525,6 +525,7 @@ record! {
     optional fixed = "fixed": Amount,
     /// The header of the answer that says.
     optional header = "header": HeaderName,
+    ; some_of "fixed", "header"
     ; schema { "minProperties": 1 }
 }
 
@@ -558,7 +559,7 @@ record! {
 
 words! {
     /// Whose calls are counted together.
-    Per: "whose calls are counted together";
+    Per: "a value of `per`";
     Session = "session",
     Agent = "agent",
     Project = "project",
@@ -566,7 +567,7 @@ words! {
 
 words! {
     /// What exceeding a limit does.
-    Exceeded: "what exceeding a limit does";
+    Exceeded: "a value of `exceeded`";
     Throttle = "throttle",
     Quarantine = "quarantine",
 }

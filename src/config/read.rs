@@ -41,6 +41,8 @@ pub(super) struct Shape {
     pub secret: bool,
     /// Exactly one of these keys must be there.
     pub one_of: &'static [&'static str],
+    /// At least one of these keys must be there.
+    pub some_of: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ macro_rules! record {
         $(; later $($later:literal),+)?
         $(; secret $secret:literal)?
         $(; one_of $($one:literal),+)?
+        $(; some_of $($some:literal),+)?
         $(; schema $extra:tt)?
     ) => {
         $(#[doc = $doc])*
@@ -76,6 +79,7 @@ macro_rules! record {
                     subject: record!(@subject $($noun $by)?),
                     secret: [$($secret,)? false][0],
                     one_of: &[$($($one),+)?],
+                    some_of: &[$($($some),+)?],
                 };
                 let fields = $crate::config::read::Fields::open(node, &SHAPE, reports)?;
                 let read = Self { $($field: fields.read($key, reports),)* };
@@ -149,6 +153,8 @@ pub(super) struct Fields<'n, 's> {
     entries: &'n [Entry<'s>],
     opening: Place,
     shape: &'static Shape,
+    /// Keys that others are misspellings of: they are not said to be missing as well.
+    meant: Vec<&'static str>,
 }
 
 impl<'n, 's> Fields<'n, 's> {
@@ -179,21 +185,23 @@ impl<'n, 's> Fields<'n, 's> {
             let name = node.child_text(key).unwrap_or("?");
             reports.enter(format!("{noun} `{}`", clipped(name)));
         }
-        for entry in entries {
-            refuse_unknown(entry, shape, reports);
-        }
+        let meant = entries
+            .iter()
+            .filter_map(|entry| refuse_unknown(entry, shape, reports))
+            .collect();
         require_one(node, entries, shape, reports);
         Some(Self {
             entries,
             opening: node.opening(),
             shape,
+            meant,
         })
     }
 
     /// The value of a key; `None` where it is absent or was reported.
     pub fn read<T: Read>(&self, key: &'static str, reports: &mut Reports) -> Option<At<T>> {
         let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
-            if self.shape.keys.contains(&(key, Need::required)) {
+            if self.shape.keys.contains(&(key, Need::required)) && !self.meant.contains(&key) {
                 reports.error(
                     self.opening,
                     format!("{} needs the key `{key}`", self.shape.what),
@@ -221,45 +229,50 @@ impl<'n, 's> Fields<'n, 's> {
 }
 
 fn require_one(node: &Node<'_>, entries: &[Entry<'_>], shape: &Shape, reports: &mut Reports) {
-    let mut present = entries
+    let mut one = entries
         .iter()
         .filter(|entry| shape.one_of.contains(&&*entry.key));
-    let keys: Vec<String> = shape.one_of.iter().map(|key| format!("`{key}`")).collect();
-    match (present.next(), present.next()) {
-        (None, _) if !keys.is_empty() => reports.error(
-            node.opening(),
-            format!("{} needs {}", shape.what, alternatives(&keys)),
-            "add one of them",
-        ),
-        (Some(first), Some(second)) => reports.error(
+    if let (Some(first), Some(second)) = (one.next(), one.next()) {
+        reports.error(
             second.key_place,
             format!(
                 "{} has `{}` or `{}`, not both",
                 shape.what, first.key, second.key
             ),
             "keep one of the two",
-        ),
-        (None | Some(_), _) => {}
+        );
+    }
+    for needed in [shape.one_of, shape.some_of] {
+        let there = entries.iter().any(|entry| needed.contains(&&*entry.key));
+        if !needed.is_empty() && !there {
+            let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();
+            reports.error(
+                node.opening(),
+                format!("{} needs {}", shape.what, alternatives(&keys)),
+                "add one of them",
+            );
+        }
     }
 }
 
-fn refuse_unknown(entry: &Entry<'_>, shape: &Shape, reports: &mut Reports) {
+/// Reports a key that the mapping does not have. The key that was meant, if there is a guess.
+fn refuse_unknown(entry: &Entry<'_>, shape: &Shape, reports: &mut Reports) -> Option<&'static str> {
     let key = &*entry.key;
     if shape.keys.iter().any(|(known, _)| *known == key) {
-        return;
+        return None;
     }
-    // What stands behind an unknown key may be a misspelt secret.
-    reports.hide(entry.node.place);
+    hide_secrets(entry, shape.secret, reports);
     if shape.later.contains(&key) {
         reports.error(
             entry.key_place,
             format!("`{key}` is not available yet"),
             "remove it: this version can't honour it, and nothing is read and then ignored",
         );
-        return;
+        return None;
     }
     let known = shape.keys.iter().map(|(known, _)| *known);
-    let help = match did_you_mean(key, known.clone()) {
+    let meant = did_you_mean(key, known.clone());
+    let help = match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => {
             let keys: Vec<String> = known.map(|key| format!("`{key}`")).collect();
@@ -271,7 +284,23 @@ fn refuse_unknown(entry: &Entry<'_>, shape: &Shape, reports: &mut Reports) {
         format!("unknown key `{}` in {}", clipped(key), shape.what),
         help,
     );
+    meant
 }
+
+/// What stands behind a key that is never read may be a secret all the same.
+pub(super) fn hide_secrets(entry: &Entry<'_>, secret: bool, reports: &mut Reports) {
+    let key = entry.key.to_ascii_lowercase();
+    if secret || SECRETIVE.iter().any(|part| key.contains(part)) {
+        reports.hide(entry.node.place);
+    } else if let Value::Map(entries) = &entry.node.value {
+        for entry in entries {
+            hide_secrets(entry, false, reports);
+        }
+    }
+}
+
+/// Parts of keys that may have a secret behind them.
+const SECRETIVE: [&str; 7] = ["value", "key", "secret", "token", "pass", "cred", "auth"];
 
 /// One of a closed set of words.
 pub(super) fn word<T: Copy>(

@@ -171,16 +171,8 @@ impl Cells {
             let Err(retry_after) = spend_one(limit, cell, now, micros) else {
                 continue;
             };
-            for (earlier, limit, cell) in self.own(limits) {
-                if earlier == index {
-                    break;
-                }
-                if let (Bound::Cost { window, .. }, Cell::Cost(lazy)) = (limit.bound, cell)
-                    && let Some(sum) = &mut *lock(lazy)
-                {
-                    sum.take_back(Part::of(window), now, micros);
-                }
-            }
+            let earlier = limits.iter().position(|have| *have == index).unwrap_or(0);
+            self.refund(&limits[..earlier], now, micros);
             return Err(Exceedance {
                 limit: index,
                 exceeded: limit.exceeded,
@@ -188,6 +180,17 @@ impl Cells {
             });
         }
         Ok(())
+    }
+
+    /// Takes back what [`Cells::spend`] added at the same `now`, for a call that was then refused.
+    pub fn refund(&self, limits: &[LimitIndex], now: Tick, micros: u64) {
+        for (_, limit, cell) in self.own(limits) {
+            if let (Bound::Cost { window, .. }, Cell::Cost(lazy)) = (limit.bound, cell)
+                && let Some(sum) = &mut *lock(lazy)
+            {
+                sum.take_back(Part::of(window), now, micros);
+            }
+        }
     }
 
     /// Adds a cost that became known after the call to the cost limits among `limits`, whatever the bound.
