@@ -1,0 +1,4 @@
+//! The laws: what holds for every input, checked by properties.
+
+mod ledger;
+mod store;
