@@ -63,7 +63,9 @@ const SETTINGS: [&str; 9] = [
 /// # Errors
 /// [`Failure::No`] if an answer is not as promised, else whatever kept it from starting.
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
-    logs::start(globals.log_format.into(), "warn");
+    // What the check provokes it also reports.
+    let level = if arguments.check { "error" } else { "warn" };
+    logs::start(globals.log_format.into(), level);
     let runtime = runtime()?;
     // Before there is a folder that has to go.
     let mut signals = runtime.block_on(async { Signals::new() })?;
