@@ -4,6 +4,7 @@
 //! `policy < config < ledger < store < io < gate < serve < app < cli < main`
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod gate;
 pub mod io;
