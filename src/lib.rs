@@ -4,6 +4,7 @@
 //! `policy < config < ledger < store < io < gate < serve < app < cli < main`
 
 pub mod config;
+pub mod gate;
 pub mod io;
 pub mod ledger;
 pub mod policy;

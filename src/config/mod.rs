@@ -1,4 +1,25 @@
 //! Configuration: YAML in, validated types out. After this nothing is left to check.
+//!
+//! The way of a file: its text becomes a tree of places and values (`tree`), the tree the file as written (`raw`, read by
+//! what `read` and `leaf` know), that the types the gate runs on (`lower`). Each step reports all it finds (`error`) and
+//! goes on. Nothing that can't be honoured is read and then ignored: it is refused by name.
+
+mod error;
+mod files;
+mod leaf;
+// mod load;
+// mod lower;
+mod raw;
+mod read;
+mod schema;
+mod secrets;
+mod tree;
+mod units;
+pub mod watch;
+
+pub use error::{ConfigErrors, Report};
+// pub use load::{load, load_with};
+pub use schema::{SchemaKind, schema};
 
 use crate::policy::model::Policy;
 use crate::policy::name::{PrincipalName, ProjectName};
@@ -6,6 +27,15 @@ use crate::policy::token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// What an unset secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// An error: the gate is about to serve.
+    Required,
+    /// A warning: the files are only being looked at. What is loaded so must not be served.
+    Optional,
+}
 
 /// All files of one configuration, valid as a whole.
 #[derive(Debug)]
@@ -18,6 +48,8 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// Every file read (server, projects, secret files), for watching.
     pub files: Vec<PathBuf>,
+    /// The patterns of `projects`, from the working directory: a file that newly fits one is a change too.
+    pub patterns: Vec<PathBuf>,
 }
 
 /// Legal and probably not meant; an error under `check --strict`. `text` is the rendered report with place and help.
@@ -27,6 +59,8 @@ pub struct Warning {
     pub summary: String,
     /// With excerpt and help.
     pub rendered: String,
+    /// As `rendered`, with terminal colours.
+    pub coloured: String,
 }
 
 /// The server file.
@@ -124,4 +158,22 @@ pub enum IntentRecord {
     Full,
     Digest,
     Omit,
+}
+
+/// What of a new server file only a restart can bring about; `None`: it can be swapped in.
+pub fn restart_needed(old: &Server, new: &Server) -> Option<String> {
+    let changes = [
+        ("workers", old.workers != new.workers),
+        ("listeners.agents", old.agents != new.agents),
+        ("listeners.admin", old.admin != new.admin),
+        ("listeners.metrics", old.metrics != new.metrics),
+        ("store", old.store != new.store),
+        ("ledger", old.ledger != new.ledger),
+    ];
+    let changed: Vec<&str> = changes
+        .iter()
+        .filter(|(_, is)| *is)
+        .map(|(name, _)| *name)
+        .collect();
+    (!changed.is_empty()).then(|| format!("a change to {} needs a restart", changed.join(", ")))
 }

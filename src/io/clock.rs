@@ -3,7 +3,7 @@
 use crate::policy::id::{GrantId, RequestId, SessionId};
 use crate::policy::time::{Now, Tick, Timestamp};
 use std::sync::OnceLock;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 /// The seam: a stepped clock in the journeys' ring, the system's everywhere else.
@@ -20,17 +20,19 @@ impl Clock for SystemClock {
     #[allow(clippy::disallowed_methods, reason = "this is the place")]
     fn now(&self) -> Now {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
-        // An hour of head start: code may subtract from a tick without meeting zero.
-        let since = ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() + 3_600_000_000_000;
+        let since = ORIGIN.get_or_init(Instant::now).elapsed() + HEAD_START;
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |span| span.as_micros());
         Now {
             wall: Timestamp::from_micros(i64::try_from(wall).unwrap_or(i64::MAX)),
-            tick: Tick::from_nanos(u64::try_from(since).unwrap_or(u64::MAX)),
+            tick: Tick::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)),
         }
     }
 }
+
+/// Ticks begin here: longer than the longest window of a limit, so that costs kept across a restart have a tick.
+const HEAD_START: Duration = Duration::from_secs(40 * 24 * 3600);
 
 /// Fills a buffer from the system's generator.
 ///

@@ -1,3 +1,5 @@
 //! What touches the world on the gate's behalf: clock and entropy, backends, metrics.
 
 pub mod clock;
+pub mod sweep;
+pub mod upstream;

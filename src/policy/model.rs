@@ -1,10 +1,12 @@
-//! The policy of one project, lowered: what `decide` reads. Built by `config::lower`, never changed after.
+//! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
+//! changed after.
 
-use super::limit::Limit;
+use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate};
-use super::route::RouteTable;
-use std::collections::HashMap;
+use super::route::{RouteMatch, RouteTable, TableError};
+use super::template::Template;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,10 +42,54 @@ pub struct Policy {
     pub routes: Box<[Route]>,
     /// In file order; [`LimitIndex`] points here.
     pub limits: Arc<[Limit]>,
-    /// Limits that name no tool, scope or route and are `per: session` and not `repeats`: taken before the target is read.
+    /// `per: session` rates and counts that name no tool, scope or route: taken before the target is read.
     pub session_wide: Box<[LimitIndex]>,
     /// Target and method -> route.
     pub table: RouteTable,
+    /// Where each limit's state lies in a holder's [`super::limit::Cells`].
+    pub layout: Arc<Layout>,
+}
+
+/// What `config::lower` has read of one project file: names resolved, nothing derived yet.
+#[derive(Debug)]
+pub struct Parts {
+    /// Whose it is.
+    pub project: ProjectName,
+    /// SHA-256 of the file.
+    pub hash: PolicyHash,
+    /// In file order; names are unique.
+    pub agents: Vec<Agent>,
+    /// In file order.
+    pub tools: Vec<Tool>,
+    /// In file order over all tools.
+    pub routes: Vec<RoutePart>,
+    /// In file order; ids are unique.
+    pub limits: Vec<Limit>,
+}
+
+/// One rule as written.
+#[derive(Debug)]
+pub struct RoutePart {
+    /// Unique in the project.
+    pub id: RouteId,
+    /// Whose it is.
+    pub tool: ToolIndex,
+    /// Upper-case method names; at least one. GET also answers HEAD.
+    pub methods: Vec<Box<str>>,
+    /// The path behind the mount.
+    pub template: Template,
+    /// The permission it needs.
+    pub scope: ScopeName,
+    /// What it acts on.
+    pub resource: Option<ResourceTemplate>,
+    /// What a call costs.
+    pub cost: Option<Cost>,
+    /// Written `irreversible: true`; a DELETE is irreversible whatever is written.
+    pub irreversible: bool,
+    /// Whether the agent must say what it is doing.
+    pub intent: IntentRule,
+    /// Bytes of a body read where one is needed.
+    pub body_limit: u64,
 }
 
 /// Position in [`Policy::tools`].
@@ -202,9 +248,10 @@ pub struct Route {
     pub intent: IntentRule,
     /// Bytes of a body read where one is needed; the tool's unless the route says otherwise.
     pub body_limit: u64,
-    /// `per: session` limits that name this route, its tool or its scope, and all `repeats`; in file order.
+    /// `per: session` rates and counts that name this route, its tool or its scope, and `repeats` that cover it; in
+    /// file order.
     pub session_limits: Box<[LimitIndex]>,
-    /// `per: agent` and `per: project` limits that cover this route; in file order.
+    /// `per: agent` and `per: project` limits, cost apart, that cover this route; in file order.
     pub shared_limits: Box<[LimitIndex]>,
     /// Cost limits (any holder) that cover this route; charged when the outcome is known.
     pub cost_limits: Box<[LimitIndex]>,
@@ -231,4 +278,171 @@ pub enum Cost {
         /// In its absence.
         fixed: Option<u64>,
     },
+}
+
+impl Policy {
+    /// Derives the route table, the limits that cover each route and their layout.
+    ///
+    /// # Errors
+    /// Every fault of the whole, each with the positions in [`Parts`] it is about.
+    pub fn assemble(parts: Parts) -> Result<Self, Vec<TableError>> {
+        let mut faults = name_faults(&parts);
+        let mut matches = Vec::with_capacity(parts.routes.len());
+        let mut routes = Vec::with_capacity(parts.routes.len());
+        for (position, part) in parts.routes.into_iter().enumerate() {
+            let index = RouteIndex(position_of(position));
+            let Some(tool) = parts.tools.get(part.tool.0 as usize) else {
+                faults.push(TableError::ToolMissing { route: index });
+                continue;
+            };
+            if let Some(name) = unbound_placeholder(&part) {
+                faults.push(TableError::Placeholder { route: index, name });
+            }
+            let lists = LimitLists::covering(&parts.limits, &part, &tool.name);
+            routes.push(Route {
+                index,
+                irreversible: part.irreversible || part.methods.iter().any(|m| &**m == "DELETE"),
+                id: part.id,
+                tool: part.tool,
+                scope: part.scope,
+                resource: part.resource,
+                cost: part.cost,
+                intent: part.intent,
+                body_limit: part.body_limit,
+                session_limits: lists.session.into(),
+                shared_limits: lists.shared.into(),
+                cost_limits: lists.cost.into(),
+            });
+            matches.push(RouteMatch {
+                route: index,
+                tool: part.tool,
+                methods: part.methods,
+                template: part.template,
+            });
+        }
+        let table = match RouteTable::build(&parts.tools, matches) {
+            Ok(table) if faults.is_empty() => table,
+            Ok(_) => return Err(faults),
+            Err(more) => {
+                faults.extend(more);
+                return Err(faults);
+            }
+        };
+        let limits: Arc<[Limit]> = parts.limits.into();
+        Ok(Self {
+            project: parts.project,
+            hash: parts.hash,
+            agents: parts
+                .agents
+                .into_iter()
+                .map(|agent| (agent.name.clone(), agent))
+                .collect(),
+            tools: parts.tools.into(),
+            routes: routes.into(),
+            session_wide: session_wide(&limits),
+            layout: Arc::new(Layout::new(parts.hash, Arc::clone(&limits))),
+            limits,
+            table,
+        })
+    }
+
+    /// The route at a position of this policy.
+    pub fn route(&self, index: RouteIndex) -> &Route {
+        &self.routes[index.0 as usize]
+    }
+
+    /// The tool at a position of this policy.
+    pub fn tool(&self, index: ToolIndex) -> &Tool {
+        &self.tools[index.0 as usize]
+    }
+
+    /// The limit at a position of this policy.
+    pub fn limit(&self, index: LimitIndex) -> &Limit {
+        &self.limits[index.0 as usize]
+    }
+}
+
+/// The limits that cover one route, by where in the journey they are taken.
+struct LimitLists {
+    session: Vec<LimitIndex>,
+    shared: Vec<LimitIndex>,
+    cost: Vec<LimitIndex>,
+}
+
+impl LimitLists {
+    fn covering(limits: &[Limit], part: &RoutePart, tool: &ToolName) -> Self {
+        let mut lists = Self {
+            session: Vec::new(),
+            shared: Vec::new(),
+            cost: Vec::new(),
+        };
+        for (position, limit) in limits.iter().enumerate() {
+            if !limit.select.covers(&part.scope, tool, &part.id) {
+                continue;
+            }
+            let index = LimitIndex(position_of(position));
+            match (limit.bound, limit.per) {
+                (Bound::Cost { .. }, _) => lists.cost.push(index),
+                (_, Per::Agent | Per::Project) => lists.shared.push(index),
+                (Bound::Rate { .. } | Bound::Count { .. }, Per::Session)
+                    if limit.select.is_all() => {}
+                (_, Per::Session) => lists.session.push(index),
+            }
+        }
+        lists
+    }
+}
+
+fn session_wide(limits: &[Limit]) -> Box<[LimitIndex]> {
+    let wide = |limit: &Limit| {
+        limit.per == Per::Session
+            && limit.select.is_all()
+            && matches!(limit.bound, Bound::Rate { .. } | Bound::Count { .. })
+    };
+    let indices = limits.iter().enumerate().filter(|(_, limit)| wide(limit));
+    indices
+        .map(|(position, _)| LimitIndex(position_of(position)))
+        .collect()
+}
+
+/// A path parameter that the resource reads and the match does not have: it could never be filled.
+fn unbound_placeholder(part: &RoutePart) -> Option<Box<str>> {
+    let resource = part.resource.as_ref()?;
+    resource
+        .path_parameters()
+        .find(|name| !part.template.names().iter().any(|have| **have == **name))
+        .map(Into::into)
+}
+
+/// Names that must be unique and are not. (Two agents of one name would silently become one.)
+fn name_faults(parts: &Parts) -> Vec<TableError> {
+    let mut faults = Vec::new();
+    let mut agents = HashSet::new();
+    for agent in &parts.agents {
+        if !agents.insert(&agent.name) {
+            faults.push(TableError::AgentTwice {
+                agent: agent.name.clone(),
+            });
+        }
+    }
+    let mut ids = HashMap::new();
+    for (position, route) in parts.routes.iter().enumerate() {
+        let second = RouteIndex(position_of(position));
+        if let Some(first) = ids.insert(&route.id, second) {
+            faults.push(TableError::IdTwice { first, second });
+        }
+    }
+    let mut limits = HashMap::new();
+    for (position, limit) in parts.limits.iter().enumerate() {
+        let second = LimitIndex(position_of(position));
+        if let Some(first) = limits.insert(&limit.id, second) {
+            faults.push(TableError::LimitTwice { first, second });
+        }
+    }
+    faults
+}
+
+/// Positions are `u32`: the files' size bounds keep them far below.
+fn position_of(position: usize) -> u32 {
+    u32::try_from(position).expect("a bounded file has fewer than 2^32 entries")
 }

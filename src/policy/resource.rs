@@ -1,8 +1,11 @@
 //! Resources, `type:id`: what a call acts on, and the patterns a ceiling bounds them with.
 //!
-//! A wildcard exists only where the YAML writes it. Substituted values are literals: `%`, `:`, `*`, `/` and control
-//! characters in them are percent-encoded, so no attribute and no path segment can widen a pattern.
+//! A wildcard exists only where the YAML writes it. Substituted values are literals: every byte of theirs that is not
+//! plain is percent-encoded, so no attribute and no path segment can widen a pattern. A resource has one spelling: it is
+//! ASCII, `:` stands only where a template or pattern writes it, and what must be encoded is encoded in upper case.
 
+use super::subject::Session;
+use super::template::Captures;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -50,6 +53,11 @@ pub enum ResourceError {
     /// A character that would need percent-encoding.
     #[error("character {0:?} must be percent-encoded in a resource")]
     Character(char),
+    /// `%` without two upper-case hex digits, or before those of a character that is written as it is.
+    #[error(
+        "`%` stands in a resource only before the two upper-case hex digits of a byte that must be encoded"
+    )]
+    Percent,
     /// Longer than [`RESOURCE_BYTES_MAX`].
     #[error("a resource has at most {RESOURCE_BYTES_MAX} bytes")]
     TooLong,
@@ -58,10 +66,147 @@ pub enum ResourceError {
 /// Bound of a computed resource.
 pub const RESOURCE_BYTES_MAX: usize = 1024;
 
+/// Attribute look-up for patterns.
+pub type Attributes = BTreeMap<Box<str>, Box<str>>;
+
 impl Resource {
+    /// A resource as a grant or an answer spells it.
+    ///
+    /// # Errors
+    /// [`ResourceError`]: it is not in the one spelling, or no single resource.
+    pub fn parse(text: &str) -> Result<Self, ResourceError> {
+        match &*pieces(text, |name| Err(ResourceError::Placeholder(name.into())))? {
+            [Part::Literal(literal)] => Ok(Self(literal.clone())),
+            _ => Err(ResourceError::Shape),
+        }
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl ResourceTemplate {
+    /// What a route writes: literals, `{name}` (a path parameter, percent-decoded once) and `{session.name}`.
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn parse(text: &str) -> Result<Self, ResourceError> {
+        let parts = pieces(text, |name| match name.strip_prefix("session.") {
+            Some(attribute) if is_attribute_name(attribute) => Ok(Part::Session(attribute.into())),
+            None if is_attribute_name(name) && !name.contains(['.', '-']) => {
+                Ok(Part::Path(name.into()))
+            }
+            Some(_) | None => Err(ResourceError::Placeholder(name.into())),
+        })?;
+        Ok(Self {
+            parts: parts.into(),
+        })
+    }
+
+    /// What it reads.
+    pub fn placeholders(&self) -> impl Iterator<Item = &Part> {
+        self.parts
+            .iter()
+            .filter(|part| !matches!(part, Part::Literal(_)))
+    }
+
+    /// Path parameters it reads.
+    pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Path(name) => Some(&**name),
+            Part::Literal(_) | Part::Session(_) => None,
+        })
+    }
+
+    /// The resource of one call. `None` where something it reads is missing, decodes to other than UTF-8, or makes it
+    /// too long: then there is no resource, and nothing that bounds resources allows the call.
+    pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
+        let mut text = String::with_capacity(64);
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Path(name) => push_decoded(&mut text, captures.get(name)?)?,
+                Part::Session(name) => {
+                    let value = session.attributes.get(&**name)?;
+                    (!value.is_empty()).then_some(())?;
+                    value.bytes().for_each(|byte| push_byte(&mut text, byte));
+                }
+            }
+            if text.len() > RESOURCE_BYTES_MAX {
+                return None;
+            }
+        }
+        Some(Resource(text.into_boxed_str()))
+    }
+}
+
+impl ResourcePattern {
+    /// What a ceiling in the YAML writes: a literal, `type:*`, or literals and `{session.name}`.
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn parse(text: &str) -> Result<Self, ResourceError> {
+        Self::read(text, |name| match name.strip_prefix("session.") {
+            Some(attribute) if is_attribute_name(attribute) => Ok(Part::Session(attribute.into())),
+            Some(_) | None => Err(ResourceError::Placeholder(name.into())),
+        })
+    }
+
+    /// What narrowing at minting writes: a literal or `type:*`; nothing in it is substituted.
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn parse_literal(text: &str) -> Result<Self, ResourceError> {
+        Self::read(text, |name| Err(ResourceError::Placeholder(name.into())))
+    }
+
+    fn read(
+        text: &str,
+        placeholder: impl Fn(&str) -> Result<Part, ResourceError>,
+    ) -> Result<Self, ResourceError> {
+        if let Some(kind) = text.strip_suffix(":*") {
+            check_type(kind)?;
+            return Ok(Self {
+                parts: [Part::Literal(text[..text.len() - 1].into())].into(),
+                any_id: true,
+            });
+        }
+        Ok(Self {
+            parts: pieces(text, placeholder)?.into(),
+            any_id: false,
+        })
+    }
+
+    /// Whether a resource is one of those meant, for a session with these attributes. A missing attribute matches
+    /// nothing. Does not allocate: values are compared as they would be encoded.
+    pub fn matches(&self, resource: &Resource, attributes: &Attributes) -> bool {
+        let mut rest = resource.as_str().as_bytes();
+        for part in &self.parts {
+            let behind = match part {
+                Part::Literal(literal) => rest.strip_prefix(literal.as_bytes()),
+                Part::Session(name) => attributes
+                    .get(&**name)
+                    .filter(|value| !value.is_empty())
+                    .and_then(|value| strip_encoded(rest, value)),
+                // A pattern has none.
+                Part::Path(_) => None,
+            };
+            match behind {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+        rest.is_empty() != self.any_id
+    }
+
+    /// Attributes it reads.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Session(name) => Some(&**name),
+            Part::Literal(_) | Part::Path(_) => None,
+        })
     }
 }
 
@@ -71,5 +216,196 @@ impl fmt::Display for Resource {
     }
 }
 
-/// Attribute look-up for patterns.
-pub type Attributes = BTreeMap<Box<str>, Box<str>>;
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Literal(literal) => f.write_str(literal),
+            Part::Path(name) => write!(f, "{{{name}}}"),
+            Part::Session(name) => write!(f, "{{session.{name}}}"),
+        }
+    }
+}
+
+impl fmt::Display for ResourceTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| part.fmt(f))
+    }
+}
+
+impl fmt::Display for ResourcePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| part.fmt(f))?;
+        if self.any_id {
+            f.write_str("*")
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Literals and placeholders of a text that has a literal type and something behind it.
+fn pieces(
+    text: &str,
+    placeholder: impl Fn(&str) -> Result<Part, ResourceError>,
+) -> Result<Vec<Part>, ResourceError> {
+    if text.len() > RESOURCE_BYTES_MAX {
+        return Err(ResourceError::TooLong);
+    }
+    let (kind, id) = text.split_once(':').ok_or(ResourceError::Shape)?;
+    check_type(kind)?;
+    if id.is_empty() {
+        return Err(ResourceError::Shape);
+    }
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let open = rest.find('{').unwrap_or(rest.len());
+        let (literal, behind) = rest.split_at(open);
+        if !literal.is_empty() {
+            check_literal(literal)?;
+            parts.push(Part::Literal(literal.into()));
+        }
+        rest = match behind.strip_prefix('{') {
+            None => "",
+            Some(inner) => {
+                let (name, behind) = inner
+                    .split_once('}')
+                    .ok_or_else(|| ResourceError::Placeholder(inner.into()))?;
+                parts.push(placeholder(name)?);
+                behind
+            }
+        };
+    }
+    Ok(parts)
+}
+
+/// A type is written out: it can't come from a call, so no call chooses which patterns look at it.
+fn check_type(kind: &str) -> Result<(), ResourceError> {
+    if kind.contains('{') {
+        return Err(ResourceError::Shape);
+    }
+    if kind.contains('*') {
+        return Err(ResourceError::Wildcard);
+    }
+    match kind
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+    {
+        Some(wrong) => Err(ResourceError::Character(wrong)),
+        None if kind.is_empty() => Err(ResourceError::Shape),
+        None => Ok(()),
+    }
+}
+
+fn check_literal(literal: &str) -> Result<(), ResourceError> {
+    let bytes = literal.as_bytes();
+    let mut characters = literal.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            ':' => {}
+            '*' => return Err(ResourceError::Wildcard),
+            '%' => {
+                let byte = upper_hex_pair(bytes, at).ok_or(ResourceError::Percent)?;
+                if is_plain(byte) {
+                    return Err(ResourceError::Percent);
+                }
+                characters.nth(1);
+            }
+            _ if u8::try_from(character).is_ok_and(is_plain) => {}
+            _ => return Err(ResourceError::Character(character)),
+        }
+    }
+    Ok(())
+}
+
+fn upper_hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
+    let digit = |offset: usize| match *bytes.get(at + offset)? {
+        digit @ b'0'..=b'9' => Some(digit - b'0'),
+        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    };
+    Some(digit(1)? << 4 | digit(2)?)
+}
+
+/// Bytes of a value that stand in a resource as they are.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'+'
+                | b','
+                | b'='
+                | b'@'
+        )
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// What stands in a resource for a byte that is not plain.
+const fn encoded(byte: u8) -> [u8; 3] {
+    [b'%', HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]]
+}
+
+fn push_byte(text: &mut String, byte: u8) {
+    if is_plain(byte) {
+        text.push(char::from(byte));
+    } else {
+        encoded(byte)
+            .iter()
+            .for_each(|&part| text.push(char::from(part)));
+    }
+}
+
+/// Decodes a canonical capture once and appends it as a literal. `None`: it is empty or not UTF-8.
+fn push_decoded(text: &mut String, capture: &str) -> Option<()> {
+    if capture.is_empty() {
+        return None;
+    }
+    if !capture.contains('%') {
+        capture.bytes().for_each(|byte| push_byte(text, byte));
+        return Some(());
+    }
+    let bytes = capture.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        if byte == b'%' {
+            decoded.push(upper_hex_pair(bytes, at)?);
+            at += 3;
+        } else {
+            decoded.push(byte);
+            at += 1;
+        }
+    }
+    std::str::from_utf8(&decoded).ok()?;
+    decoded.iter().for_each(|&byte| push_byte(text, byte));
+    Some(())
+}
+
+/// What is behind `value`, encoded, at the start of `text`.
+fn strip_encoded<'r>(text: &'r [u8], value: &str) -> Option<&'r [u8]> {
+    value.bytes().try_fold(text, |rest, byte| {
+        if is_plain(byte) {
+            rest.strip_prefix(&[byte])
+        } else {
+            rest.strip_prefix(&encoded(byte))
+        }
+    })
+}
+
+fn is_attribute_name(name: &str) -> bool {
+    let edge = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().next().is_some_and(edge)
+        && name
+            .bytes()
+            .all(|byte| edge(byte) || matches!(byte, b'.' | b'-'))
+}

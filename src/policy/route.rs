@@ -1,14 +1,32 @@
 //! The route table: canonical target and method -> one route of one tool.
+//!
+//! Built with the policy, read once a call. Host before mount, the longest mount on whole segments, the most specific
+//! template, then the method; never a fallback to anything less specific. It refuses at build whatever would make the
+//! answer depend on the order of the file: equal matches, and templates that cross without one lying within the other.
 
-use super::model::{Policy, RouteIndex, ToolIndex};
-use super::target::Target;
+mod shapes;
+mod tree;
 
-/// Built when a policy is lowered; one radix tree per tool.
+use super::model::{LimitIndex, Mount, Policy, RouteIndex, Tool, ToolIndex};
+use super::name::AgentName;
+use super::target::{Target, canonical_path};
+use super::template::{Captures, Template};
+use shapes::Shapes;
+use std::collections::HashMap;
+
+/// Built when a policy is assembled; one set of templates per tool.
 #[derive(Debug, Default)]
-pub struct RouteTable {}
+pub struct RouteTable {
+    hosts: HashMap<Box<str>, ToolIndex>,
+    mounts: HashMap<Box<str>, ToolIndex>,
+    /// Longest key of `mounts`: longer prefixes of a path are not looked up.
+    mount_bytes_max: usize,
+    /// By [`ToolIndex`].
+    tools: Box<[Shapes]>,
+}
 
-/// What matching found. Captures borrow the canonical target.
-#[derive(Debug)]
+/// What matching found. Borrows the canonical target and the table.
+#[derive(Clone, Copy, Debug)]
 pub struct Matched<'t> {
     /// The route.
     pub route: RouteIndex,
@@ -17,11 +35,11 @@ pub struct Matched<'t> {
     /// The canonical path behind the mount: begins with `/`, or is empty for the bare mount.
     pub path: &'t str,
     /// Path parameters in template order, still percent-encoded as canonical.
-    pub captures: Vec<(&'t str, &'t str)>,
+    pub captures: Captures<'t>,
 }
 
 /// Why nothing matched. The agent sees one answer for both; records know the tool.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoRoute {
     /// No tool at this host or mount.
     Tool,
@@ -29,18 +47,265 @@ pub enum NoRoute {
     Route(ToolIndex),
 }
 
+/// What one route answers to.
+#[derive(Clone, Debug)]
+pub struct RouteMatch {
+    /// The route.
+    pub route: RouteIndex,
+    /// Its tool.
+    pub tool: ToolIndex,
+    /// Upper-case method names; at least one.
+    pub methods: Vec<Box<str>>,
+    /// The path behind the mount.
+    pub template: Template,
+}
+
+/// Why parts make no policy. Positions are those of the parts; the reader of the file knows their places.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// Two routes answer to one method and the same paths.
+    #[error("method {method} and the same paths as an earlier route: it could never be reached")]
+    Duplicate {
+        /// In file order.
+        first: RouteIndex,
+        /// The later one.
+        second: RouteIndex,
+        /// The method both name.
+        method: Box<str>,
+    },
+    /// Some paths match both templates, and neither is the more specific.
+    #[error("some paths match both templates and neither is more specific")]
+    Overlap {
+        /// In file order.
+        first: RouteIndex,
+        /// The later one.
+        second: RouteIndex,
+    },
+    /// No method, a name in lower case or with other characters, or CONNECT or TRACE, which are never forwarded.
+    #[error("`{method}` is not a method that can be forwarded")]
+    Method {
+        /// Whose.
+        route: RouteIndex,
+        /// As written; empty if none is.
+        method: Box<str>,
+    },
+    /// A route of a tool that does not exist.
+    #[error("the route's tool does not exist")]
+    ToolMissing {
+        /// Whose.
+        route: RouteIndex,
+    },
+    /// The resource reads a path parameter that the template does not have.
+    #[error("the resource reads `{{{name}}}`, which the match does not have")]
+    Placeholder {
+        /// Whose.
+        route: RouteIndex,
+        /// The parameter.
+        name: Box<str>,
+    },
+    /// Two tools at one mount or host.
+    #[error("two tools at one mount or host")]
+    MountTwice {
+        /// In file order.
+        first: ToolIndex,
+        /// The later one.
+        second: ToolIndex,
+    },
+    /// A mount in `/.toolgate` or `/.well-known`.
+    #[error("the gate keeps `/.toolgate` and `/.well-known` for itself")]
+    MountReserved {
+        /// Whose.
+        tool: ToolIndex,
+    },
+    /// A mount that is not canonical, or a host that is not a lower-case name without port.
+    #[error(
+        "a mount is a canonical path without a trailing slash, a host a lower-case name without port"
+    )]
+    MountMalformed {
+        /// Whose.
+        tool: ToolIndex,
+    },
+    /// Two routes of one id.
+    #[error("two routes of one id")]
+    IdTwice {
+        /// In file order.
+        first: RouteIndex,
+        /// The later one.
+        second: RouteIndex,
+    },
+    /// Two limits of one id.
+    #[error("two limits of one id")]
+    LimitTwice {
+        /// In file order.
+        first: LimitIndex,
+        /// The later one.
+        second: LimitIndex,
+    },
+    /// Two agents of one name.
+    #[error("two agents of the name {agent}")]
+    AgentTwice {
+        /// Its name.
+        agent: AgentName,
+    },
+}
+
 impl RouteTable {
+    /// Builds the table of one project.
+    ///
+    /// # Errors
+    /// Every [`TableError`] there is.
+    pub fn build(tools: &[Tool], matches: Vec<RouteMatch>) -> Result<Self, Vec<TableError>> {
+        let mut faults = Vec::new();
+        let mut table = Self::default();
+        for (position, tool) in tools.iter().enumerate() {
+            table.mount(tool_at(position), &tool.mount, &mut faults);
+        }
+        let mut per_tool: Vec<Vec<RouteMatch>> = tools.iter().map(|_| Vec::new()).collect();
+        for entry in matches {
+            check_methods(&entry, &mut faults);
+            match per_tool.get_mut(entry.tool.0 as usize) {
+                Some(entries) => entries.push(entry),
+                None => faults.push(TableError::ToolMissing { route: entry.route }),
+            }
+        }
+        table.tools = per_tool
+            .into_iter()
+            .map(|entries| Shapes::build(entries, &mut faults))
+            .collect();
+        if faults.is_empty() {
+            Ok(table)
+        } else {
+            Err(faults)
+        }
+    }
+
     /// Host before mount, the longest mount on whole segments, the most specific template, then the method.
-    /// GET also answers HEAD. Never falls back to a less specific template.
+    /// GET also answers HEAD, unless a route of the same paths names HEAD. Never falls back to a less specific one.
+    /// `policy` is the one this table was built with.
     ///
     /// # Errors
     /// [`NoRoute`] when there is none.
     pub fn find<'t>(
-        &self,
-        _policy: &Policy,
-        _method: &str,
-        _target: &'t Target,
+        &'t self,
+        policy: &Policy,
+        method: &str,
+        target: &'t Target,
     ) -> Result<Matched<'t>, NoRoute> {
-        Err(NoRoute::Tool)
+        let tool = self.tool(target).ok_or(NoRoute::Tool)?;
+        let path = match &policy.tool(tool).mount {
+            Mount::Path(mount) if &**mount != "/" => &target.path()[mount.len()..],
+            Mount::Path(_) | Mount::Host(_) => target.path(),
+        };
+        let (arms, index) = self.tools[tool.0 as usize]
+            .most_specific(path)
+            .and_then(|arms| Some((arms, arms.answering(method)?)))
+            .ok_or(NoRoute::Route(tool))?;
+        let captures = arms.template(index).captures(path);
+        Ok(Matched {
+            route: arms.route(index),
+            tool,
+            path,
+            captures: captures.ok_or(NoRoute::Route(tool))?,
+        })
+    }
+
+    /// The tool a target is for. The gate's own paths are no tool's, wherever it is mounted.
+    fn tool(&self, target: &Target) -> Option<ToolIndex> {
+        let path = target.path();
+        if is_under(path, OWN_PATH) {
+            return None;
+        }
+        if !self.hosts.is_empty()
+            && let Some(&tool) = self.hosts.get(target.host())
+        {
+            return Some(tool);
+        }
+        let mut end = path.len();
+        loop {
+            if end <= self.mount_bytes_max
+                && let Some(&tool) = self.mounts.get(&path[..end])
+            {
+                return Some(tool);
+            }
+            end = match path[..end].rfind('/') {
+                Some(slash) => slash,
+                None => return None,
+            };
+        }
+    }
+
+    fn mount(&mut self, tool: ToolIndex, mount: &Mount, faults: &mut Vec<TableError>) {
+        let taken = match mount {
+            Mount::Host(host) => {
+                if !is_host_name(host) {
+                    faults.push(TableError::MountMalformed { tool });
+                    return;
+                }
+                self.hosts.insert(host.clone(), tool)
+            }
+            Mount::Path(path) => {
+                let canonical = canonical_path(path).is_ok_and(|canonical| *canonical == **path);
+                if !canonical || (path.len() > 1 && path.ends_with('/')) {
+                    faults.push(TableError::MountMalformed { tool });
+                    return;
+                }
+                if is_under(path, OWN_PATH) || is_under(path, WELL_KNOWN_PATH) {
+                    faults.push(TableError::MountReserved { tool });
+                    return;
+                }
+                // The root is the prefix of nothing: every path begins behind it.
+                let key: &str = if **path == *"/" { "" } else { path };
+                self.mount_bytes_max = self.mount_bytes_max.max(key.len());
+                self.mounts.insert(key.into(), tool)
+            }
+        };
+        if let Some(first) = taken {
+            faults.push(TableError::MountTwice {
+                first,
+                second: tool,
+            });
+        }
+    }
+}
+
+/// The gate's own paths.
+pub const OWN_PATH: &str = "/.toolgate";
+/// RFC 8615: what a host says of itself is not a tool's to say.
+pub const WELL_KNOWN_PATH: &str = "/.well-known";
+
+/// Whether `path` is `prefix` or lies below it, on whole segments.
+pub fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
+}
+
+fn tool_at(position: usize) -> ToolIndex {
+    ToolIndex(u32::try_from(position).expect("a bounded file has fewer than 2^32 tools"))
+}
+
+fn is_host_name(host: &str) -> bool {
+    let byte =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    !host.is_empty() && host.len() <= 253 && host.bytes().all(byte)
+}
+
+/// Upper-case tokens; CONNECT and TRACE are never forwarded.
+fn check_methods(entry: &RouteMatch, faults: &mut Vec<TableError>) {
+    let forwarded = |method: &str| {
+        !matches!(method, "" | "CONNECT" | "TRACE")
+            && method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+    };
+    let route = entry.route;
+    if entry.methods.is_empty() {
+        faults.push(TableError::Method {
+            route,
+            method: "".into(),
+        });
+    }
+    for method in entry.methods.iter().filter(|method| !forwarded(method)) {
+        faults.push(TableError::Method {
+            route,
+            method: method.clone(),
+        });
     }
 }

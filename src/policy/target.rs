@@ -1,15 +1,21 @@
 //! The canonical request target: the one reading of host, path and query that is matched, recorded and forwarded.
+//!
+//! First thing done to a call's target. Two spellings of one target become one here, or the target is refused; nothing
+//! later reads the raw text again. It refuses to repair: where two readers could disagree (dot segments, encoded
+//! slashes, double encoding that hides either), there is no target.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+use std::borrow::Cow;
 
 /// A request target after the one normalisation. Only [`Target::parse`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Lower case, without port. Empty never.
-    host: Box<str>,
-    /// As received, lower case: host and port.
-    authority: Box<str>,
-    /// Canonical path, `?` and the query byte for byte.
+    /// Authority (lower case), canonical path, `?` and the query byte for byte; one allocation.
     text: Box<str>,
-    path_bytes: usize,
+    host_bytes: usize,
+    authority_bytes: usize,
+    /// Where the path ends in `text`.
+    path_end: usize,
 }
 
 /// Why a target is refused. Ambiguity is never repaired.
@@ -21,7 +27,7 @@ pub enum Ambiguity {
     /// `//`.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// `%2F`, `%5C`, `%00` or an encoded control character.
+    /// `%2F`, `%5C`, `%00` or an encoded control character, also behind a second encoding (`%252F`).
     #[error("the path has an encoded slash, backslash or control character")]
     EncodedDelimiter,
     /// `\`.
@@ -39,7 +45,7 @@ pub enum Ambiguity {
     /// `#`.
     #[error("the target has a fragment")]
     Fragment,
-    /// A raw control character, space or byte beyond ASCII.
+    /// A raw control character, space, `"`, `<`, `>`, `` ` ``, `{`, `}` or byte beyond ASCII.
     #[error("the target has a character that must be percent-encoded")]
     Character,
     /// Longer than [`TARGET_BYTES_MAX`].
@@ -55,38 +61,303 @@ pub enum Ambiguity {
 
 /// Longest target accepted, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8192;
+/// Longest host and port accepted, in bytes.
+const AUTHORITY_BYTES_MAX: usize = 261;
 
 impl Target {
     /// From the raw request-target and the one `Host` (or `:authority`) value.
     ///
     /// # Errors
     /// [`Ambiguity`]: two readers could disagree on what is meant.
-    pub fn parse(_raw: &str, _host: &str) -> Result<Self, Ambiguity> {
-        Err(Ambiguity::Form)
+    pub fn parse(raw: &str, host: &str) -> Result<Self, Ambiguity> {
+        if raw.len() > TARGET_BYTES_MAX {
+            return Err(Ambiguity::TooLong);
+        }
+        let host_bytes = host_bytes(host)?;
+        let origin = origin_form(raw, host)?;
+        let (path, query) = match origin.find('?') {
+            Some(mark) => origin.split_at(mark),
+            None => (origin, ""),
+        };
+        check_query(query)?;
+        let path = if path.is_empty() {
+            Cow::Borrowed("/")
+        } else {
+            canonical_path(path)?
+        };
+        let mut text = String::with_capacity(host.len() + path.len() + query.len());
+        text.push_str(host);
+        text.make_ascii_lowercase();
+        text.push_str(&path);
+        let path_end = text.len();
+        text.push_str(query);
+        Ok(Self {
+            text: text.into_boxed_str(),
+            host_bytes,
+            authority_bytes: host.len(),
+            path_end,
+        })
     }
 
     /// Host without port, lower case.
     pub fn host(&self) -> &str {
-        &self.host
+        &self.text[..self.host_bytes]
     }
 
     /// Host and port as the agent sent them, lower case.
     pub fn authority(&self) -> &str {
-        &self.authority
+        &self.text[..self.authority_bytes]
     }
 
     /// The canonical path; begins with `/`.
     pub fn path(&self) -> &str {
-        &self.text[..self.path_bytes]
+        &self.text[self.authority_bytes..self.path_end]
     }
 
     /// The query without `?`, byte for byte.
     pub fn query(&self) -> Option<&str> {
-        self.text.get(self.path_bytes + 1..)
+        self.text.get(self.path_end + 1..)
     }
 
     /// Path and query, as recorded and digested.
     pub fn as_str(&self) -> &str {
-        &self.text
+        &self.text[self.authority_bytes..]
     }
+}
+
+/// The origin-form of a target: as it stands, or an absolute-form without its authority, which must be `host`
+/// (RFC 9112, 3.2.2 would have it override `Host`; two readers would then follow different ones).
+fn origin_form<'r>(raw: &'r str, host: &str) -> Result<&'r str, Ambiguity> {
+    if raw.starts_with('/') {
+        return Ok(raw);
+    }
+    let behind = |scheme: &str| {
+        let head = raw.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme)
+            .then(|| &raw[scheme.len()..])
+    };
+    let rest = behind("http://")
+        .or_else(|| behind("https://"))
+        .ok_or(Ambiguity::Form)?;
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, origin) = rest.split_at(end);
+    if !authority.eq_ignore_ascii_case(host) {
+        return Err(Ambiguity::Authority);
+    }
+    if origin.starts_with('#') {
+        return Err(Ambiguity::Fragment);
+    }
+    Ok(origin)
+}
+
+/// Length of the host in a `host[:port]` that only one reader can make sense of (RFC 3986, 3.2.2, without
+/// percent-encoding, sub-delimiters, empty labels, or numbers that some resolvers take for an IPv4 address).
+fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
+    if authority.len() > AUTHORITY_BYTES_MAX {
+        return Err(Ambiguity::Authority);
+    }
+    let (host, port) = match authority.find(']') {
+        Some(end) => authority.split_at(end + 1),
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let port_is_good = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => {
+            let plain = digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit());
+            plain && !digits.starts_with('0') && digits.parse::<u16>().is_ok()
+        }
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host_is_good = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_name_or_ipv4(host),
+    };
+    if port_is_good && host_is_good {
+        Ok(host.len())
+    } else {
+        Err(Ambiguity::Authority)
+    }
+}
+
+fn is_name_or_ipv4(host: &str) -> bool {
+    let label_is_good = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if !host.split('.').all(label_is_good) {
+        return false;
+    }
+    // `127.1`, `0x7f.0.0.1` and `2130706433` are addresses to some resolvers and names to others.
+    let last = host.rsplit('.').next().unwrap_or(host);
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    let is_number = last.bytes().all(|b| b.is_ascii_digit())
+        || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    !is_number || host.parse::<Ipv4Addr>().is_ok()
+}
+
+/// Checked, not changed: conditions decode it, backends get it byte for byte.
+fn check_query(query: &str) -> Result<(), Ambiguity> {
+    let bytes = query.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'%' if hex_pair(bytes, at).is_none() => return Err(Ambiguity::Percent),
+            b'\\' => return Err(Ambiguity::Backslash),
+            b'#' => return Err(Ambiguity::Fragment),
+            0..=b' ' | 0x7f.. => return Err(Ambiguity::Character),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The canonical spelling of a path that begins with `/`: unreserved characters decoded, hex in upper case. Borrows
+/// where the path already is canonical. Applying it twice changes nothing.
+///
+/// # Errors
+/// [`Ambiguity`]: it is refused.
+pub(super) fn canonical_path(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
+    if !path.starts_with('/') {
+        return Err(Ambiguity::Form);
+    }
+    let canonical = match path.bytes().position(|byte| !is_plain(byte)) {
+        None => Cow::Borrowed(path),
+        Some(_) => decode_unreserved(path)?,
+    };
+    check_segments(&canonical)?;
+    if canonical.contains('%') {
+        check_decoded(&canonical)?;
+    }
+    Ok(canonical)
+}
+
+/// Bytes that a canonical path has as they are. `[`, `]`, `^` and `|` are beyond RFC 3986, but browsers and common
+/// clients send them raw and no reader takes them for anything else.
+const fn is_plain(byte: u8) -> bool {
+    is_unreserved(byte)
+        || matches!(
+            byte,
+            b'/' | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b'='
+                | b':'
+                | b'@'
+                | b'['
+                | b']'
+                | b'^'
+                | b'|'
+        )
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The byte that `%XX` at `at` stands for.
+fn hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
+    let digit = |offset: usize| {
+        let byte = *bytes.get(at + offset)?;
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    Some(digit(1)? << 4 | digit(2)?)
+}
+
+fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
+    let bytes = path.as_bytes();
+    let mut text = String::with_capacity(path.len());
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'%' => {
+                let decoded = hex_pair(bytes, at).ok_or(Ambiguity::Percent)?;
+                if is_unreserved(decoded) {
+                    text.push(char::from(decoded));
+                } else {
+                    text.push('%');
+                    text.push(char::from(bytes[at + 1].to_ascii_uppercase()));
+                    text.push(char::from(bytes[at + 2].to_ascii_uppercase()));
+                }
+                at += 2;
+            }
+            b'\\' => return Err(Ambiguity::Backslash),
+            b';' => return Err(Ambiguity::PathParameter),
+            b'#' => return Err(Ambiguity::Fragment),
+            _ if is_plain(byte) => text.push(char::from(byte)),
+            _ => return Err(Ambiguity::Character),
+        }
+        at += 1;
+    }
+    Ok(Cow::Owned(text))
+}
+
+/// No `.`, no `..`, and an empty segment only behind a trailing slash.
+fn check_segments(path: &str) -> Result<(), Ambiguity> {
+    let bytes = path.as_bytes();
+    let mut start = 1;
+    loop {
+        let rest = &bytes[start..];
+        let slash = rest.iter().position(|&byte| byte == b'/');
+        match &rest[..slash.unwrap_or(rest.len())] {
+            b"." | b".." => return Err(Ambiguity::DotSegment),
+            b"" if slash.is_some() => return Err(Ambiguity::EmptySegment),
+            _ => {}
+        }
+        match slash {
+            Some(slash) => start += slash + 1,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// What readers see who decode once, and who decode what they decoded again: at no depth may a delimiter, a control
+/// character, a dot segment or broken UTF-8 come to light (`%252e%252e%252f`). Ends, because each round is shorter.
+fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
+    let mut bytes = canonical.as_bytes().to_vec();
+    loop {
+        let (decoded, hidden) = decode_once(&bytes);
+        if hidden {
+            return Err(Ambiguity::EncodedDelimiter);
+        }
+        let text = std::str::from_utf8(&decoded).map_err(|_| Ambiguity::Utf8)?;
+        // U+0080 to U+009F are control characters too.
+        if text.chars().any(char::is_control) {
+            return Err(Ambiguity::EncodedDelimiter);
+        }
+        check_segments(text)?;
+        if decoded.len() == bytes.len() {
+            return Ok(());
+        }
+        bytes = decoded;
+    }
+}
+
+/// The bytes with every valid `%XX` decoded, and whether one of them stood for a slash, backslash or control character.
+fn decode_once(bytes: &[u8]) -> (Vec<u8>, bool) {
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut hidden = false;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match (byte, hex_pair(bytes, at)) {
+            (b'%', Some(value)) => {
+                hidden |= matches!(value, b'/' | b'\\' | 0..=0x1f | 0x7f);
+                decoded.push(value);
+                at += 3;
+            }
+            (other, _) => {
+                decoded.push(other);
+                at += 1;
+            }
+        }
+    }
+    (decoded, hidden)
 }

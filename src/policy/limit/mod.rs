@@ -1,4 +1,14 @@
 //! Limits: GCRA rates, sliding counts, repeats of one request, and cost. Values that take `now`; no clock within.
+//!
+//! A [`Limit`] is what the YAML says; [`Cells`] is the state of one holder (a session, an agent, the project), laid out by
+//! the policy so that no keyed map is touched on the way. It refuses to say what follows from an exceedance: the gate does.
+
+mod cells;
+mod gcra;
+mod repeats;
+mod window;
+
+pub use cells::{Cells, Layout};
 
 use super::model::LimitIndex;
 use super::name::{LimitId, RouteId, ScopeName, ToolName};
@@ -77,8 +87,8 @@ pub enum Bound {
     },
 }
 
-/// What exceeding a limit does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What exceeding a limit does; the harsher is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exceeded {
     /// 429 until there is room.
     Throttle,
@@ -118,4 +128,18 @@ pub struct Call<'a> {
     pub now: Tick,
     /// For `repeats`; `None`: not counted by them.
     pub digest: Option<&'a CallDigest>,
+}
+
+impl Select {
+    /// Whether a call on this route is covered.
+    pub fn covers(&self, scope: &ScopeName, tool: &ToolName, route: &RouteId) -> bool {
+        self.scope.as_ref().is_none_or(|name| name == scope)
+            && self.tool.as_ref().is_none_or(|name| name == tool)
+            && self.route.as_ref().is_none_or(|name| name == route)
+    }
+
+    /// Names nothing: covers every call.
+    pub fn is_all(&self) -> bool {
+        self.scope.is_none() && self.tool.is_none() && self.route.is_none()
+    }
 }

@@ -1,0 +1,158 @@
+//! Loading: every file of a configuration, and one report for all of them.
+
+use super::error::{ConfigErrors, Place, Report, Reports};
+use super::lower::{self, Draft};
+use super::raw;
+use super::read::Read;
+use super::secrets::Vault;
+use super::{Loaded, Secrets, Warning, files, tree};
+use crate::policy::model::PolicyHash;
+use crate::policy::name::ProjectName;
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Reads the server file at `path` and the projects it names, with secrets from the process's environment.
+///
+/// `projects` is relative to the server file; every other relative path is relative to the working directory.
+///
+/// # Errors
+/// All that is wrong with all files.
+pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, ConfigErrors> {
+    load_with(path, secrets, &|name| std::env::var_os(name))
+}
+
+/// As [`load`], with another environment.
+///
+/// # Errors
+/// All that is wrong with all files.
+pub fn load_with(
+    path: &Path,
+    secrets: Secrets,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Loaded, ConfigErrors> {
+    let mut vault = Vault::new(secrets, environment);
+    let (mut reports, raw) = read::<raw::Server>(path);
+    let (found, patterns) = raw.as_ref().map_or_else(Default::default, |raw| {
+        project_files(path, raw, &mut reports)
+    });
+    let mut drafts: Vec<(Reports, Draft)> = found.iter().map(|path| project(path, &mut vault)).collect();
+    refuse_equal_names(&mut drafts);
+    let names: Option<Vec<ProjectName>> = drafts
+        .iter()
+        .map(|(_, draft)| Some(draft.name.as_ref()?.value.clone()))
+        .collect();
+    // Where no file was found, that was reported; every principal's projects would be unknown.
+    let names = names.filter(|names| !names.is_empty());
+    let server = raw.and_then(|raw| lower::server(raw, names.as_deref(), &mut vault, &mut reports));
+
+    let mut files: Vec<PathBuf> = std::iter::once(path.to_owned()).chain(found).collect();
+    files.append(&mut vault.files);
+    let (mut errors, mut warnings) = reports.into_reports();
+    let mut projects = Vec::with_capacity(drafts.len());
+    for (reports, draft) in drafts {
+        let (more_errors, more_warnings) = reports.into_reports();
+        errors.extend(more_errors);
+        warnings.extend(more_warnings);
+        projects.extend(draft.policy);
+    }
+    let (Some(server), true) = (server, errors.is_empty()) else {
+        return Err(ConfigErrors::new(errors, files));
+    };
+    projects.sort_by(|a, b| a.project.cmp(&b.project));
+    Ok(Loaded {
+        server,
+        projects,
+        warnings: warnings.into_iter().map(warning).collect(),
+        files,
+        patterns,
+    })
+}
+
+fn warning(report: Report) -> Warning {
+    let Report { file, line, column, message, rendered, coloured } = report;
+    Warning {
+        summary: format!("{}:{line}:{column}: {message}", file.display()),
+        rendered,
+        coloured,
+    }
+}
+
+/// A file as it is written; `None` where that was reported.
+fn read<T: Read>(path: &Path) -> (Reports, Option<T>) {
+    match files::read_text(path) {
+        Ok(text) => {
+            let mut reports = Reports::new(path, text.clone());
+            let raw = tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
+            (reports, raw)
+        }
+        Err((message, help)) => {
+            let mut reports = Reports::new(path, String::new());
+            reports.error(Place::default(), message, help);
+            (reports, None)
+        }
+    }
+}
+
+fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {
+    let (mut reports, raw) = read::<raw::Project>(path);
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, reports.text().as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.as_ref());
+    let draft = match raw {
+        Some(raw) => lower::project(raw, PolicyHash(bytes), vault, &mut reports),
+        None => Draft { name: None, policy: None },
+    };
+    (reports, draft)
+}
+
+/// The files that `projects` names, each once, and its patterns.
+fn project_files(
+    server: &Path,
+    raw: &raw::Server,
+    reports: &mut Reports,
+) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let folder = server.parent().unwrap_or(Path::new(""));
+    let (mut found, mut patterns) = (Vec::new(), Vec::new());
+    for pattern in raw.projects.iter().flat_map(|list| &list.value.0) {
+        match files::matching(folder, &pattern.value.0) {
+            Ok(more) if more.is_empty() => {
+                let message = format!("no file is named by `{}`", pattern.value.0);
+                let help = format!("it is looked for in `{}`, the folder of this file", shown(folder));
+                reports.error(pattern.place, message, help);
+            }
+            Ok(more) => {
+                patterns.push(folder.join(&pattern.value.0));
+                for path in more {
+                    if !found.contains(&path) {
+                        found.push(path);
+                    }
+                }
+            }
+            Err((message, help)) => reports.error(pattern.place, message, help),
+        }
+    }
+    (found, patterns)
+}
+
+fn shown(folder: &Path) -> String {
+    if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() }
+}
+
+fn refuse_equal_names(drafts: &mut [(Reports, Draft)]) {
+    let mut first: HashMap<ProjectName, PathBuf> = HashMap::new();
+    for (reports, draft) in drafts {
+        let Some(name) = &draft.name else {
+            continue;
+        };
+        match first.get(&name.value) {
+            Some(path) => {
+                let message = format!("the project `{}` is already in `{}`", name.value, path.display());
+                reports.error(name.place, message, "give each project a name of its own");
+            }
+            None => {
+                first.insert(name.value.clone(), reports.path().to_owned());
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! From the files as written to what the gate runs on: names resolved, defaults filled in, references checked.
+//!
+//! Lowering goes on after an error, so that one run reports all; what it returns counts only if nothing was reported.
+
+mod agents;
+mod limits;
+mod project;
+mod proofs;
+mod routes;
+mod server;
+mod tools;
+
+pub(super) use project::{Draft, project};
+pub(super) use server::server;
+
+use super::read::At;
+
+/// The value of an optional key, or its default.
+fn or<T: Copy, U>(key: Option<&At<T>>, read: impl Fn(T) -> U, default: U) -> U {
+    key.map_or(default, |at| read(at.value))
+}

@@ -1,0 +1,234 @@
+//! Routes: what they match, need, act on and cost.
+
+use super::or;
+use crate::config::error::{Place, Reports, did_you_mean};
+use crate::config::leaf::Text;
+use crate::config::raw;
+use crate::config::read::{At, clipped};
+use crate::policy::model::{Cost, IntentRule, RouteMatchPart, RoutePart, Tool, Mount, ToolIndex};
+use crate::policy::resource::ResourceTemplate;
+use crate::policy::template::{Template, TemplateFault};
+
+/// Where a lowered route stands, for faults and proofs that know it by position.
+pub struct RoutePlace {
+    /// "route `users.read`".
+    pub subject: String,
+    pub id: Place,
+    pub scope: Place,
+    /// One for each part of the match.
+    pub matches: Vec<MatchPlace>,
+    pub resource: Option<Place>,
+}
+
+/// One part of a match.
+pub struct MatchPlace {
+    pub method: Box<str>,
+    pub place: Place,
+}
+
+/// `None`: too much of it was reported to judge it with the others.
+pub fn route(
+    index: ToolIndex,
+    tool: &Tool,
+    raw: &raw::Route,
+    reports: &mut Reports,
+) -> Option<(RoutePart, RoutePlace)> {
+    let id = raw.id.as_ref();
+    let subject = format!("route `{}`", id.map_or("?", |id| id.value.as_str()));
+    reports.enter(subject.clone());
+    let matches = raw.matches.as_ref().map_or(&[][..], |at| &at.value.0);
+    let matches: Vec<_> = matches.iter().filter_map(|at| matched(at, tool, reports)).collect();
+    let resource = raw.resource.as_ref().map(|at| (resource(at, reports), at.place));
+    if let Some((Some(template), place)) = &resource {
+        refuse_unbound(template, *place, &matches, reports);
+    }
+    demand_approval(raw, &matches, reports);
+    let cost = raw.cost.as_ref().map(|at| cost(&at.value));
+    reports.leave();
+    let places = RoutePlace {
+        subject,
+        id: id?.place,
+        scope: raw.scope.as_ref()?.place,
+        matches: matches.iter().map(|(_, place)| place.clone()).collect(),
+        resource: resource.as_ref().map(|(_, place)| *place),
+    };
+    let part = RoutePart {
+        id: id?.value.clone(),
+        tool: index,
+        matches: matches.into_iter().map(|(part, _)| part).collect(),
+        scope: raw.scope.as_ref()?.value.clone(),
+        // A resource that could not be read must not make the route look as if it had none.
+        resource: match resource {
+            Some((template, _)) => Some(template?),
+            None => None,
+        },
+        cost: cost.flatten(),
+        irreversible: or(raw.irreversible.as_ref(), |flag| flag.0, false),
+        intent: match raw.intent.as_ref().map(|at| at.value) {
+            Some(raw::IntentRule::Required) => IntentRule::Required,
+            Some(raw::IntentRule::Optional) | None => IntentRule::Optional,
+        },
+        body_limit: or(raw.body_limit.as_ref(), |size| size.0, tool.body_limit),
+    };
+    (!part.matches.is_empty()).then_some((part, places))
+}
+
+/// `GET /users/{user_id}`.
+fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(RouteMatchPart, MatchPlace)> {
+    let (place, written) = (at.place, at.value.0.as_str());
+    let (method, path) = written.split_once(' ').unwrap_or((written, ""));
+    if method.starts_with('/') {
+        let help = format!("write the method in front: `GET {}`", clipped(written));
+        reports.error(place, "a match begins with a method", help);
+        return None;
+    }
+    let method = self::method(method, place, reports)?;
+    let template = match Template::parse(path) {
+        Ok(template) => template,
+        Err(error) => {
+            let place = within(place, written.len() - path.len() + error.at, reports);
+            reports.error(place, error.to_string(), template_help(&error.fault));
+            return None;
+        }
+    };
+    let rooted = matches!(&tool.mount, Mount::Path(mount) if &**mount != "/");
+    if path.is_empty() && !rooted {
+        let help = format!("write `{method} /`");
+        reports.error(place, "without a path this could never be reached", help);
+        return None;
+    }
+    let place = MatchPlace { method: method.into(), place };
+    let methods = vec![method.into()];
+    Some((RouteMatchPart { methods, template }, place))
+}
+
+fn method<'t>(written: &'t str, place: Place, reports: &mut Reports) -> Option<&'t str> {
+    let shown = clipped(written);
+    let upper = written.to_ascii_uppercase();
+    if written != upper && METHODS.contains(&&*upper) {
+        let message = format!("`{shown}` is not a method: methods are upper case");
+        reports.error(place, message, format!("write `{upper}`"));
+        return None;
+    }
+    if matches!(written, "CONNECT" | "TRACE") {
+        let message = format!("`{shown}` is never forwarded");
+        reports.error(place, message, "remove it");
+        return None;
+    }
+    if METHODS.contains(&written) {
+        return Some(written);
+    }
+    let meant = did_you_mean(written, METHODS);
+    let token = !written.is_empty() && written.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'));
+    if token && meant.is_none() {
+        return Some(written);
+    }
+    let help = match meant {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => "write `GET /users/{user_id}`: a method, one space, a path".into(),
+    };
+    reports.error(place, format!("`{shown}` is not a method"), help);
+    None
+}
+
+const fn template_help(fault: &TemplateFault) -> &'static str {
+    match fault {
+        TemplateFault::Start => "write a method, one space and a path: `GET /users/{user_id}`",
+        TemplateFault::TooLong | TemplateFault::TooMany => "match less of the path",
+        TemplateFault::Open | TemplateFault::Close => "write parameters as `{name}`",
+        TemplateFault::Name(_) => "rename the parameter: `{user_id}`",
+        TemplateFault::NameTwice(_) => "give each parameter a name of its own",
+        TemplateFault::Crowded => "match the whole segment with one parameter",
+        TemplateFault::Rest => "put `{*rest}` last: it takes everything behind it",
+        TemplateFault::Percent => "write the literal text without percent-encoding",
+        TemplateFault::Ambiguous { .. } => "such targets are refused before they are matched: remove it",
+        TemplateFault::NotCanonical { .. } => "targets are matched in their canonical form: write it so",
+    }
+}
+
+/// The byte at `offset` of a scalar's text, where the scalar is written as it reads; else the scalar.
+fn within(place: Place, offset: usize, reports: &Reports) -> Place {
+    let (start, end) = (place.start as usize, place.end as usize);
+    let Some(raw) = reports.text().get(start..end) else {
+        return place;
+    };
+    let quoted = usize::from(raw.starts_with(['"', '\'']));
+    if raw.contains(['\\', '\n']) || start + quoted + offset >= end {
+        return place;
+    }
+    Place::new(start + quoted + offset..end - quoted)
+}
+
+fn resource(at: &At<Text>, reports: &mut Reports) -> Option<ResourceTemplate> {
+    match ResourceTemplate::parse(&at.value.0) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            let later = ["{body.", "{args.", "{query.", "{header."].iter().any(|subject| at.value.0.contains(subject));
+            if later {
+                let help = "until then a resource is read from the path: `user:{user_id}`";
+                reports.error(at.place, "a resource read from anything but the path is not available yet", help);
+            } else {
+                let help = "write `user:{user_id}`, with parameters of the match";
+                reports.error(at.place, error.to_string(), help);
+            }
+            None
+        }
+    }
+}
+
+/// Every part of the match must have every parameter the resource reads.
+fn refuse_unbound(
+    template: &ResourceTemplate,
+    place: Place,
+    matches: &[(RouteMatchPart, MatchPlace)],
+    reports: &mut Reports,
+) {
+    for parameter in template.path_parameters() {
+        let missing = matches.iter().find(|(part, _)| {
+            !part.template.names().iter().any(|name| **name == *parameter)
+        });
+        let Some((part, _)) = missing else {
+            continue;
+        };
+        let names = part.template.names().iter().map(|name| &**name);
+        let help = match did_you_mean(parameter, names) {
+            Some(meant) => format!("did you mean `{{{meant}}}`?"),
+            None => format!("write it into the match: `/.../{{{parameter}}}`"),
+        };
+        let message = format!("the resource reads `{{{parameter}}}`, which `{}` does not have", part.template);
+        reports.error(place, message, help);
+    }
+}
+
+/// What destroys needs a person's word, or the file's that it does not.
+fn demand_approval(raw: &raw::Route, matches: &[(RouteMatchPart, MatchPlace)], reports: &mut Reports) {
+    if raw.approval.is_some() {
+        return;
+    }
+    let delete = matches.iter().find(|(_, place)| &*place.method == "DELETE");
+    let irreversible = raw.irreversible.as_ref().filter(|at| at.value.0);
+    let (place, what) = match (delete, irreversible) {
+        (Some((_, place)), _) => (place.place, "a DELETE"),
+        (None, Some(at)) => (at.place, "an irreversible route"),
+        (None, None) => return,
+    };
+    reports.error(
+        place,
+        format!("{what} needs the approval of a person, which is not available yet"),
+        "write `approval: never` to let it pass without",
+    );
+}
+
+fn cost(raw: &raw::Cost) -> Option<Cost> {
+    let fixed = raw.fixed.as_ref().map(|at| at.value.0);
+    match &raw.header {
+        Some(header) => Some(Cost::Header {
+            name: header.value.0.clone(),
+            fixed,
+        }),
+        None => fixed.map(Cost::Fixed),
+    }
+}
+
+/// Methods that RFC 9110 and its neighbours name; others are let through unless they look like one of these.
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"];

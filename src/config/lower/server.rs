@@ -1,0 +1,300 @@
+//! The server file: listeners, principals, store, ledger.
+
+use super::or;
+use crate::config::error::{Place, Reports, did_you_mean};
+use crate::config::leaf::{Network, Workers};
+use crate::config::raw;
+use crate::config::read::{At, alternatives};
+use crate::config::secrets::Vault;
+use crate::config::{
+    AdminListener, Caps, Cidr, IntentRecord, LedgerSettings, Listener, Principal, Role, Server,
+    Timeouts,
+};
+use crate::policy::name::ProjectName;
+use crate::policy::token::{self, TokenDigest, TokenKind};
+use secrecy::ExposeSecret;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `projects`: the names of all project files; `None` where one of them could not be read.
+pub fn server(
+    raw: raw::Server,
+    projects: Option<&[ProjectName]>,
+    vault: &mut Vault<'_>,
+    reports: &mut Reports,
+) -> Option<Server> {
+    let listeners = raw.listeners.map(|at| at.value);
+    let principals = raw.principals.map_or_else(Vec::new, |list| list.value.0);
+    let principals = self::principals(&principals, projects, vault, reports);
+    let store = raw.store.and_then(|store| store.value.embedded);
+    let store = store.and_then(|embedded| embedded.value.path);
+    let ledger = raw.ledger.and_then(|at| ledger(&at.value, reports));
+    let (agents, admin, metrics) = self::listeners(&listeners?, reports)?;
+    Some(Server {
+        workers: workers(raw.workers.map(|at| at.value)),
+        agents,
+        admin,
+        metrics,
+        principals,
+        store: PathBuf::from(store?.value.0),
+        ledger: ledger?,
+    })
+}
+
+fn workers(raw: Option<Workers>) -> usize {
+    match raw {
+        Some(Workers::Number(number)) => number as usize,
+        Some(Workers::Auto) | None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn listeners(
+    raw: &raw::Listeners,
+    reports: &mut Reports,
+) -> Option<(Listener, AdminListener, SocketAddr)> {
+    let agents = raw.agents.as_ref().map(|at| &at.value);
+    let admin = raw.admin.as_ref().map(|at| &at.value);
+    let metrics = raw.metrics.as_ref().map(|at| &at.value);
+    let address = |at: &Option<At<crate::config::leaf::Address>>| at.as_ref().map(|at| (at.place, at.value.0));
+    let agents_at = agents.and_then(|listener| address(&listener.address));
+    let admin_at = admin.and_then(|listener| address(&listener.address));
+    let metrics_at = metrics.and_then(|listener| address(&listener.address));
+    let named = [("agents'", agents_at), ("admin", admin_at), ("metrics", metrics_at)];
+    refuse_shared_addresses(&named, reports);
+    warn_of_plain_http("agents'", agents_at, "tokens", reports);
+    warn_of_plain_http("admin", admin_at, "keys and tokens", reports);
+    let (agents, admin) = (agents?, admin?);
+    let agents = Listener {
+        address: agents_at?.1,
+        trusted_proxies: proxies(agents.trusted_proxies.as_ref().map(|at| &*at.value.0), reports),
+        timeouts: timeouts(agents.timeouts.as_ref()),
+        caps: caps(agents.caps.as_ref()),
+    };
+    let hosts = admin.hosts.as_ref().map(|at| at.value.0.iter().map(|host| host.value.0.to_string()).collect());
+    let admin = AdminListener {
+        address: admin_at?.1,
+        hosts: hosts.unwrap_or_else(|| own_hosts(admin_at.map(|(_, address)| address))),
+        timeouts: timeouts(admin.timeouts.as_ref()),
+        caps: caps(admin.caps.as_ref()),
+    };
+    Some((agents, admin, metrics_at?.1))
+}
+
+/// Two listeners at one address could not both start; and the agents' must never be the admin's.
+fn refuse_shared_addresses(named: &[(&str, Option<(Place, SocketAddr)>)], reports: &mut Reports) {
+    for (position, (later, place)) in named.iter().enumerate() {
+        let Some((place, address)) = place else {
+            continue;
+        };
+        let shared = named[..position].iter().find(|(_, earlier)| {
+            earlier.is_some_and(|(_, earlier)| overlap(earlier, *address))
+        });
+        if let Some((earlier, _)) = shared {
+            reports.error(
+                *place,
+                format!("the {later} listener has the address of the {earlier} listener"),
+                "give each listener a port of its own",
+            );
+        }
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+fn warn_of_plain_http(
+    listener: &str,
+    address: Option<(Place, SocketAddr)>,
+    what: &str,
+    reports: &mut Reports,
+) {
+    if let Some((place, address)) = address
+        && !address.ip().is_loopback()
+    {
+        reports.warn(
+            place,
+            format!("the {listener} listener speaks plain HTTP on {address}, which is not a loopback address"),
+            format!("whoever can listen on the network can read {what}: put it behind something that speaks TLS"),
+        );
+    }
+}
+
+fn proxies(raw: Option<&[At<Network>]>, reports: &mut Reports) -> Vec<Cidr> {
+    let raw = raw.unwrap_or_default();
+    for at in raw.iter().filter(|at| at.value.0.prefix_bits == 0) {
+        reports.warn(
+            at.place,
+            "every peer may say what its address is",
+            "name the addresses of your own proxies",
+        );
+    }
+    raw.iter().map(|at| at.value.0).collect()
+}
+
+fn own_hosts(address: Option<SocketAddr>) -> Vec<String> {
+    let mut hosts = vec!["localhost".to_owned()];
+    match address.map(|address| address.ip()) {
+        Some(IpAddr::V6(ip)) => hosts.push(format!("[{ip}]")),
+        Some(IpAddr::V4(ip)) => hosts.push(ip.to_string()),
+        None => {}
+    }
+    hosts
+}
+
+fn timeouts(raw: Option<&At<raw::Timeouts>>) -> Timeouts {
+    let raw = raw.map(|at| &at.value);
+    Timeouts {
+        head: or(raw.and_then(|raw| raw.head.as_ref()), |span| span.0, HEAD),
+        body_idle: or(raw.and_then(|raw| raw.body_idle.as_ref()), |span| span.0, BODY_IDLE),
+        idle: or(raw.and_then(|raw| raw.idle.as_ref()), |span| span.0, IDLE),
+    }
+}
+
+fn caps(raw: Option<&At<raw::Caps>>) -> Caps {
+    let raw = raw.map(|at| &at.value);
+    Caps {
+        connections: or(raw.and_then(|raw| raw.connections.as_ref()), |n| n.0, CONNECTIONS),
+        per_address: or(raw.and_then(|raw| raw.per_address.as_ref()), |n| n.0, PER_ADDRESS),
+    }
+}
+
+fn principals(
+    raw: &[At<raw::Principal>],
+    projects: Option<&[ProjectName]>,
+    vault: &mut Vault<'_>,
+    reports: &mut Reports,
+) -> Vec<Principal> {
+    let mut names = HashMap::new();
+    let mut keys = HashMap::new();
+    let mut lowered = Vec::with_capacity(raw.len());
+    for At { value: raw, .. } in raw {
+        let subject = raw.name.as_ref().map_or("?", |name| name.value.as_str());
+        reports.enter(format!("principal `{subject}`"));
+        if let Some(name) = &raw.name
+            && let Some(first) = names.insert(name.value.clone(), name.place)
+        {
+            let line = reports.line_of(first);
+            let message = format!("this name is already on line {line}");
+            reports.error(name.place, message, "give each principal a name of its own");
+        }
+        let key = raw.key.as_ref().and_then(|at| key(at, vault, reports));
+        if let (Some(key), Some(at)) = (key, &raw.key)
+            && let Some(first) = keys.insert(key, at.place)
+        {
+            let line = reports.line_of(first);
+            let message = format!("this key is that of the principal on line {line}");
+            let help = "one key is one principal: `toolgate key new NAME` makes another";
+            reports.error(at.place, message, help);
+        }
+        let allowed = raw.projects.as_ref().map_or(&[][..], |at| &at.value.0);
+        refuse_unknown_projects(allowed, projects, reports);
+        let roles = raw.roles.as_ref().map_or(&[][..], |at| &at.value.0);
+        lowered.extend(raw.name.as_ref().map(|name| Principal {
+            name: name.value.clone(),
+            // Unset only where secrets are optional, and then nothing is served: no text has this digest.
+            key: key.unwrap_or(TokenDigest::from_bytes([0; 32])),
+            roles: roles.iter().map(|role| self::role(role.value)).collect(),
+            groups: raw.groups.as_ref().map_or_else(Vec::new, |at| {
+                at.value.0.iter().map(|group| group.value.0.clone()).collect()
+            }),
+            projects: allowed.iter().map(|project| project.value.clone()).collect(),
+        }));
+        reports.leave();
+    }
+    lowered
+}
+
+/// `None`: reported, as an error or, where secrets are optional, as a warning.
+fn key(raw: &At<raw::Key>, vault: &mut Vault<'_>, reports: &mut Reports) -> Option<TokenDigest> {
+    let At { place, value: raw } = raw;
+    if let Some(digest) = &raw.sha256 {
+        return Some(TokenDigest::from_bytes(digest.value.0));
+    }
+    let (secret, from) = if let Some(name) = &raw.env {
+        let secret = vault.variable(&name.value.0, name.place, reports);
+        (secret, format!("the environment variable `{}`", name.value.0))
+    } else {
+        let path = raw.file.as_ref()?;
+        let secret = vault.file(&path.value.0, path.place, reports);
+        (secret, format!("the file `{}`", path.value.0))
+    };
+    let digest = token::parse(TokenKind::Principal, secret?.expose_secret());
+    if digest.is_none() {
+        reports.error(
+            *place,
+            format!("what {from} holds is not a principal's key"),
+            "a key begins with `tgk_` and has a checksum: `toolgate key new NAME` makes one",
+        );
+    }
+    digest
+}
+
+fn refuse_unknown_projects(
+    allowed: &[At<ProjectName>],
+    projects: Option<&[ProjectName]>,
+    reports: &mut Reports,
+) {
+    let Some(projects) = projects else {
+        return;
+    };
+    for project in allowed.iter().filter(|at| !projects.contains(&at.value)) {
+        let known = projects.iter().map(ProjectName::as_str);
+        let help = match did_you_mean(project.value.as_str(), known.clone()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => {
+                let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+                format!("the project files name {}", alternatives(&known))
+            }
+        };
+        let message = format!("there is no project `{}`", project.value);
+        reports.error(project.place, message, help);
+    }
+}
+
+const fn role(raw: raw::Role) -> Role {
+    match raw {
+        raw::Role::Issuer => Role::Issuer,
+        raw::Role::Approver => Role::Approver,
+        raw::Role::Operator => Role::Operator,
+        raw::Role::Auditor => Role::Auditor,
+    }
+}
+
+fn ledger(raw: &raw::Ledger, reports: &mut Reports) -> Option<LedgerSettings> {
+    let segment = raw.segment.as_ref().map(|at| &at.value);
+    let settings = LedgerSettings {
+        directory: PathBuf::from(&raw.directory.as_ref()?.value.0),
+        intent: match raw.intent.as_ref().map(|at| at.value) {
+            Some(raw::Intent::Full) | None => IntentRecord::Full,
+            Some(raw::Intent::Digest) => IntentRecord::Digest,
+            Some(raw::Intent::Omit) => IntentRecord::Omit,
+        },
+        segment_bytes_max: or(segment.and_then(|raw| raw.size.as_ref()), |size| size.0, SEGMENT_BYTES),
+        segment_age_max: or(segment.and_then(|raw| raw.age.as_ref()), |span| span.0, SEGMENT_AGE),
+        retain: or(raw.retain.as_ref(), |span| span.0, RETAIN),
+    };
+    if settings.retain < settings.segment_age_max {
+        let place = raw.retain.as_ref().map(|at| at.place);
+        let place = place.or(raw.segment.as_ref().map(|at| at.place));
+        reports.error(
+            place.unwrap_or_default(),
+            "`retain` is shorter than the age of one segment",
+            "whole segments are dropped: keep records at least as long as `segment.age`",
+        );
+    }
+    Some(settings)
+}
+
+const HEAD: Duration = Duration::from_secs(10);
+const BODY_IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(75);
+const CONNECTIONS: u32 = 20_000;
+const PER_ADDRESS: u32 = 16_384;
+const SEGMENT_BYTES: u64 = 256 << 20;
+const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
+const RETAIN: Duration = Duration::from_secs(180 * 86_400);

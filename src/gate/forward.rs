@@ -1,0 +1,371 @@
+//! Step 8 of the journey: the permitted call goes to its backend, the answer comes back.
+//!
+//! [`send`] takes the [`Permit`] that `policy` gave for the call and consumes it: nothing is forwarded without one. What
+//! was matched is what is sent: the path is the canonical one behind the mount.
+//!
+//! It refuses to decide, to record and to retry on its own judgement. One thing alone is sent twice: a GET or HEAD
+//! without a body, on no stored grant, whose kept connection was closed before a byte of answer (RFC 9110 section 9.2.2).
+
+mod answer;
+mod outfit;
+
+pub use answer::{StreamFault, UpstreamBody};
+pub use outfit::{Outfit, OutfitError};
+
+use super::body::{BodyFault, RequestBody};
+use super::fields::{self, Framing, Length, Stamp, Trust};
+use crate::io::clock::Clock;
+use crate::io::sweep::{self, Guard, Lapse, Liveness};
+use crate::io::upstream::{DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
+use crate::ledger::record::Fault;
+use crate::policy::decision::{GrantUse, Permit};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// A permitted call, as it was checked.
+pub struct Outbound<'a> {
+    /// The tool's precomputed parts.
+    pub outfit: &'a Outfit,
+    /// As received.
+    pub method: &'a Method,
+    /// As received, and let pass by [`fields::check_request`].
+    pub headers: &'a HeaderMap,
+    /// The canonical path behind the mount: begins with `/`, or is empty.
+    pub path: &'a str,
+    /// The query without `?`, byte for byte.
+    pub query: Option<&'a str>,
+    /// Host and port as the agent sent them.
+    pub authority: &'a str,
+    /// The address the connection came from.
+    pub peer: IpAddr,
+    /// Whether it is in `trusted_proxies`.
+    pub trust: Trust,
+    /// Whose end cuts the call.
+    pub session: Arc<dyn Liveness>,
+    /// By which its end and the timeouts are told.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
+/// A forwarded call that brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendFault {
+    /// 502: refused, reset, or nonsense.
+    #[error("{0}")]
+    Failed(UpstreamFault),
+    /// 504: too slow.
+    #[error("{0}")]
+    Timeout(Slow),
+    /// The session was revoked, expired or quarantined meanwhile.
+    #[error("the session ended while the backend was waited for")]
+    SessionEnded,
+    /// The agent's body failed: 408 where it stopped coming, 400 where it broke.
+    #[error("{0}")]
+    AgentFailed(BodyFault),
+}
+
+/// How a backend failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamFault {
+    /// No connection.
+    #[error("{0}")]
+    Dial(DialFault),
+    /// A connection, and no answer.
+    #[error("{0}")]
+    Exchange(ExchangeFault),
+    /// Two readers could disagree on where the answer's body ends.
+    #[error("the backend's answer is framed ambiguously")]
+    Framing,
+    /// 101 without having been asked.
+    #[error("the backend switched protocols without being asked")]
+    Upgrade,
+    /// The target can't be written as a request-target with the tool's base path.
+    #[error("the target can't be sent to the backend")]
+    Target,
+}
+
+/// What took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Slow {
+    /// Past the tool's `connect_timeout`.
+    #[error("connecting to the backend took too long")]
+    Connect,
+    /// Past the tool's `timeout`, counted from the last byte of the request that the backend took.
+    #[error("the backend did not answer in time")]
+    Answer,
+}
+
+impl SendFault {
+    /// As the outcome records it.
+    pub fn record(self) -> Fault {
+        match self {
+            SendFault::Failed(_) => Fault::UpstreamFailed,
+            SendFault::Timeout(_) => Fault::UpstreamTimeout,
+            SendFault::SessionEnded => Fault::SessionEnded,
+            SendFault::AgentFailed(_) => Fault::AgentFailed,
+        }
+    }
+}
+
+/// Sends the call that `permit` was given for. Dropping the future cancels it at the backend.
+///
+/// # Errors
+/// [`SendFault`]: the backend's answer did not begin.
+pub async fn send(
+    permit: Permit<'_>,
+    call: Outbound<'_>,
+    body: RequestBody,
+) -> Result<Response<UpstreamBody>, SendFault> {
+    exchange(call, body, permit.grant()).await
+}
+
+/// Whether a call may be written a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Once, where a kept connection was closed without a byte of answer.
+    Once,
+    Never,
+}
+
+impl Again {
+    fn of(method: &Method, framing: Framing, grant: GrantUse) -> Self {
+        let safe = matches!(*method, Method::GET | Method::HEAD);
+        match (grant, framing) {
+            (GrantUse::OnUse, Framing::None) if safe => Again::Once,
+            (GrantUse::OnUse | GrantUse::Stored(_), _) => Again::Never,
+        }
+    }
+}
+
+async fn exchange(
+    call: Outbound<'_>,
+    mut body: RequestBody,
+    grant: GrantUse,
+) -> Result<Response<UpstreamBody>, SendFault> {
+    let meter = body.meter().clone();
+    let guard = sweep::here(call.clock).guard(Some(call.session.clone()), call.outfit.timeout);
+    let framing = framing(&call, &body);
+    let again = Again::of(call.method, framing, grant);
+    let outgoing = if framing == Framing::None || framing == Framing::Empty {
+        Outgoing::Empty
+    } else {
+        body.pace(guard.remote());
+        Outgoing::Stream(Box::pin(answer::Carried(body)))
+    };
+    let request = call.request(framing, outgoing)?;
+    let (response, lease) = match call.exchange(request, again, &guard).await {
+        Ok(answered) => answered,
+        // An agent that failed makes the exchange fail; what is at its root is what is told.
+        Err(fault) => return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed)),
+    };
+    guard.settle();
+    let (head, incoming, reuse) = receive(response, call.method)?;
+    Ok(Response::from_parts(
+        head,
+        UpstreamBody::new(incoming, lease, reuse, guard, meter),
+    ))
+}
+
+/// Whether a connection whose answer was read to its end may be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reuse {
+    Yes,
+    No,
+}
+
+impl Outbound<'_> {
+    async fn exchange(
+        &self,
+        mut request: Request<Outgoing>,
+        again: Again,
+        guard: &Guard,
+    ) -> Result<(Response<Incoming>, Lease), SendFault> {
+        let mut lease = match Lease::kept(&self.outfit.place) {
+            Some(lease) => lease,
+            None => self.dial(guard).await?,
+        };
+        loop {
+            guard.arm();
+            guard.cut(lease.task());
+            match guard.watch(lease.exchange(request)).await {
+                Ok(Ok(response)) => return Ok((response, lease)),
+                Ok(Err(unanswered)) => {
+                    request = self.once_more(unanswered, lease.origin(), again)?;
+                    // Not another kept one: a fresh connection ends the loop, whatever becomes of it.
+                    lease = self.dial(guard).await?;
+                }
+                Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
+                Err(Lapse::Ended) => return Err(SendFault::SessionEnded),
+            }
+        }
+    }
+
+    async fn dial(&self, guard: &Guard) -> Result<Lease, SendFault> {
+        // The connect timeout alone bounds this step.
+        guard.disarm();
+        let dialled = guard.watch(Lease::fresh(
+            &self.outfit.place,
+            self.outfit.connect_timeout,
+        ));
+        match dialled.await {
+            Ok(Ok(lease)) => Ok(lease),
+            Ok(Err(DialFault::Timeout)) => Err(SendFault::Timeout(Slow::Connect)),
+            Ok(Err(fault @ (DialFault::NoAddress | DialFault::Unreachable))) => {
+                Err(SendFault::Failed(UpstreamFault::Dial(fault)))
+            }
+            Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
+            Err(Lapse::Ended) => Err(SendFault::SessionEnded),
+        }
+    }
+
+    /// The request to write to a fresh connection after a kept one brought no answer, where that is allowed.
+    fn once_more(
+        &self,
+        unanswered: Unanswered,
+        origin: Origin,
+        again: Again,
+    ) -> Result<Request<Outgoing>, SendFault> {
+        let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
+        match (unanswered, origin, again) {
+            // Whatever the method: not a byte of it was written, so this is no second time.
+            (Unanswered::Unsent(request), Origin::Kept, _) => Ok(*request),
+            (Unanswered::Silent(_), Origin::Kept, Again::Once) => {
+                self.request(Framing::None, Outgoing::Empty)
+            }
+            (Unanswered::Unsent(_), Origin::Fresh, _) => failed(ExchangeFault::Closed),
+            (Unanswered::Silent(fault), Origin::Fresh, _)
+            | (Unanswered::Silent(fault), Origin::Kept, Again::Never)
+            | (Unanswered::Broken(fault), Origin::Kept | Origin::Fresh, _) => failed(fault),
+        }
+    }
+
+    fn request(&self, framing: Framing, body: Outgoing) -> Result<Request<Outgoing>, SendFault> {
+        let outfit = self.outfit;
+        let uri = self.uri().ok_or(SendFault::Failed(UpstreamFault::Target))?;
+        let peer = peer_value(self.peer);
+        let authority = match self.headers.get(HOST) {
+            Some(host) => host.clone(),
+            None => HeaderValue::from_str(self.authority)
+                .map_err(|_| SendFault::Failed(UpstreamFault::Target))?,
+        };
+        let credential = outfit.credential();
+        let headers = fields::forward(
+            self.headers,
+            &outfit.rules,
+            Stamp {
+                host: outfit.host.as_ref().unwrap_or(&authority),
+                peer: &peer,
+                authority: &authority,
+                trust: self.trust,
+                credential: credential.as_ref(),
+                framing,
+            },
+        );
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Base path, canonical path behind the mount, query: one buffer, parsed in place.
+    fn uri(&self) -> Option<Uri> {
+        let base = &*self.outfit.base_path;
+        let query = self.query.map_or(0, |query| query.len() + 1);
+        let mut text = String::with_capacity(base.len() + self.path.len().max(1) + query);
+        text.push_str(base);
+        text.push_str(self.path);
+        if text.is_empty() {
+            text.push('/');
+        }
+        if let Some(query) = self.query {
+            text.push('?');
+            text.push_str(query);
+        }
+        Uri::from_maybe_shared(Bytes::from(text)).ok()
+    }
+}
+
+/// The address as a field's value.
+fn peer_value(peer: IpAddr) -> HeaderValue {
+    // A v4 client of a dual-stack listener is told as what it is.
+    let text = peer.to_canonical().to_string();
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("an IP address is a field value")
+}
+
+fn framing(call: &Outbound<'_>, body: &RequestBody) -> Framing {
+    if body.is_end_stream() {
+        let expected = matches!(*call.method, Method::POST | Method::PUT | Method::PATCH);
+        return if expected || call.headers.contains_key(CONTENT_LENGTH) {
+            Framing::Empty
+        } else {
+            Framing::None
+        };
+    }
+    match body.size_hint().exact() {
+        Some(_) => Framing::Sized,
+        None => Framing::Chunked,
+    }
+}
+
+/// The answer's head, judged and cleaned.
+fn receive(
+    response: Response<Incoming>,
+    method: &Method,
+) -> Result<(http::response::Parts, Incoming, Reuse), SendFault> {
+    let (mut head, incoming) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(SendFault::Failed(UpstreamFault::Upgrade));
+    }
+    if !is_framed_once(&head.headers) {
+        return Err(SendFault::Failed(UpstreamFault::Framing));
+    }
+    let length = if *method == Method::HEAD && has_one_length(&head.headers) {
+        Length::Unsent
+    } else {
+        Length::OfBody
+    };
+    fields::clean_response(&mut head.headers, length);
+    let reuse = if head.version == Version::HTTP_11 {
+        Reuse::Yes
+    } else {
+        Reuse::No
+    };
+    // The agent's connection has a version of its own.
+    head.version = Version::HTTP_11;
+    Ok((head, incoming, reuse))
+}
+
+/// Not both a length and chunks (RFC 9112 section 6.3), and no transfer coding but `chunked`, which hyper would hand on
+/// undecoded.
+fn is_framed_once(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => {
+            coding
+                .as_bytes()
+                .trim_ascii()
+                .eq_ignore_ascii_case(b"chunked")
+                && !headers.contains_key(CONTENT_LENGTH)
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn has_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (Some(length), None) => {
+            !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! What of a tool's forwarding can be made ready when its policy is loaded.
+
+use super::super::fields::Rules;
+use crate::io::upstream::{Place, PlaceError};
+use crate::policy::model::Tool;
+use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
+use secrecy::{ExposeSecret as _, SecretString};
+use std::collections::HashSet;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A tool, ready to be sent to. Made once per policy and tool, shared by all threads.
+///
+/// Nothing in it counts references: threads that share a counter pay for it on every call.
+#[derive(Debug)]
+pub struct Outfit {
+    pub(super) place: Place,
+    /// The `Host` sent; `None`: the agent's own (`preserve_host`).
+    pub(super) host: Option<HeaderValue>,
+    pub(super) base_path: Box<str>,
+    pub(super) timeout: Duration,
+    pub(super) connect_timeout: Duration,
+    pub(super) rules: Rules,
+    secret: Option<SecretString>,
+}
+
+/// A tool that can't be sent to. The configuration refuses each of these with its place.
+#[derive(Debug, thiserror::Error)]
+pub enum OutfitError {
+    /// The upstream's authority.
+    #[error("upstream: {0}")]
+    Place(#[from] PlaceError),
+    /// The upstream's authority as `Host`.
+    #[error("upstream: the authority is no value for Host")]
+    Host(#[source] InvalidHeaderValue),
+    /// The credential's name.
+    #[error("credential: the header's name is not one")]
+    CredentialName(#[source] InvalidHeaderName),
+    /// The credential's value; not shown.
+    #[error("credential: the value has characters that no header can carry")]
+    CredentialValue,
+}
+
+impl Outfit {
+    /// The outfit of `tool`.
+    ///
+    /// # Errors
+    /// [`OutfitError`].
+    pub fn new(tool: &Tool) -> Result<Self, OutfitError> {
+        let upstream = &tool.upstream;
+        let host = if tool.preserve_host {
+            None
+        } else {
+            HeaderValue::from_str(&upstream.host).map_err(OutfitError::Host)?;
+            Some(HeaderValue::from_static(lasting(&upstream.host)))
+        };
+        let (name, secret) = match &upstream.credential {
+            None => (None, None),
+            Some(credential) => {
+                let name = HeaderName::from_bytes(credential.header.as_bytes())
+                    .map_err(OutfitError::CredentialName)?;
+                HeaderValue::from_str(credential.value.expose_secret())
+                    .map_err(|_| OutfitError::CredentialValue)?;
+                (Some(name), Some(credential.value.clone()))
+            }
+        };
+        Ok(Self {
+            place: Place::parse(&upstream.authority)?,
+            host,
+            base_path: upstream.base_path.clone(),
+            timeout: upstream.timeout,
+            connect_timeout: upstream.connect_timeout,
+            rules: Rules::new(tool, name),
+            secret,
+        })
+    }
+
+    /// What the fields of requests to this tool are judged by.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The credential to inject.
+    pub(super) fn credential(&self) -> Option<HeaderValue> {
+        self.secret.as_ref().map(|secret| {
+            let mut value = HeaderValue::from_str(secret.expose_secret())
+                .expect("the value was checked when the outfit was made");
+            value.set_sensitive(true);
+            value
+        })
+    }
+}
+
+/// `host` for the life of the process. The configuration bounds how many there are.
+fn lasting(host: &str) -> &'static str {
+    static HOSTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = hosts.get(host) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(host.into());
+    hosts.insert(kept);
+    kept
+}

@@ -1,0 +1,5 @@
+//! The policy enforcement point.
+
+pub mod body;
+pub mod fields;
+pub mod forward;

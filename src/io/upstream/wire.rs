@@ -1,0 +1,123 @@
+//! One TCP connection as hyper drives it, with what the gate must know about it besides.
+
+use hyper_util::rt::TokioIo;
+use std::io::{self, ErrorKind, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection's socket.
+///
+/// A backend may answer before it has read the whole request (413, say) and close: then writing fails while the answer
+/// lies in the kernel's buffer. hyper would give up at the failed write. So the wire swallows what can no longer be
+/// written, lets the answer be read, and remembers in its [`Tally`] that the connection must not be used again.
+pub(super) struct Wire {
+    stream: TcpStream,
+    tally: Arc<Tally>,
+}
+
+/// What is known of a connection from outside the task that drives it.
+#[derive(Default)]
+pub(super) struct Tally {
+    received: AtomicU64,
+    write_broken: AtomicBool,
+}
+
+impl Tally {
+    /// Bytes read so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Whether written bytes were lost.
+    pub(super) fn is_write_broken(&self) -> bool {
+        self.write_broken.load(Ordering::Relaxed)
+    }
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream) -> (TokioIo<Self>, Arc<Tally>) {
+        let tally = Arc::new(Tally::default());
+        let wire = Self {
+            stream,
+            tally: tally.clone(),
+        };
+        (TokioIo::new(wire), tally)
+    }
+
+    fn swallow(&self, written: io::Result<usize>, offered: usize) -> io::Result<usize> {
+        match written {
+            Err(error) if is_gone(&error) => {
+                self.tally.write_broken.store(true, Ordering::Relaxed);
+                Ok(offered)
+            }
+            written => written,
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
+    )
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = buf.filled().len() - before;
+        self.tally
+            .received
+            .fetch_add(read as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.tally.is_write_broken() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        Poll::Ready(self.swallow(written, buf.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let offered = bufs.iter().map(|buf| buf.len()).sum();
+        if self.tally.is_write_broken() {
+            return Poll::Ready(Ok(offered));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        Poll::Ready(self.swallow(written, offered))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket has nothing to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

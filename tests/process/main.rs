@@ -1,0 +1,19 @@
+//! The process ring: the real binary against real sockets, real clients, real disks and real signals.
+//!
+//! Every test starts its own gate on ports the system chooses, with its own folder, and ends it by its process id. Waits
+//! are bounded, and end when what is waited for has happened; nothing sleeps for a guessed time.
+#![allow(clippy::unwrap_used, reason = "every function here serves a test")]
+
+mod backend;
+mod client;
+mod gate;
+mod ledger;
+mod wait;
+
+mod clients;
+mod crash;
+mod isolation;
+mod load;
+mod operations;
+mod reload;
+mod streams;
