@@ -184,7 +184,8 @@ fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
     }
 }
 
-fn is_name_or_ipv4(host: &str) -> bool {
+/// Whether a host is a name, or an IPv4 address in the one spelling that all resolvers read alike.
+pub(super) fn is_name_or_ipv4(host: &str) -> bool {
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
             && label
@@ -268,6 +269,29 @@ const fn is_plain(byte: u8) -> bool {
 
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// A canonical path with its encoded delimiters (`%3A`) as they stand where they are not encoded: what a backend sees
+/// that decodes before it routes. `None`: there are none.
+pub(super) fn with_plain_delimiters(path: &str) -> Option<String> {
+    let first = path.find('%')?;
+    let bytes = path.as_bytes();
+    let mut text = String::with_capacity(path.len());
+    text.push_str(&path[..first]);
+    let mut at = first;
+    while let Some(&byte) = bytes.get(at) {
+        match hex_pair(bytes, at) {
+            Some(value) if byte == b'%' && is_plain(value) => {
+                text.push(char::from(value));
+                at += 3;
+            }
+            _ => {
+                text.push(char::from(byte));
+                at += 1;
+            }
+        }
+    }
+    (text.len() < path.len()).then_some(text)
 }
 
 /// The byte that `%XX` at `at` stands for.
