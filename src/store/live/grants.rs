@@ -183,11 +183,11 @@ impl LiveSession {
     /// Judges a wish and reserves its place, so that two at once can't both be the last.
     fn ask(&self, policy: &Policy, ask: Ask, id: GrantId, now: Now) -> Result<Grant, GiveError> {
         let scope = ask.scope.clone();
-        let ceiling = crate::policy::ceiling(policy, &self.facts, scope.as_str());
+        let ceiling = crate::policy::ceiling(policy, &self.facts, ask.scope.as_str());
         let Some(ceiling) = ceiling else {
             return Err(GiveError::ScopeOutside { scope });
         };
-        match ceiling.grant {
+        match ceiling.grant() {
             GrantMode::OnUse => return Err(GiveError::OnUse { scope }),
             GrantMode::OnRequest => {}
         }
@@ -197,14 +197,14 @@ impl LiveSession {
             let resource = resource.clone();
             return Err(GiveError::ResourceOutside { scope, resource });
         }
-        let uses = ask.uses.unwrap_or(ceiling.uses);
-        if uses == 0 || uses > ceiling.uses {
-            let max = ceiling.uses;
+        let uses = ask.uses.unwrap_or(ceiling.uses());
+        if uses == 0 || uses > ceiling.uses() {
+            let max = ceiling.uses();
             return Err(GiveError::Uses { scope, max });
         }
-        let ttl = ask.ttl.unwrap_or(ceiling.ttl);
-        if ttl.is_zero() || ttl > ceiling.ttl {
-            let max = ceiling.ttl;
+        let ttl = ask.ttl.unwrap_or(ceiling.ttl());
+        if ttl.is_zero() || ttl > ceiling.ttl() {
+            let max = ceiling.ttl();
             return Err(GiveError::Ttl { scope, max });
         }
         if ask.why.len() > WHY_BYTES_MAX {
@@ -226,7 +226,7 @@ impl LiveSession {
             State::Quarantined => return Err(GiveError::Quarantined),
             State::Ended => return Err(GiveError::Ended),
         }
-        book.reserve(&grant, ceiling.grants, now.tick)?;
+        book.reserve(&grant, ceiling.grants(), now.tick)?;
         Ok(grant)
     }
 }
