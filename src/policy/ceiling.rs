@@ -1,7 +1,7 @@
 //! What a session may ever be granted: its agent's ceiling, what narrowing left of it, and the same of every parent.
 
 use super::model::{Ceiling, GrantMode, Policy, Resources};
-use super::resource::Resource;
+use super::resource::{Resource, ResourcePattern};
 use super::subject::{Narrowed, Session};
 use std::time::Duration;
 
@@ -119,6 +119,22 @@ impl<'a> Effective<'a> {
     /// Most stored grants of the scope in the session's life.
     pub fn grants(&self) -> u32 {
         self.own.grants
+    }
+
+    /// Every list of patterns that bounds resources, with the session whose attributes fill it. A resource must be
+    /// matched in all of them.
+    pub fn bounding(&self) -> impl Iterator<Item = (&'a Session, &'a [ResourcePattern])> {
+        self.bounds().flat_map(|(session, ceiling, narrowed)| {
+            let by_agent = match &ceiling.resources {
+                Resources::Any | Resources::AnyMeant => None,
+                Resources::Patterns(patterns) => Some(&**patterns),
+            };
+            let left = narrowed.and_then(|left| left.resources.as_deref());
+            by_agent
+                .into_iter()
+                .chain(left)
+                .map(move |patterns| (session, patterns))
+        })
     }
 
     /// Whether anything bounds the resources.

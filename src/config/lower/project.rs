@@ -138,9 +138,10 @@ fn refuse_shadowed(
         .collect();
     for (route, place) in routes.iter().zip(places) {
         for (part, at) in route.matches.iter().zip(&place.matches) {
-            let text = part.template.to_string();
+            let text = part.template.as_str();
             let shadow = inner[route.tool.0 as usize].iter().find(|(inner, _)| {
-                text.strip_prefix(inner).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                text.strip_prefix(inner)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             });
             if let Some((_, other)) = shadow {
                 reports.error(
@@ -156,13 +157,20 @@ fn refuse_shadowed(
 fn report_fault(fault: &TableError, places: &Places, reports: &mut Reports) {
     let route = |index: &RouteIndex| &places.routes[index.0 as usize];
     match fault {
-        TableError::Duplicate { first, second, method } => {
+        TableError::Duplicate {
+            first,
+            second,
+            method,
+        } => {
             let (first, second) = (route(first), route(second));
             let place = match_place(&second.matches, method);
             let line = reports.line_of(match_place(&first.matches, method));
             reports.error(
                 place,
-                format!("{}: {} on line {line} already matches this", second.subject, first.subject),
+                format!(
+                    "{}: {} on line {line} already matches this",
+                    second.subject, first.subject
+                ),
                 "remove one; two routes with one match need `where`, which is not available yet",
             );
         }
@@ -175,21 +183,33 @@ fn report_fault(fault: &TableError, places: &Places, reports: &mut Reports) {
                 "make one lie within the other: `/a/{x}` within `/{y}/{x}`, and not beside `/{y}/b`",
             );
         }
-        TableError::Method { route: index, method } => {
+        TableError::Method {
+            route: index,
+            method,
+        } => {
             let at = route(index);
             let message = format!("{}: {fault}", at.subject);
             reports.error(match_place(&at.matches, method), message, "remove it");
         }
-        TableError::ToolMissing { route: index } | TableError::Placeholder { route: index, .. } => {
+        // Reported, part by part of the match, when the route was read.
+        TableError::Placeholder { .. } => {}
+        TableError::ToolMissing { route: index } => {
             let at = route(index);
-            let message = format!("{}: {fault}", at.subject);
-            reports.error(at.resource.unwrap_or(at.id), message, "name a parameter of the match");
+            reports.error(
+                at.id,
+                format!("{}: {fault}", at.subject),
+                "name a tool that exists",
+            );
         }
         TableError::IdTwice { first, second } => {
             let (first, second) = (route(first), route(second));
             let line = reports.line_of(first.id);
             let message = format!("{}: this id is already on line {line}", second.subject);
-            reports.error(second.id, message, "give each route of the project an id of its own");
+            reports.error(
+                second.id,
+                message,
+                "give each route of the project an id of its own",
+            );
         }
         TableError::LimitTwice { first, second } => {
             let line = reports.line_of(places.limits[first.0 as usize]);
@@ -208,7 +228,11 @@ fn report_fault(fault: &TableError, places: &Places, reports: &mut Reports) {
             );
         }
         TableError::MountReserved { tool } | TableError::MountMalformed { tool } => {
-            reports.error(places.tools[tool.0 as usize], fault.to_string(), "mount the tool elsewhere");
+            reports.error(
+                places.tools[tool.0 as usize],
+                fault.to_string(),
+                "mount the tool elsewhere",
+            );
         }
         // The reader of the tree has refused the second of two equal keys.
         TableError::AgentTwice { .. } => {
@@ -220,5 +244,7 @@ fn report_fault(fault: &TableError, places: &Places, reports: &mut Reports) {
 /// Where the part of a match with this method stands; the first, where the method does not say.
 fn match_place(matches: &[MatchPlace], method: &str) -> Place {
     let named = matches.iter().find(|part| &*part.method == method);
-    named.or(matches.first()).map_or(Place::default(), |part| part.place)
+    named
+        .or(matches.first())
+        .map_or(Place::default(), |part| part.place)
 }

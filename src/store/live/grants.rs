@@ -183,7 +183,7 @@ impl LiveSession {
     /// Judges a wish and reserves its place, so that two at once can't both be the last.
     fn ask(&self, policy: &Policy, ask: Ask, id: GrantId, now: Now) -> Result<Grant, GiveError> {
         let scope = ask.scope.clone();
-        let ceiling = crate::policy::ceiling(policy, &self.facts, ask.scope.as_str());
+        let ceiling = crate::policy::ceiling(policy, &self.facts, scope.as_str());
         let Some(ceiling) = ceiling else {
             return Err(GiveError::ScopeOutside { scope });
         };
@@ -210,6 +210,7 @@ impl LiveSession {
         if ask.why.len() > WHY_BYTES_MAX {
             return Err(GiveError::Why);
         }
+        let given_max = ceiling.grants();
         let grant = Grant {
             id,
             scope,
@@ -226,7 +227,7 @@ impl LiveSession {
             State::Quarantined => return Err(GiveError::Quarantined),
             State::Ended => return Err(GiveError::Ended),
         }
-        book.reserve(&grant, ceiling.grants(), now.tick)?;
+        book.reserve(&grant, given_max, now.tick)?;
         Ok(grant)
     }
 }
