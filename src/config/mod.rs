@@ -4,11 +4,12 @@
 //! what `read` and `leaf` know), that the types the gate runs on (`lower`). Each step reports all it finds (`error`) and
 //! goes on. Nothing that can't be honoured is read and then ignored: it is refused by name.
 
+mod collection;
 mod error;
 mod files;
 mod leaf;
-// mod load;
-// mod lower;
+mod load;
+mod lower;
 mod raw;
 mod read;
 mod schema;
@@ -18,7 +19,7 @@ mod units;
 pub mod watch;
 
 pub use error::{ConfigErrors, Report};
-// pub use load::{load, load_with};
+pub use load::{load, load_with};
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::model::Policy;

@@ -163,7 +163,11 @@ fn unknown<'k, T: Display>(
     known: impl Iterator<Item = &'k str>,
     reports: &mut Reports,
 ) {
-    let mut names: Vec<&str> = if reports.crowded() { Vec::new() } else { known.collect() };
+    let mut names: Vec<&str> = if reports.crowded() {
+        Vec::new()
+    } else {
+        known.collect()
+    };
     names.sort_unstable();
     let help = match did_you_mean(&at.value.to_string(), names.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),

@@ -5,7 +5,7 @@ use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw;
 use crate::config::read::{At, clipped};
-use crate::policy::model::{Cost, IntentRule, Mount, RouteMatchPart, RoutePart, Tool, ToolIndex};
+use crate::policy::model::{Cost, IntentRule, MatchPart, Mount, RoutePart, Tool, ToolIndex};
 use crate::policy::resource::ResourceTemplate;
 use crate::policy::template::{Template, TemplateFault};
 
@@ -17,7 +17,6 @@ pub struct RoutePlace {
     pub scope: Place,
     /// One for each part of the match.
     pub matches: Vec<MatchPlace>,
-    pub resource: Option<Place>,
 }
 
 /// One part of a match.
@@ -57,7 +56,6 @@ pub fn route(
         id: id?.place,
         scope: raw.scope.as_ref()?.place,
         matches: matches.iter().map(|(_, place)| place.clone()).collect(),
-        resource: resource.as_ref().map(|(_, place)| *place),
     };
     let part = RoutePart {
         id: id?.value.clone(),
@@ -81,11 +79,7 @@ pub fn route(
 }
 
 /// `GET /users/{user_id}`.
-fn matched(
-    at: &At<Text>,
-    tool: &Tool,
-    reports: &mut Reports,
-) -> Option<(RouteMatchPart, MatchPlace)> {
+fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(MatchPart, MatchPlace)> {
     let (place, written) = (at.place, at.value.0.as_str());
     let (method, path) = written.split_once(' ').unwrap_or((written, ""));
     if method.starts_with('/') {
@@ -113,7 +107,7 @@ fn matched(
         place,
     };
     let methods = vec![method.into()];
-    Some((RouteMatchPart { methods, template }, place))
+    Some((MatchPart { methods, template }, place))
 }
 
 fn method<'t>(written: &'t str, place: Place, reports: &mut Reports) -> Option<&'t str> {
@@ -207,7 +201,7 @@ fn resource(at: &At<Text>, reports: &mut Reports) -> Option<ResourceTemplate> {
 fn refuse_unbound(
     template: &ResourceTemplate,
     place: Place,
-    matches: &[(RouteMatchPart, MatchPlace)],
+    matches: &[(MatchPart, MatchPlace)],
     reports: &mut Reports,
 ) {
     for parameter in template.path_parameters() {
@@ -235,11 +229,7 @@ fn refuse_unbound(
 }
 
 /// What destroys needs a person's word, or the file's that it does not.
-fn demand_approval(
-    raw: &raw::Route,
-    matches: &[(RouteMatchPart, MatchPlace)],
-    reports: &mut Reports,
-) {
+fn demand_approval(raw: &raw::Route, matches: &[(MatchPart, MatchPlace)], reports: &mut Reports) {
     if raw.approval.is_some() {
         return;
     }
