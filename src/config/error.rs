@@ -199,7 +199,8 @@ impl Reports {
     /// Errors and warnings, each top to bottom.
     pub fn into_reports(mut self) -> (Vec<Report>, Vec<Report>) {
         let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|found| found.place);
+        // By message too: what was found in hash order must not make two reports of one file differ.
+        found.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
         found.dedup_by(|a, b| a.place == b.place && a.message == b.message);
         let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.error);
         let draw = |all: Vec<Found>| {

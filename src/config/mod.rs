@@ -4,6 +4,7 @@
 //! what `read` and `leaf` know), that the types the gate runs on (`lower`). Each step reports all it finds (`error`) and
 //! goes on. Nothing that can't be honoured is read and then ignored: it is refused by name.
 
+mod collection;
 mod error;
 mod files;
 mod leaf;

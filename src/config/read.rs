@@ -5,8 +5,7 @@
 
 use super::error::{Place, Reports, did_you_mean};
 use super::tree::{Entry, Node, Scalar, Value};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use std::borrow::Cow;
+use schemars::{JsonSchema, Schema, json_schema};
 
 /// What can be read from a node and described by a schema.
 pub(super) trait Read: JsonSchema + Sized {
@@ -22,7 +21,7 @@ pub(super) struct At<T> {
 }
 
 impl<T: Read> At<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
+    pub fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
         let place = node.place;
         T::read(node, reports).map(|value| Self { place, value })
     }
@@ -66,7 +65,7 @@ macro_rules! record {
     ) => {
         $(#[doc = $doc])*
         #[derive(Debug)]
-        pub(super) struct $name {
+        pub(in crate::config) struct $name {
             $($(#[doc = $note])* pub $field: Option<$crate::config::read::At<$type>>,)*
         }
 
@@ -122,7 +121,7 @@ macro_rules! words {
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum $name { $($variant,)+ }
+        pub(in crate::config) enum $name { $($variant,)+ }
 
         impl $crate::config::read::Read for $name {
             fn read(node: &$crate::config::tree::Node<'_>, reports: &mut $crate::config::error::Reports) -> Option<Self> {
@@ -438,113 +437,6 @@ fn is_text(scalar: &Scalar<'_>) -> bool {
     !number && !is_bool(text) && !matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// A list that can't be empty: an empty one could be read as "all".
-#[derive(Debug)]
-pub(super) struct List<T>(pub Vec<At<T>>);
-
-/// A list that may be empty, because its default is.
-#[derive(Debug)]
-pub(super) struct ListOrNone<T>(pub Vec<At<T>>);
-
-/// One value, or a list of several.
-#[derive(Debug)]
-pub(super) struct OneOrMore<T>(pub Vec<At<T>>);
-
-/// A mapping from names to values, in file order; not empty.
-#[derive(Debug)]
-pub(super) struct Map<K, V>(pub Vec<(At<K>, Option<At<V>>)>);
-
-impl<T: Read> Read for List<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        let items = items(node, reports)?;
-        if items.is_empty() {
-            reports.error(
-                node.place,
-                "an empty list is neither all nor nothing",
-                "name at least one, or remove the key",
-            );
-        }
-        Some(Self(read_all(items, reports)))
-    }
-}
-
-impl<T: Read> Read for ListOrNone<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        Some(Self(read_all(items(node, reports)?, reports)))
-    }
-}
-
-impl<T: Read> Read for OneOrMore<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        match &node.value {
-            Value::List(_) => List::read(node, reports).map(|list| Self(list.0)),
-            Value::Scalar(_) | Value::Map(_) => At::read(node, reports).map(|one| Self(vec![one])),
-        }
-    }
-}
-
-impl<K: Read, V: Read> Read for Map<K, V> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        let Value::Map(entries) = &node.value else {
-            return unexpected(
-                node,
-                "a mapping of names",
-                "write `name: ...`, one per line",
-                reports,
-            );
-        };
-        if entries.is_empty() {
-            reports.error(
-                node.place,
-                "an empty mapping is neither all nor nothing",
-                "name at least one, or remove the key",
-            );
-        }
-        let mut read = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let key = Node {
-                place: entry.key_place,
-                value: Value::Scalar(Scalar {
-                    text: Cow::Borrowed(&entry.key),
-                    plain: true,
-                }),
-            };
-            let key = At::<K>::read(&key, reports);
-            let value = if entry.node.is_null() {
-                reports.error(
-                    entry.key_place,
-                    format!("`{}` has no value", clipped(&entry.key)),
-                    "write one, or remove the key",
-                );
-                None
-            } else {
-                At::<V>::read(&entry.node, reports)
-            };
-            read.extend(key.map(|key| (key, value)));
-        }
-        Some(Self(read))
-    }
-}
-
-fn items<'n, 's>(node: &'n Node<'s>, reports: &mut Reports) -> Option<&'n [Node<'s>]> {
-    match &node.value {
-        Value::List(items) => Some(items),
-        Value::Scalar(_) | Value::Map(_) => unexpected(
-            node,
-            "a list",
-            "write `[...]`, or one `- ...` per line",
-            reports,
-        ),
-    }
-}
-
-fn read_all<T: Read>(items: &[Node<'_>], reports: &mut Reports) -> Vec<At<T>> {
-    items
-        .iter()
-        .filter_map(|item| At::read(item, reports))
-        .collect()
-}
-
 /// The schema of a mapping with a closed set of keys.
 pub(super) fn mapping_schema(
     description: &str,
@@ -578,53 +470,4 @@ pub(super) fn mapping_schema(
         schema.insert("oneOf".into(), each.collect());
     }
     schema
-}
-
-macro_rules! collection_schema {
-    ($($name:ident: $generator:ident => $schema:expr;)+) => {$(
-        impl<T: JsonSchema> JsonSchema for $name<T> {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                format!("{}_of_{}", stringify!($name), T::schema_name()).into()
-            }
-
-            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
-                $schema
-            }
-        }
-    )+};
-}
-
-collection_schema! {
-    List: generator => {
-        json_schema!({ "type": "array", "minItems": 1, "items": generator.subschema_for::<T>() })
-    };
-    ListOrNone: generator => {
-        json_schema!({ "type": "array", "items": generator.subschema_for::<T>() })
-    };
-    OneOrMore: generator => {
-        json_schema!({ "anyOf": [generator.subschema_for::<T>(), generator.subschema_for::<List<T>>()] })
-    };
-}
-
-impl<K: JsonSchema, V: JsonSchema> JsonSchema for Map<K, V> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("Map_of_{}", V::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": K::json_schema(generator),
-            "additionalProperties": generator.subschema_for::<V>(),
-        })
-    }
 }

@@ -9,9 +9,9 @@ mod tree;
 
 use super::model::{LimitIndex, Mount, Policy, RouteIndex, Tool, ToolIndex};
 use super::name::AgentName;
-use super::target::{Target, canonical_path};
+use super::target::{Target, canonical_path, is_name_or_ipv4, with_plain_delimiters};
 use super::template::{Captures, Template};
-use shapes::Shapes;
+use shapes::{Arms, Shapes};
 use std::collections::HashMap;
 
 /// Built when a policy is assembled; one set of templates per tool.
@@ -181,6 +181,8 @@ impl RouteTable {
 
     /// Host before mount, the longest mount on whole segments, the most specific template, then the method.
     /// GET also answers HEAD, unless a route of the same paths names HEAD. Never falls back to a less specific one.
+    /// A path that would match otherwise if its encoded delimiters stood as they are (`/models/x%3Arun` beside a route
+    /// for `:run`) matches nothing: which route is meant depends on who reads it.
     /// `policy` is the one this table was built with.
     ///
     /// # Errors
@@ -191,15 +193,20 @@ impl RouteTable {
         method: &str,
         target: &'t Target,
     ) -> Result<Matched<'t>, NoRoute> {
-        let tool = self.tool(target).ok_or(NoRoute::Tool)?;
-        let path = match &policy.tool(tool).mount {
-            Mount::Path(mount) if &**mount != "/" => &target.path()[mount.len()..],
-            Mount::Path(_) | Mount::Host(_) => target.path(),
-        };
-        let (arms, index) = self.tools[tool.0 as usize]
-            .most_specific(path)
-            .and_then(|arms| Some((arms, arms.answering(method)?)))
-            .ok_or(NoRoute::Route(tool))?;
+        let (tool, path, arms) = self
+            .locate(policy, target.host(), target.path())
+            .ok_or(NoRoute::Tool)?;
+        let arms = arms.ok_or(NoRoute::Route(tool))?;
+        if let Some(plain) = with_plain_delimiters(target.path()) {
+            let other = self.locate(policy, target.host(), &plain);
+            let same = other.is_some_and(|(other_tool, _, other)| {
+                other_tool == tool && other.is_some_and(|other| std::ptr::eq(other, arms))
+            });
+            if !same {
+                return Err(NoRoute::Route(tool));
+            }
+        }
+        let index = arms.answering(method).ok_or(NoRoute::Route(tool))?;
         let captures = arms.template(index).captures(path);
         Ok(Matched {
             route: arms.route(index),
@@ -209,14 +216,29 @@ impl RouteTable {
         })
     }
 
+    /// The tool of a path, the path behind its mount, and the most specific shape there.
+    fn locate<'p>(
+        &self,
+        policy: &Policy,
+        host: &str,
+        path: &'p str,
+    ) -> Option<(ToolIndex, &'p str, Option<&Arms>)> {
+        let tool = self.tool(host, path)?;
+        let behind = match &policy.tool(tool).mount {
+            Mount::Path(mount) if &**mount != "/" => &path[mount.len()..],
+            Mount::Path(_) | Mount::Host(_) => path,
+        };
+        let arms = self.tools[tool.0 as usize].most_specific(behind);
+        Some((tool, behind, arms))
+    }
+
     /// The tool a target is for. The gate's own paths are no tool's, wherever it is mounted.
-    fn tool(&self, target: &Target) -> Option<ToolIndex> {
-        let path = target.path();
+    fn tool(&self, host: &str, path: &str) -> Option<ToolIndex> {
         if is_under(path, OWN_PATH) {
             return None;
         }
         if !self.hosts.is_empty()
-            && let Some(&tool) = self.hosts.get(target.host())
+            && let Some(&tool) = self.hosts.get(host)
         {
             return Some(tool);
         }
@@ -244,7 +266,8 @@ impl RouteTable {
                 self.hosts.insert(host.clone(), tool)
             }
             Mount::Path(path) => {
-                let canonical = canonical_path(path).is_ok_and(|canonical| *canonical == **path);
+                let canonical = canonical_path(path).is_ok_and(|canonical| *canonical == **path)
+                    && with_plain_delimiters(path).is_none();
                 if !canonical || (path.len() > 1 && path.ends_with('/')) {
                     faults.push(TableError::MountMalformed { tool });
                     return;
@@ -283,10 +306,9 @@ fn tool_at(position: usize) -> ToolIndex {
     ToolIndex(u32::try_from(position).expect("a bounded file has fewer than 2^32 tools"))
 }
 
+/// A host that a target can have, by name or IPv4 address; lower case.
 fn is_host_name(host: &str) -> bool {
-    let byte =
-        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-    !host.is_empty() && host.len() <= 253 && host.bytes().all(byte)
+    host.len() <= 253 && !host.bytes().any(|b| b.is_ascii_uppercase()) && is_name_or_ipv4(host)
 }
 
 /// Upper-case tokens; CONNECT and TRACE are never forwarded.

@@ -45,9 +45,12 @@ pub enum Ambiguity {
     /// `#`.
     #[error("the target has a fragment")]
     Fragment,
-    /// A raw control character, space, `"`, `<`, `>`, `` ` ``, `{`, `}` or byte beyond ASCII.
+    /// A raw control character or space; in the path also `"`, `<`, `>`, `` ` ``, `{`, `}` and what is beyond ASCII.
     #[error("the target has a character that must be percent-encoded")]
     Character,
+    /// Percent-encoded more than [`LAYERS_MAX`] times over.
+    #[error("the path is percent-encoded over and over")]
+    Layers,
     /// Longer than [`TARGET_BYTES_MAX`].
     #[error("the target is too long")]
     TooLong,
@@ -61,6 +64,8 @@ pub enum Ambiguity {
 
 /// Longest target accepted, in bytes.
 pub const TARGET_BYTES_MAX: usize = 8192;
+/// Most layers of percent-encoding looked behind; each costs a pass over the path.
+pub const LAYERS_MAX: usize = 8;
 /// Longest host and port accepted, in bytes.
 const AUTHORITY_BYTES_MAX: usize = 261;
 
@@ -179,7 +184,8 @@ fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
     }
 }
 
-fn is_name_or_ipv4(host: &str) -> bool {
+/// Whether a host is a name, or an IPv4 address in the one spelling that all resolvers read alike.
+pub(super) fn is_name_or_ipv4(host: &str) -> bool {
     let label_is_good = |label: &str| {
         (1..=63).contains(&label.len())
             && label
@@ -205,9 +211,13 @@ fn check_query(query: &str) -> Result<(), Ambiguity> {
             b'%' if hex_pair(bytes, at).is_none() => return Err(Ambiguity::Percent),
             b'\\' => return Err(Ambiguity::Backslash),
             b'#' => return Err(Ambiguity::Fragment),
-            0..=b' ' | 0x7f.. => return Err(Ambiguity::Character),
+            0..=b' ' | 0x7f => return Err(Ambiguity::Character),
             _ => {}
         }
+    }
+    // U+0080 to U+009F are control characters too; other text beyond ASCII goes on as it is.
+    if !query.is_ascii() && query.chars().any(char::is_control) {
+        return Err(Ambiguity::Character);
     }
     Ok(())
 }
@@ -259,6 +269,29 @@ const fn is_plain(byte: u8) -> bool {
 
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// A canonical path with its encoded delimiters (`%3A`) as they stand where they are not encoded: what a backend sees
+/// that decodes before it routes. `None`: there are none.
+pub(super) fn with_plain_delimiters(path: &str) -> Option<String> {
+    let first = path.find('%')?;
+    let bytes = path.as_bytes();
+    let mut text = String::with_capacity(path.len());
+    text.push_str(&path[..first]);
+    let mut at = first;
+    while let Some(&byte) = bytes.get(at) {
+        match hex_pair(bytes, at) {
+            Some(value) if byte == b'%' && is_plain(value) => {
+                text.push(char::from(value));
+                at += 3;
+            }
+            _ => {
+                text.push(char::from(byte));
+                at += 1;
+            }
+        }
+    }
+    (text.len() < path.len()).then_some(text)
 }
 
 /// The byte that `%XX` at `at` stands for.
@@ -320,10 +353,11 @@ fn check_segments(path: &str) -> Result<(), Ambiguity> {
 }
 
 /// What readers see who decode once, and who decode what they decoded again: at no depth may a delimiter, a control
-/// character, a dot segment or broken UTF-8 come to light (`%252e%252e%252f`). Ends, because each round is shorter.
+/// character, a dot segment or broken UTF-8 come to light (`%252e%252e%252f`), nor a segment that is one to readers who
+/// then cut it at a `;`, `?` or `#` (`..%3B`).
 fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
     let mut bytes = canonical.as_bytes().to_vec();
-    loop {
+    for _ in 0..LAYERS_MAX {
         let (decoded, hidden) = decode_once(&bytes);
         if hidden {
             return Err(Ambiguity::EncodedDelimiter);
@@ -334,12 +368,21 @@ fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
             return Err(Ambiguity::EncodedDelimiter);
         }
         check_segments(text)?;
+        if text.contains(CUTS) {
+            let cut = |segment: &str| segment.split(CUTS).next().map(str::to_owned);
+            let segments: Option<Vec<String>> = text.split('/').map(cut).collect();
+            check_segments(&segments.unwrap_or_default().join("/"))?;
+        }
         if decoded.len() == bytes.len() {
             return Ok(());
         }
         bytes = decoded;
     }
+    Err(Ambiguity::Layers)
 }
+
+/// Where some readers end a segment, once these are decoded: parameters, query, fragment.
+const CUTS: [char; 3] = [';', '?', '#'];
 
 /// The bytes with every valid `%XX` decoded, and whether one of them stood for a slash, backslash or control character.
 fn decode_once(bytes: &[u8]) -> (Vec<u8>, bool) {

@@ -84,7 +84,7 @@ pub enum TemplateFault {
         /// Why a target with it is refused.
         ambiguity: Ambiguity,
     },
-    /// A literal that has another canonical spelling.
+    /// A literal that has another canonical spelling, or encodes a delimiter that may stand as it is.
     #[error("`{literal}` never matches: the canonical spelling is `{canonical}`")]
     NotCanonical {
         /// As written.
@@ -253,20 +253,35 @@ impl Affixes {
 impl Segment {
     /// Whether some text is matched by both.
     pub(super) fn meets(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Segment::Literal(a), Segment::Literal(b)) => a == b,
-            (Segment::Literal(text), Segment::Parameter(p))
-            | (Segment::Parameter(p), Segment::Literal(text)) => p.inner(text).is_some(),
-            (Segment::Parameter(a), Segment::Parameter(b)) => {
-                let (x, y) = (&*a.prefix, &*b.prefix);
-                let (v, w) = (&*a.suffix, &*b.suffix);
+        match other {
+            Segment::Literal(text) => self.meets_literal(text),
+            Segment::Parameter(affixes) => self.meets_parameter(affixes),
+            Segment::Rest => match self {
+                Segment::Literal(text) => !text.is_empty(),
+                Segment::Parameter(_) | Segment::Rest => true,
+            },
+        }
+    }
+
+    /// [`Segment::meets`] with a literal.
+    pub(super) fn meets_literal(&self, text: &str) -> bool {
+        match self {
+            Segment::Literal(own) => **own == *text,
+            Segment::Parameter(affixes) => affixes.inner(text).is_some(),
+            Segment::Rest => !text.is_empty(),
+        }
+    }
+
+    /// [`Segment::meets`] with a parameter.
+    pub(super) fn meets_parameter(&self, affixes: &Affixes) -> bool {
+        match self {
+            Segment::Literal(own) => affixes.inner(own).is_some(),
+            Segment::Parameter(own) => {
+                let (x, y) = (&*own.prefix, &*affixes.prefix);
+                let (v, w) = (&*own.suffix, &*affixes.suffix);
                 (x.starts_with(y) || y.starts_with(x)) && (v.ends_with(w) || w.ends_with(v))
             }
-            (Segment::Rest, Segment::Literal(text)) | (Segment::Literal(text), Segment::Rest) => {
-                !text.is_empty()
-            }
-            (Segment::Rest, Segment::Parameter(_) | Segment::Rest)
-            | (Segment::Parameter(_), Segment::Rest) => true,
+            Segment::Rest => true,
         }
     }
 
@@ -412,20 +427,21 @@ fn check_literal(literal: &str, at: usize, last: bool) -> Result<(), TemplateErr
             Err(TemplateError { at, fault })
         };
     }
-    match target::canonical_path(&format!("/{literal}")) {
-        Ok(canonical) if canonical[1..] == *literal => Ok(()),
-        Ok(canonical) => Err(TemplateError {
-            at,
-            fault: TemplateFault::NotCanonical {
-                literal: literal.into(),
-                canonical: canonical[1..].into(),
-            },
-        }),
-        Err(ambiguity) => Err(TemplateError {
-            at,
-            fault: ambiguous(ambiguity),
-        }),
-    }
+    let not_canonical = |canonical: &str| TemplateFault::NotCanonical {
+        literal: literal.into(),
+        canonical: canonical[1..].into(),
+    };
+    let path = format!("/{literal}");
+    let fault = match target::canonical_path(&path) {
+        Err(ambiguity) => ambiguous(ambiguity),
+        Ok(canonical) if *canonical != *path => not_canonical(&canonical),
+        // It would match one spelling of what backends take for the same.
+        Ok(canonical) => match target::with_plain_delimiters(&canonical) {
+            Some(plain) => not_canonical(&plain),
+            None => return Ok(()),
+        },
+    };
+    Err(TemplateError { at, fault })
 }
 
 fn is_parameter_name(name: &str) -> bool {

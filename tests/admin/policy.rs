@@ -92,7 +92,7 @@ async fn a_broken_file_changes_nothing_and_says_where_it_is_broken() {
             .unwrap()
             .ends_with("dev.project.yaml")
     );
-    assert_eq!(errors[0]["line"], 13);
+    assert_eq!(errors[0]["line"], 12);
     assert!(
         errors[0]["message"].as_str().unwrap().contains("mouth"),
         "{errors}"

@@ -125,7 +125,12 @@ async fn what_can_t_be_minted_is_refused_with_its_reason() {
     }
     for (body, word) in [
         ("", "JSON"),
-        ("[]", "invalid type"),
+        ("[]", "an object"),
+        (r#"["dev","bot"]"#, "an object"),
+        (
+            r#"{"project":"dev","agent":"bot","scopes":{"items.read":[["item:1"]]}}"#,
+            "an object",
+        ),
         ("{", "EOF"),
         (
             r#"{"project":"dev","agent":"bot","agent":"bot"}"#,

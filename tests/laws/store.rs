@@ -600,6 +600,52 @@ fn a_scope_is_granted_once_at_a_time_for_a_resource_and_so_often_in_a_life() {
 }
 
 #[test]
+fn of_many_who_ask_at_once_for_one_scope_and_resource_one_is_given_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let shared = Arc::new(policy(None));
+        let mut tasks = JoinSet::new();
+        for number in 0..100 {
+            let (sessions, session, policy, now) = (
+                world.sessions.clone(),
+                session.clone(),
+                shared.clone(),
+                world.now,
+            );
+            let id = GrantId::new(Uuid::from_u128(1000 + number));
+            // Thirty in a row want the same; the ceiling has `grants: 3`.
+            let wish = ask("refunds.create", Some(&format!("user:{}", number / 30)), 1);
+            tasks.spawn(async move {
+                sessions
+                    .give(&policy, &session, wish, id, Cause::Agent, now)
+                    .await
+                    .is_ok()
+            });
+        }
+        let given = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .filter(|given| *given)
+            .count();
+        assert!((1..=3).contains(&given), "{given}");
+        let mut resources = session.with_grants(|all| {
+            all.iter()
+                .map(|one| one.resource.clone())
+                .collect::<Vec<_>>()
+        });
+        resources.sort();
+        resources.dedup();
+        assert_eq!(resources.len(), given, "no resource twice");
+    });
+}
+
+#[test]
 fn an_order_that_does_not_fit_is_refused_with_its_place() {
     let narrowed = |name: &str, left: Narrowed| {
         Some(Narrowing {

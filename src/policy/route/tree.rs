@@ -64,13 +64,13 @@ impl Tree {
                     }
                 } else {
                     for (text, next) in &self.literals {
-                        if Segment::Literal(text.clone()).meets(first) {
+                        if first.meets_literal(text) {
                             next.meeting(behind, found);
                         }
                     }
                 }
                 for (affixes, next) in &self.parameters {
-                    if Segment::Parameter(affixes.clone()).meets(first) {
+                    if first.meets_parameter(affixes) {
                         next.meeting(behind, found);
                     }
                 }
@@ -82,19 +82,26 @@ impl Tree {
         }
     }
 
-    /// Every shape behind this node with at least one segment more, a lone trailing slash apart.
+    /// Every shape that a rest at this node has paths in common with: one segment more at least, a lone trailing slash
+    /// apart.
     fn below(&self, found: &mut Vec<usize>) {
         for (text, next) in &self.literals {
             if !text.is_empty() {
-                found.extend(next.end);
+                next.all(found);
             }
-            next.below(found);
         }
         for (_, next) in &self.parameters {
-            found.extend(next.end);
-            next.below(found);
+            next.all(found);
         }
         found.extend(self.rest);
+    }
+
+    /// Every shape of this node and behind it.
+    fn all(&self, found: &mut Vec<usize>) {
+        found.extend(self.end);
+        found.extend(self.rest);
+        self.literals.values().for_each(|next| next.all(found));
+        self.parameters.iter().for_each(|(_, next)| next.all(found));
     }
 
     /// The first shape that matches a path behind this node, trying literals, then parameters, then the rest. Shapes of

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{Query, Request};
 use http::Uri;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -51,7 +52,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
             "this call needs a JSON object as its body; GET /openapi.json shows it",
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    let parsed = serde_json::from_slice::<Object<T>>(bytes);
+    parsed.map(|Object(input)| input).map_err(|error| {
         Refused::invalid(format!(
             "the body is not what this call reads: {error}; GET /openapi.json shows it"
         ))
@@ -87,6 +89,30 @@ where
     }
 
     from.deserialize_map(Unique(PhantomData)).map(Some)
+}
+
+/// What a JSON object says. A derived type would take an array too, its members by position.
+#[derive(Debug)]
+pub(super) struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(access))
+            }
+        }
+
+        from.deserialize_map(Members(PhantomData)).map(Self)
+    }
 }
 
 /// A length of time: `"15m"`, in one of `ms s m h d`.

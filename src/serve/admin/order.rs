@@ -1,7 +1,7 @@
 //! From what an issuer sends to what the live table takes: texts become names, patterns and spans
 //! here, key by key; whether they fit a policy is the live table's to say.
 
-use super::input::{Span, unique_map};
+use super::input::{Object, Span, unique_map};
 use super::problem::Refused;
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
 use crate::policy::resource::{Resource, ResourcePattern};
@@ -27,7 +27,8 @@ pub(super) struct MintInput {
     attributes: Option<BTreeMap<String, String>>,
     /// Narrows the agent's ceiling: a scope that is not named is not held. Not empty.
     #[serde(default, deserialize_with = "unique_map")]
-    scopes: Option<BTreeMap<String, NarrowedInput>>,
+    #[schema(value_type = Option<BTreeMap<String, NarrowedInput>>)]
+    scopes: Option<BTreeMap<String, Object<NarrowedInput>>>,
     /// What the agent is to do.
     intent: Option<String>,
     /// The orchestrator's own name for the run.
@@ -122,8 +123,8 @@ pub(super) fn reason(text: String) -> Result<String, Refused> {
     Ok(text)
 }
 
-fn of_scopes(scopes: BTreeMap<String, NarrowedInput>) -> Result<Narrowing, Refused> {
-    let scope = |(name, left): (String, NarrowedInput)| {
+fn of_scopes(scopes: BTreeMap<String, Object<NarrowedInput>>) -> Result<Narrowing, Refused> {
+    let scope = |(name, Object(left)): (String, Object<NarrowedInput>)| {
         let key = format!("scopes.{name}");
         let name = ScopeName::parse(&name).map_err(|why| wrong(&key, why))?;
         let resources = left.resources.map(|list| of_resources(&key, &list));
