@@ -9,11 +9,13 @@ use crate::gate::fields::TOOLGATE_SESSION;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::policy::decision::Reason;
+use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::policy::token::{self, TokenKind};
 use crate::store::live::{LiveSession, Sessions, State};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
+use std::mem;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -31,6 +33,17 @@ pub(super) fn authenticate(
         .and_then(|digest| sessions.find(&digest))
         .filter(|session| session.state(now) != State::Ended);
     session.ok_or_else(Refusal::credential_invalid)
+}
+
+/// What a stranger is told: that its head is malformed, if so, and else that its credential is not good. An ambiguous
+/// target is not spoken of before the credential.
+pub(super) fn stranger(target: &mut Result<Target, Refusal>, refusal: Refusal) -> Refusal {
+    match target {
+        Err(misread) if misread.reason() == Reason::RequestMalformed => {
+            mem::replace(misread, refusal)
+        }
+        Ok(_) | Err(_) => refusal,
+    }
 }
 
 /// Refuses a session that waits for an operator.

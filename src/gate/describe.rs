@@ -18,11 +18,19 @@ use http::{HeaderMap, Method, StatusCode};
 use std::borrow::Cow;
 use std::fmt::Write;
 
+/// The one reading of the target.
+///
+/// # Errors
+/// The head is malformed, or the target could be read in two ways.
+pub(super) fn target(head: &Parts) -> Result<Target, Refusal> {
+    Target::parse(&raw_target(head), host(head)?).map_err(Refusal::target_ambiguous)
+}
+
 /// The one `Host`, once the head is one that the gate serves at all.
 ///
 /// # Errors
 /// Method or `Host` can't be served: `request_malformed`.
-pub(super) fn host(head: &Parts) -> Result<&str, Refusal> {
+fn host(head: &Parts) -> Result<&str, Refusal> {
     // CONNECT asks for a tunnel that nothing would check; TRACE would echo the credential.
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::malformed(

@@ -40,7 +40,6 @@ use crate::ledger::{Ledger, Level};
 use crate::policy::decision::{GrantUse, Permit};
 use crate::policy::model::Policy;
 use crate::policy::name::ProjectName;
-use crate::policy::target::Target;
 use crate::store::CostRow;
 use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
@@ -213,24 +212,24 @@ impl Gate {
         entry: &mut Entry,
     ) -> Result<Response<Content>, Refusal> {
         let (gate, now) = (&*self.0, entry.opened);
-        // A head that two readers could take differently is nobody's request. The target is read once, here; what was
-        // read is judged further down, so that strangers learn nothing from it.
-        let target = Target::parse(&describe::raw_target(head), describe::host(head)?);
+        // Read once, here. What was read is judged further down, so that strangers learn nothing from it.
+        let mut target = describe::target(head);
         // The pages that explain refusals are the same for everybody.
         if let Some(page) = own::public(&head.method, &target) {
             return entry.own(page);
         }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
-        let session = authenticate::authenticate(&head.headers, &gate.sessions, now.tick)?;
-        let caller = &gate.caller(session)?;
+        let caller = &authenticate::authenticate(&head.headers, &gate.sessions, now.tick)
+            .and_then(|session| gate.caller(session))
+            .map_err(|refusal| authenticate::stranger(&mut target, refusal))?;
         let intent = entry.identify(caller, head, &target);
         // Whatever else is wrong with its calls, a session in quarantine hears only this.
         authenticate::not_quarantined(caller, now)?;
-        // Before the target is judged, so that refused calls count too.
+        // Before head and target are judged, so that refused calls count too.
         gate.take_session_wide(caller, now).await?;
         // Canonical from here on; nothing rereads the raw target.
-        let target = &target.map_err(Refusal::target_ambiguous)?;
+        let target = &target?;
         if own::is_own(target.path()) {
             return entry.own(own::serve(gate, caller, head, target, body).await);
         }

@@ -14,7 +14,7 @@ use crate::gate::body::RequestBody;
 use crate::gate::fields::{FieldFault, TOOLGATE_SESSION};
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
-use crate::policy::target::{Ambiguity, Target};
+use crate::policy::target::Target;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -23,7 +23,7 @@ use http::{Method, Response};
 /// A problem's page: the same for everybody, so no token is asked for.
 pub(super) fn public(
     method: &Method,
-    target: &Result<Target, Ambiguity>,
+    target: &Result<Target, Refusal>,
 ) -> Option<Result<Response<Bytes>, Refusal>> {
     let rest = target.as_ref().ok()?.path().strip_prefix(PROBLEMS)?;
     let name = match rest.strip_prefix('/') {

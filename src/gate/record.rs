@@ -17,9 +17,9 @@ use crate::policy::decision::{GrantUse, Reason};
 use crate::policy::id::RequestId;
 use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
-use crate::policy::name::LimitId;
+use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
-use crate::policy::target::{Ambiguity, Target};
+use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
 use bytes::Bytes;
@@ -48,6 +48,8 @@ pub(super) struct Entry {
     pub tool: Option<ToolIndex>,
     pub route: Option<RouteIndex>,
     pub resource: Option<Resource>,
+    /// Asked for, where no route says which.
+    scope: Option<ScopeName>,
     pub body: Option<BodyDigest>,
     limit: Option<LimitId>,
     decided: Option<(Decided, Tick)>,
@@ -87,6 +89,7 @@ impl Entry {
             tool: None,
             route: None,
             resource: None,
+            scope: None,
             body: None,
             limit: None,
             decided: None,
@@ -111,7 +114,7 @@ impl Entry {
         &mut self,
         caller: &Arc<Caller>,
         head: &http::request::Parts,
-        target: &Result<Target, Ambiguity>,
+        target: &Result<Target, Refusal>,
     ) -> Result<Option<Arc<str>>, Refusal> {
         self.caller = Some(Arc::clone(caller));
         self.target = match target {
@@ -155,6 +158,9 @@ impl Entry {
             return refusal;
         }
         self.limit = refusal.limit().cloned();
+        if self.route.is_none() {
+            (self.scope, self.resource) = refusal.subject();
+        }
         self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
         if self.caller.is_none() {
             self.gate.count_stranger(refusal.reason(), self.client);
@@ -205,7 +211,7 @@ impl Entry {
             method: self.method.as_str(),
             target: &self.target,
             record_query: tool.map_or(&[], |tool| &tool.record_query),
-            scope: route.map(|route| &route.scope),
+            scope: route.map(|route| &route.scope).or(self.scope.as_ref()),
             resource: self.resource.as_ref(),
             decision,
             reason: self.reason,

@@ -68,6 +68,11 @@ impl Refusal {
         self.0.limit.as_ref()
     }
 
+    /// The scope and resource it is about.
+    pub(super) fn subject(&self) -> (Option<ScopeName>, Option<Resource>) {
+        (self.0.scope.clone(), self.0.resource.clone())
+    }
+
     /// How an allowed call ended.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.0.fault

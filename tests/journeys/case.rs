@@ -68,6 +68,8 @@ pub struct Step {
     pub store: Option<String>,
     /// The once-a-second work: strangers and costs.
     pub flush: bool,
+    /// Lines that `/metrics` must have.
+    pub metrics: Vec<String>,
     /// A new gate on the same store.
     pub restart: bool,
 }

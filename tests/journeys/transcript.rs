@@ -65,10 +65,14 @@ impl Transcript {
             let Ok(Value::Object(mut record)) = serde_json::from_str::<Value>(line) else {
                 panic!("not a record: {line}");
             };
-            for key in [
-                "seq", "prev", "time", "instance", "policy", "request", "client",
-            ] {
+            for key in ["seq", "prev", "time", "instance", "policy", "request"] {
                 record.remove(key);
+            }
+            if record
+                .get("client")
+                .is_some_and(|client| client == "127.0.0.1")
+            {
+                record.remove("client");
             }
             record.retain(|key, value| !(key.ends_with("_micros") && value.as_u64() == Some(0)));
             let text = self.normal(&Value::Object(record).to_string());

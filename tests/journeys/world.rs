@@ -41,6 +41,7 @@ use toolgate::store::{Applied, Change, Store, StoreFault, StoreFuture};
 
 pub struct World {
     clock: Arc<Stepped>,
+    metrics: Arc<Metrics>,
     ledger: Ledger,
     log: Log,
     store: Arc<Switched>,
@@ -75,11 +76,13 @@ impl World {
         let backends = Backends::start(transcript).await;
         let (store, sessions, costs) = open(folder.path(), &ledger, clock.now());
         let trusted: Vec<Cidr> = case.trusted_proxies.iter().map(|text| cidr(text)).collect();
-        let gate = gate(&clock, &sessions, &ledger, &trusted, costs);
+        let metrics = Arc::new(Metrics::new());
+        let gate = gate(&metrics, &clock, &sessions, &ledger, &trusted, costs);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let mut world = Self {
             clock,
+            metrics,
             ledger,
             log,
             store,
@@ -135,8 +138,9 @@ impl World {
             text = text.replace(&format!("http://{host}"), &format!("http://{address}"));
         }
         let folder = self.folder.path();
-        std::fs::write(folder.join("project.yaml"), text).expect("written");
-        std::fs::write(folder.join("toolgate.yaml"), SERVER).expect("written");
+        std::fs::write(folder.join("project.yaml"), &text).expect("written");
+        let server = SERVER.replace("[demo]", &format!("[{}]", project_of(&text)));
+        std::fs::write(folder.join("toolgate.yaml"), server).expect("written");
         match config::load(&folder.join("toolgate.yaml"), Secrets::Optional) {
             Ok(loaded) => loaded.projects,
             Err(errors) => panic!("{name}.yaml: {errors}"),
@@ -256,6 +260,16 @@ impl World {
             self.gate.flush_costs().await;
             return "flush".to_owned();
         }
+        if !step.metrics.is_empty() {
+            let text = self.metrics.encode();
+            for line in &step.metrics {
+                assert!(
+                    text.lines().any(|have| have == line),
+                    "no metric {line} in\n{text}"
+                );
+            }
+            return format!("metrics\n  {}", step.metrics.join("\n  "));
+        }
         assert!(step.restart, "a step does something");
         self.restart();
         "restart".to_owned()
@@ -267,7 +281,14 @@ impl World {
         // The file has one owner: the old one goes first.
         self.store.close();
         let (store, sessions, costs) = open(self.folder.path(), &self.ledger, now);
-        self.gate = gate(&self.clock, &sessions, &self.ledger, &self.trusted, costs);
+        self.gate = gate(
+            &self.metrics,
+            &self.clock,
+            &sessions,
+            &self.ledger,
+            &self.trusted,
+            costs,
+        );
         for (session, token) in self.minted.values_mut() {
             if let Some(restored) = sessions.find(&token.digest()) {
                 *session = restored;
@@ -297,7 +318,12 @@ impl World {
             .iter()
             .map(|field| format!(" [{field}]"))
             .collect::<String>();
-        transcript.happened(&format!("{call}{by}{fields}"));
+        let host = step
+            .host
+            .as_ref()
+            .map(|host| format!(" [host: {host}]"))
+            .unwrap_or_default();
+        transcript.happened(&format!("{call}{by}{host}{fields}"));
         let request = self.request(method, target, step);
         let times = step.times.unwrap_or(1);
         let mut last = None;
@@ -378,7 +404,11 @@ impl World {
                 .serve_connection(TokioIo::new(accepted), service)
                 .await;
         };
-        let (answer, ()) = tokio::join!(wire::exchange(stream, request, method), serving);
+        let exchange = async { tokio::join!(wire::exchange(stream, request, method), serving) };
+        // Only so that a fault of gate or test ends with words.
+        let (answer, ()) = tokio::time::timeout(Duration::from_secs(20), exchange)
+            .await
+            .expect("an answer, and the end of the connection");
         answer
     }
 
@@ -437,6 +467,7 @@ impl World {
 }
 
 fn gate(
+    metrics: &Arc<Metrics>,
     clock: &Arc<Stepped>,
     sessions: &Sessions,
     ledger: &Ledger,
@@ -447,7 +478,7 @@ fn gate(
         clock: Arc::clone(clock) as Arc<dyn Clock>,
         sessions: sessions.clone(),
         ledger: ledger.clone(),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::clone(metrics),
         settings: Settings {
             trusted_proxies: trusted.to_vec(),
             costs,
@@ -486,6 +517,13 @@ fn cidr(text: &str) -> Cidr {
         network: network.parse().expect("an address"),
         prefix_bits: bits.parse().expect("bits"),
     }
+}
+
+fn project_of(policy: &str) -> &str {
+    let mut lines = policy.lines();
+    lines
+        .find_map(|line| line.strip_prefix("project: "))
+        .expect("a project's name")
 }
 
 const MARK: &str = "mark-of-the-test";

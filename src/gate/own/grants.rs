@@ -12,6 +12,7 @@ use crate::io::metrics::GrantKind;
 use crate::ledger::Unavailable;
 use crate::ledger::record::Cause;
 use crate::policy::decision::{Denial, Reason};
+use crate::policy::id::GrantId;
 use crate::policy::name::ScopeName;
 use crate::policy::resource::Resource;
 use crate::policy::subject::Grant;
@@ -107,10 +108,16 @@ pub(super) async fn give_up(
             "this session holds no live grant of this id; GET /.toolgate/session lists those it holds",
         )
     };
-    let id = id.parse().map_err(|_| unknown())?;
+    let id: GrantId = id.parse().map_err(|_| unknown())?;
+    let now = gate.clock.now();
+    let live = |grant: &Grant| grant.id == id && grant.live_at(now.tick);
+    // What was used up or has expired is nothing that could be given back.
+    if !caller.session.with_grants(|grants| grants.iter().any(live)) {
+        return Err(unknown());
+    }
     let revoked = gate
         .sessions
-        .revoke_grant(&caller.session, id, Cause::Agent, gate.clock.now())
+        .revoke_grant(&caller.session, id, Cause::Agent, now)
         .await
         .map_err(not_changed)?;
     if !revoked {

@@ -12,8 +12,6 @@ use crate::policy;
 use crate::policy::ceiling::Effective;
 use crate::policy::limit::{Bound, Exceeded, Limit, Per, Standing};
 use crate::policy::model::{GrantMode, LimitIndex};
-use crate::policy::resource::ResourcePattern;
-use crate::policy::subject::Session;
 use crate::policy::time::Now;
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -41,10 +39,12 @@ struct View<'a> {
 #[derive(Serialize)]
 struct ScopeView {
     grant: &'static str,
-    /// Absent where nothing bounds resources. A resource must be in every one of the lists: the agent's, what narrowing
-    /// left of it, and the same of each parent.
+    /// Absent where nothing bounds resources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resources: Option<Vec<String>>,
+    /// What narrowing and parents bound besides: a resource must be in each of these lists too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    resources: Vec<Vec<String>>,
+    also_within: Vec<Vec<String>>,
     /// Bounds of a grant that is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     uses: Option<u32>,
@@ -100,12 +100,14 @@ fn scopes(caller: &Caller) -> BTreeMap<&str, ScopeView> {
             continue;
         };
         let asked = ceiling.grant() == GrantMode::OnRequest;
+        let mut bounding = resources(&ceiling);
         let view = ScopeView {
             grant: match ceiling.grant() {
                 GrantMode::OnUse => "on_use",
                 GrantMode::OnRequest => "on_request",
             },
-            resources: resources(&ceiling),
+            resources: bounding.next(),
+            also_within: bounding.collect(),
             uses: asked.then_some(ceiling.uses()),
             ttl_seconds: asked.then_some(ceiling.ttl().as_secs()),
         };
@@ -115,14 +117,13 @@ fn scopes(caller: &Caller) -> BTreeMap<&str, ScopeView> {
 }
 
 /// Patterns as they read for this session. One that reads an attribute the session lacks matches nothing: left out.
-fn resources(ceiling: &Effective<'_>) -> Vec<Vec<String>> {
-    let filled = |(session, patterns): (&Session, &[ResourcePattern])| {
-        let shown = patterns
+fn resources(ceiling: &Effective<'_>) -> impl Iterator<Item = Vec<String>> {
+    ceiling.bounding().map(|(session, patterns)| {
+        let filled = patterns
             .iter()
             .filter_map(|pattern| pattern.filled(&session.attributes));
-        shown.collect()
-    };
-    ceiling.bounding().map(filled).collect()
+        filled.collect()
+    })
 }
 
 fn limits<'a>(caller: &'a Caller, now: Now, limits: &'a [Limit]) -> Vec<LimitView<'a>> {
