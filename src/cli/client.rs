@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -50,7 +51,14 @@ impl Client {
                 )
             })?,
         };
-        Self::new(&globals.admin, SecretString::from(key.trim()))
+        let client = Self::new(&globals.admin, SecretString::from(key.trim()))?;
+        if !is_loopback(&client.authority) {
+            anstream::eprintln!(
+                "warning: the key goes to http://{} in clear; use a tunnel that ends on loopback",
+                client.authority
+            );
+        }
+        Ok(client)
     }
 
     /// A client of `url` (`http://host[:port]`) with a principal's key.
@@ -218,6 +226,15 @@ fn authority(url: &str) -> Result<String, Failure> {
     })
 }
 
+/// Judged by what is written, not by what a resolver says today.
+fn is_loopback(authority: &str) -> bool {
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
+}
+
 fn judge(status: StatusCode, body: &[u8]) -> Result<Value, Failure> {
     let json = serde_json::from_slice::<Value>(body);
     if status.is_success() {
@@ -246,17 +263,11 @@ fn problem(status: StatusCode, document: &Value) -> String {
     let reason = member("reason").map_or_else(String::new, |reason| format!(", {reason}"));
     let mut text = format!("{detail} ({}{reason})", status.as_u16());
     let next = &document["next"];
-    if !next.is_null() && status != StatusCode::UNAUTHORIZED {
-        let words = ["action", "method", "href"]
-            .iter()
-            .filter_map(|name| next[name].as_str().map(output::harmless))
-            .collect::<Vec<_>>();
-        let words = if words.is_empty() {
-            vec![output::plain(next)]
-        } else {
-            words
-        };
-        text.push_str(&format!("\n next: {}", words.join(" ")));
+    // An action alone says what the detail has said.
+    if let Some(href) = next["href"].as_str() {
+        let method = next["method"].as_str().unwrap_or("GET");
+        let call = output::harmless(&format!("{method} {href}"));
+        text.push_str(&format!("\n next: {call}"));
         if !next["body"].is_null() {
             text.push_str(&format!(" {}", output::harmless(&next["body"].to_string())));
         }
@@ -296,6 +307,20 @@ mod tests {
     }
 
     #[test]
+    fn a_key_stays_on_this_machine_only_at_a_loopback_address() {
+        for here in ["127.0.0.1:9080", "[::1]:9080", "localhost:80"] {
+            assert!(is_loopback(here), "{here}");
+        }
+        for there in [
+            "10.0.0.1:9080",
+            "localhost.example:80",
+            "127.0.0.1.example:80",
+        ] {
+            assert!(!is_loopback(there), "{there}");
+        }
+    }
+
+    #[test]
     fn a_key_that_is_not_one_is_refused_without_being_repeated() {
         let failure = Client::new("http://127.0.0.1:1", SecretString::from("sk-secret"))
             .err()
@@ -314,7 +339,7 @@ mod tests {
         assert_eq!(
             failure,
             Failure::No(
-                "users.delete is outside the ceiling (403, scope_outside_ceiling)\n next: mint POST /v1/sessions {\"agent\":\"x\"}"
+                "users.delete is outside the ceiling (403, scope_outside_ceiling)\n next: POST /v1/sessions {\"agent\":\"x\"}"
                     .to_owned()
             )
         );

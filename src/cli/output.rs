@@ -61,7 +61,13 @@ pub fn object(value: &Value) -> String {
         return plain(value) + "\n";
     };
     let width = members.keys().map(String::len).max().unwrap_or(0) + 1;
-    for (name, member) in members.iter().filter(|(_, member)| !is_table(member)) {
+    let mut flat: Vec<_> = members
+        .iter()
+        .filter(|(_, member)| !is_table(member))
+        .collect();
+    // What it is comes before what it is like.
+    flat.sort_by_key(|(name, _)| *name != "id");
+    for (name, member) in flat {
         if !member.is_null() {
             let name = harmless(name) + ":";
             let _ = writeln!(text, "{name:width$} {}", plain(member));
@@ -92,6 +98,7 @@ fn objects(list: &Value) -> String {
             names.push(name);
         }
     }
+    names.sort_by_key(|name| *name != "id");
     let rows = items
         .iter()
         .map(|item| names.iter().map(|name| plain(&item[name])).collect())
@@ -163,8 +170,10 @@ mod tests {
             "id": "ses_1", "parent": null, "attributes": {"customer_id": "7"},
             "grants": [{"id": "grt_1", "uses_left": 1}, {"id": "grt_2", "resource": "user:7"}],
         }));
-        assert!(text.contains("attributes: customer_id=7\n"), "{text}");
-        assert!(text.contains("id:         ses_1\n"), "{text}");
+        assert!(
+            text.starts_with("id:         ses_1\nattributes: customer_id=7\n"),
+            "{text}"
+        );
         assert!(!text.contains("parent"), "{text}");
         assert!(
             text.contains("\ngrants\nID     USES LEFT  RESOURCE\n"),

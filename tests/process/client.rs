@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 /// A body of a test: whole bytes, zeros by the gigabyte, or whatever a channel brings.
 pub enum Payload {
     Whole(Full<Bytes>),
+    Json(Full<Bytes>),
     Zeros(u64),
     Fed(tokio::sync::mpsc::Receiver<Bytes>),
 }
@@ -32,7 +33,7 @@ impl Body for Payload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
-            Payload::Whole(full) => Pin::new(full).poll_frame(context),
+            Payload::Whole(full) | Payload::Json(full) => Pin::new(full).poll_frame(context),
             Payload::Zeros(0) => Poll::Ready(None),
             Payload::Zeros(left) => {
                 let part = usize::try_from(*left)
@@ -49,7 +50,7 @@ impl Body for Payload {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Payload::Whole(full) => full.size_hint(),
+            Payload::Whole(full) | Payload::Json(full) => full.size_hint(),
             Payload::Zeros(left) => SizeHint::with_exact(*left),
             Payload::Fed(_) => SizeHint::default(),
         }
@@ -70,7 +71,7 @@ impl From<()> for Payload {
 
 impl From<&Value> for Payload {
     fn from(value: &Value) -> Self {
-        Self::from(Bytes::from(value.to_string()))
+        Self::Json(Full::from(value.to_string()))
     }
 }
 
@@ -161,6 +162,9 @@ impl Connection {
         }
         if let Some(bearer) = &self.bearer {
             request = request.header("authorization", bearer);
+        }
+        if matches!(body, Payload::Json(_)) {
+            request = request.header("content-type", "application/json");
         }
         for (name, value) in fields {
             request = request.header(*name, *value);

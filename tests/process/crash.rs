@@ -1,16 +1,17 @@
 //! kill -9, again and again, in the middle of everything: what was acknowledged holds, and a spent grant stays spent.
 
 use crate::backend::Backend;
-use crate::client::{get, try_call};
+use crate::client::{call, get, try_call};
 use crate::gate::{Gate, Minted, Setup, minted};
 use crate::ledger;
-use crate::wait::within;
+use crate::wait::{PATIENCE, within};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 const ROUNDS: u64 = 50;
 
@@ -57,11 +58,13 @@ enum Step {
     Done,
 }
 
-/// Everything known of all lives, and the requests that were answered.
+/// Everything known of one round's lives, and the requests that were answered.
 #[derive(Default)]
 struct Known {
     lives: Vec<Life>,
     answered: Vec<String>,
+    /// Changes that were acknowledged; the round is watched by it.
+    acknowledged: u64,
 }
 
 /// A small generator: which moment is killed must differ from round to round and be the same in every run.
@@ -95,16 +98,22 @@ impl Doors {
 }
 
 /// Lives one session after the other until the gate is gone.
-async fn live(doors: Doors, worker: String, known: Arc<Mutex<Known>>) {
+async fn live(doors: Doors, round: u64, worker: u64, known: Arc<watch::Sender<Known>>) {
     for number in 0.. {
-        let key = format!("{worker}-{number}");
-        if live_once(&doors, key, number, &known).await.is_none() {
+        let key = format!("{round}-{worker}-{number}");
+        let kind = (round + worker + number) % 4;
+        if live_once(&doors, key, kind, &known).await.is_none() {
             return;
         }
     }
 }
 
-async fn live_once(doors: &Doors, key: String, number: u64, known: &Mutex<Known>) -> Option<()> {
+async fn live_once(
+    doors: &Doors,
+    key: String,
+    kind: u64,
+    known: &watch::Sender<Known>,
+) -> Option<()> {
     let order = json!({ "project": "demo", "agent": "bot" });
     let answer = try_call(
         doors.admin,
@@ -116,8 +125,10 @@ async fn live_once(doors: &Doors, key: String, number: u64, known: &Mutex<Known>
     .await
     .ok()?;
     let session = minted(&answer.expect(201));
-    let place = {
-        let mut known = known.lock().unwrap();
+    let mut place = 0;
+    known.send_modify(|known| {
+        place = known.lives.len();
+        known.acknowledged += 1;
         known.lives.push(Life {
             session: session.clone(),
             key: key.clone(),
@@ -126,11 +137,17 @@ async fn live_once(doors: &Doors, key: String, number: u64, known: &Mutex<Known>
             revoked: Step::NotAsked,
             quarantined: Step::NotAsked,
         });
-        known.lives.len() - 1
+    });
+    let asked =
+        |change: &dyn Fn(&mut Life)| known.send_modify(|known| change(&mut known.lives[place]));
+    let done = |change: &dyn Fn(&mut Life)| {
+        known.send_modify(|known| {
+            change(&mut known.lives[place]);
+            known.acknowledged += 1;
+        });
     };
-    let note = |change: &dyn Fn(&mut Life)| change(&mut known.lock().unwrap().lives[place]);
 
-    note(&|life| life.grant = Step::Unknown);
+    asked(&|life| life.grant = Step::Unknown);
     let give =
         json!({ "scope": "once", "resource": format!("key:{key}"), "reason": "to use it once" });
     doors
@@ -140,12 +157,12 @@ async fn live_once(doors: &Doors, key: String, number: u64, known: &Mutex<Known>
             &give,
         )
         .await?;
-    note(&|life| life.grant = Step::Done);
-    if number % 4 == 3 {
+    done(&|life| life.grant = Step::Done);
+    if kind == 3 {
         return Some(()); // leaves its grant for after the crash
     }
 
-    note(&|life| life.used = Step::Unknown);
+    asked(&|life| life.used = Step::Unknown);
     let used = try_call(
         doors.agents,
         &session.token,
@@ -157,11 +174,11 @@ async fn live_once(doors: &Doors, key: String, number: u64, known: &Mutex<Known>
     .ok()?;
     assert_eq!(used.status, 200, "{used:?}");
     let request = used.header("toolgate-request-id").unwrap().to_owned();
-    note(&|life| life.used = Step::Done);
-    known.lock().unwrap().answered.push(request);
+    done(&|life| life.used = Step::Done);
+    known.send_modify(|known| known.answered.push(request));
 
-    if number % 4 == 1 {
-        note(&|life| life.revoked = Step::Unknown);
+    if kind == 1 {
+        asked(&|life| life.revoked = Step::Unknown);
         doors
             .admin(
                 Method::DELETE,
@@ -169,14 +186,14 @@ async fn live_once(doors: &Doors, key: String, number: u64, known: &Mutex<Known>
                 &json!({}),
             )
             .await?;
-        note(&|life| life.revoked = Step::Done);
-    } else if number % 4 == 2 {
-        note(&|life| life.quarantined = Step::Unknown);
+        done(&|life| life.revoked = Step::Done);
+    } else if kind == 2 {
+        asked(&|life| life.quarantined = Step::Unknown);
         let path = format!("/v1/sessions/{}/quarantine", session.id);
         doors
             .admin(Method::POST, &path, &json!({ "reason": "to see it last" }))
             .await?;
-        note(&|life| life.quarantined = Step::Done);
+        done(&|life| life.quarantined = Step::Done);
     }
     Some(())
 }
@@ -190,7 +207,7 @@ async fn judge(gate: &Gate, backend: &Backend, life: &Life) {
         (_, Step::Done) => drop(read.refused(403, "quarantined")),
         (Step::NotAsked, Step::NotAsked) => {
             drop(read.expect(200));
-            let again = crate::client::call(
+            let again = call(
                 gate.agents,
                 &life.session.token,
                 Method::POST,
@@ -227,6 +244,31 @@ async fn judge(gate: &Gate, backend: &Backend, life: &Life) {
     }
 }
 
+/// What can't come back however often the gate starts: a revoked session, a quarantine, a spent use.
+async fn still_ended(gate: &Gate, life: &Life) {
+    let once = format!("/t/once/{}", life.key);
+    let again = call(gate.agents, &life.session.token, Method::POST, &once, ()).await;
+    match life {
+        Life {
+            revoked: Step::Done,
+            ..
+        } => drop(again.refused(401, "credential_invalid")),
+        Life {
+            quarantined: Step::Done,
+            ..
+        } => drop(again.refused(403, "quarantined")),
+        Life {
+            revoked: Step::NotAsked,
+            quarantined: Step::NotAsked,
+            used: Step::Done,
+            ..
+        } => {
+            drop(again.refused(403, "grant_missing"));
+        }
+        Life { .. } => {}
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_times_killed_the_gate_loses_nothing_acknowledged_and_no_one_use_grant_works_twice() {
     let backend = Backend::start("t").await;
@@ -234,48 +276,54 @@ async fn fifty_times_killed_the_gate_loses_nothing_acknowledged_and_no_one_use_g
     let mut dice = Dice(0x7001_6a7e);
     let mut answered = HashSet::new();
     let mut before: Vec<Life> = Vec::new();
-    let mut lives = 0;
+    let mut lives: Vec<Life> = Vec::new();
     for round in 0..ROUNDS {
         let gate = setup.start().await;
         for life in &before {
             judge(&gate, &backend, life).await;
         }
-        let known = Arc::new(Mutex::new(Known::default()));
+        let known = Arc::new(watch::Sender::new(Known::default()));
         let doors = Doors {
             agents: gate.agents,
             admin: gate.admin,
             root: setup.key("root").to_owned(),
         };
         let workers: Vec<_> = (0..4)
-            .map(|worker| {
-                tokio::spawn(live(
-                    doors.clone(),
-                    format!("{round}-{worker}"),
-                    Arc::clone(&known),
-                ))
-            })
+            .map(|worker| tokio::spawn(live(doors.clone(), round, worker, Arc::clone(&known))))
             .collect();
-        // Chance chooses the moment: this is not a wait for anything.
-        tokio::time::sleep(Duration::from_millis(20 + dice.roll(180))).await;
+        let enough = 8 + dice.roll(24);
+        let mut watched = known.subscribe();
+        let lively = watched.wait_for(|known| known.acknowledged >= enough);
+        drop(
+            within(PATIENCE, "the round is lively", lively)
+                .await
+                .unwrap(),
+        );
+        // Chance chooses the moment within the changes under way: this is not a wait for anything.
+        tokio::time::sleep(Duration::from_micros(dice.roll(8_000))).await;
         gate.kill();
         for worker in workers {
-            within(
-                Duration::from_secs(60),
-                "a worker sees the gate die",
-                worker,
-            )
-            .await
-            .unwrap();
+            within(PATIENCE, "a worker sees the gate die", worker)
+                .await
+                .unwrap();
         }
-        let known = std::mem::take(&mut *known.lock().unwrap());
-        lives += known.lives.len();
+        let known = known.send_replace(Known::default());
+        lives.extend(known.lives.iter().cloned());
         answered.extend(known.answered);
         before = known.lives;
     }
-    assert!(lives > 100, "the rounds were lively ({lives} sessions)");
+    assert!(
+        lives.len() > 100,
+        "the rounds were lively ({} sessions)",
+        lives.len()
+    );
     let gate = setup.start().await;
     for life in &before {
         judge(&gate, &backend, life).await;
+    }
+    // Fifty crashes later, what ended in the first is as ended as ever.
+    for life in &lives {
+        still_ended(&gate, life).await;
     }
     gate.kill();
 

@@ -192,13 +192,13 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
     for Setting { name, value } in settings {
         text.push_str(&format!("  export {name}={}\n", quoted(value)));
     }
-    text.push_str("\nThen these lines, in this order:\n");
+    text.push_str("\nThen these lines, in this order; a number is the status that is promised:\n");
     for scene in SCENES {
-        text.push_str(&format!("\n{bold}{}{bold:#}\n", scene.title));
+        text.push_str(&format!("\n  {bold}# {}{bold:#}\n", scene.title));
         for step in scene.steps {
             let promise = match script::in_short(step.statuses) {
                 none if none.is_empty() => String::new(),
-                statuses => format!(" -> {statuses}"),
+                statuses => format!(": {statuses}"),
             };
             text.push_str(&format!(
                 "\n  {dim}# {}{promise}{dim:#}\n  {}\n",

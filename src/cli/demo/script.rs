@@ -33,10 +33,10 @@ pub struct Scene {
 /// In the order in which they hold.
 pub const SCENES: &[Scene] = &[
     Scene {
-        title: "Allowed: the agent's tool works as before, but for base URL and token",
+        title: "Allowed: a tool works as before, but for base URL and token",
         steps: &[
             Step {
-                title: "its token opens the gate; the gate adds the CRM's own credential",
+                title: "the gate takes the token and adds the credential of the CRM",
                 line: r#"curl -si "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[200],
                 shows: "Grace Tan",
@@ -59,7 +59,7 @@ pub const SCENES: &[Scene] = &[
                 shows: "credential_missing",
             },
             Step {
-                title: "around the gate: its token is worth nothing at the CRM",
+                title: "around the gate the token is worth nothing",
                 line: r#"curl -si "$BACKEND/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[401],
                 shows: "the CRM wants its own credential",
@@ -71,7 +71,7 @@ pub const SCENES: &[Scene] = &[
                 shows: "no_route",
             },
             Step {
-                title: "the other session's agent, a research-bot, may never hold this scope",
+                title: "the other session is of a research-bot, which may never hold this scope",
                 line: r#"curl -si "$GATE/crm/tickets" -H "Authorization: Bearer $OTHER" -d '{"subject":"hello"}'"#,
                 statuses: &[403],
                 shows: "scope_outside_ceiling",
@@ -82,7 +82,7 @@ pub const SCENES: &[Scene] = &[
         title: "Just in time: a refund needs a grant, and a grant is for one",
         steps: &[
             Step {
-                title: "no grant yet; the answer says how to ask for one",
+                title: "no grant yet, and the answer says how to ask for one",
                 line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[403],
                 shows: "grant_missing",
@@ -137,7 +137,7 @@ pub const SCENES: &[Scene] = &[
         title: "Quarantined: an agent that loops is stopped until a person looks",
         steps: &[
             Step {
-                title: "the same call 20 times is served; the 21st trips the limit `same-call`",
+                title: "the same call is served 20 times, the 21st trips the limit same-call",
                 line: r#"for i in $(seq 21); do curl -si "$GATE/crm/search?q=grace" -H "Authorization: Bearer $TOKEN" | grep '^HTTP'; done"#,
                 statuses: &[
                     200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200,
@@ -175,7 +175,7 @@ pub const SCENES: &[Scene] = &[
         title: "Written down: what was decided, by which rule, and what came of it",
         steps: &[
             Step {
-                title: "the last call in the ledger: its decision and its outcome (pipe it into jq)",
+                title: "the last call in the ledger, its decision and its outcome, to be read with jq",
                 line: r#"cat "$LEDGER"/*.jsonl | tail -n 2"#,
                 statuses: &[],
                 shows: r#""route":"users.read""#,
@@ -231,6 +231,22 @@ mod tests {
     fn repeated_statuses_are_counted() {
         assert_eq!(in_short(&[201, 201, 429]), "201 x2, 429");
         assert_eq!(in_short(&[]), "");
+    }
+
+    #[test]
+    fn titles_are_harmless_where_a_shell_does_not_take_them_for_comments() {
+        // An interactive zsh runs a pasted `# ...`: a quote or `>` in it would swallow lines or write files.
+        let harmless = |c: char| c.is_ascii_alphanumeric() || " ,.:-_=".contains(c);
+        for scene in SCENES {
+            for title in scene
+                .steps
+                .iter()
+                .map(|step| step.title)
+                .chain([scene.title])
+            {
+                assert!(title.chars().all(harmless), "{title}");
+            }
+        }
     }
 
     #[test]
