@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod examples;
-mod reload;
+mod whole;
 
 use std::ffi::OsString;
 use std::fs;

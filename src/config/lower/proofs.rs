@@ -1,8 +1,9 @@
 //! What is proven of a whole policy, said where it stands in the file.
 
+use super::agents::ScopePlace;
 use super::project::Places;
-use crate::config::error::Reports;
-use crate::policy::model::{Policy, RouteIndex};
+use crate::config::error::{Place, Reports};
+use crate::policy::model::Policy;
 use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::proofs::{self, Finding};
 
@@ -19,72 +20,82 @@ pub fn report(policy: &Policy, places: &Places, reports: &mut Reports) {
 }
 
 fn say(finding: &Finding, policy: &Policy, places: &Places, reports: &mut Reports) {
-    let route = |index: RouteIndex| (policy.route(index), &places.routes[index.0 as usize]);
-    let scope =
-        |agent: &AgentName, scope: &ScopeName| &places.scopes[&(agent.clone(), scope.clone())];
     match finding {
-        Finding::ResourceMissing {
-            route: index,
-            agent,
-        } => {
-            let (lowered, place) = route(*index);
-            let line = reports.line_of(scope(agent, &lowered.scope).name);
+        Finding::ResourceMissing { route, agent } => {
+            let (place, scope) = (places.route(*route), &policy.route(*route).scope);
+            let line = reports.line_of(places.scope(agent, scope).name);
             reports.error(
                 place.scope,
                 format!(
-                    "{}: agent `{agent}` holds `{}` on some resources only (line {line}), and this route names none",
-                    place.subject, lowered.scope
+                    "{}: agent `{agent}` holds `{scope}` on some resources only (line {line}), and this route names none",
+                    place.subject
                 ),
                 "write the route's `resource`, or give it a scope of its own",
             );
         }
-        Finding::ScopeUnheld { route: index } => {
-            let (lowered, place) = route(*index);
+        Finding::ScopeUnheld { route } => {
+            let (place, scope) = (places.route(*route), &policy.route(*route).scope);
             reports.warn(
                 place.scope,
                 format!(
-                    "{}: no agent may hold `{}`, so it never passes",
-                    place.subject, lowered.scope
+                    "{}: no agent may hold `{scope}`, so it never passes",
+                    place.subject
                 ),
                 "write the scope into the ceiling of an agent, or remove the route",
             );
         }
-        Finding::ScopeUnneeded { agent, scope: name } => reports.warn(
-            scope(agent, name).name,
-            format!("agent `{agent}`: no route needs the scope `{name}`"),
-            unneeded_help(name, policy),
+        Finding::ScopeUnneeded { agent, scope } => reports.warn(
+            places.scope(agent, scope).name,
+            format!("agent `{agent}`: no route needs the scope `{scope}`"),
+            unneeded_help(scope, policy),
         ),
         Finding::PatternUnproducible {
             agent,
-            scope: name,
+            scope,
             position,
         } => {
-            let scope = scope(agent, name);
-            let place = scope
-                .patterns
-                .get(*position)
-                .map_or(scope.name, |(_, place)| *place);
-            let produced = policy.routes.iter().filter(|route| route.scope == *name);
-            let example = produced.filter_map(|route| route.resource.as_ref()).next();
-            let example = example.map_or_else(String::new, |it| format!(": they are `{it}`"));
+            let place = places.scope(agent, scope).pattern(*position);
             reports.warn(
                 place,
-                format!("agent `{agent}`: no route that needs `{name}` can produce a resource that this matches"),
-                format!("compare it with the `resource` of those routes{example}"),
+                format!("agent `{agent}`: no route that needs `{scope}` can produce a resource that this matches"),
+                unproducible_help(scope, policy),
             );
         }
         Finding::DestroysAny {
             agent,
-            scope: name,
-            route: index,
-        } => reports.warn(
-            scope(agent, name).name,
-            format!(
-                "agent `{agent}`: `{name}` opens {}, which can't be undone, on any resource",
-                route(*index).1.subject
-            ),
-            "bound it with `resources: [...]`, or write `resources: any` to say that it is meant",
-        ),
+            scope,
+            route,
+        } => {
+            let opened = &places.route(*route).subject;
+            reports.warn(
+                places.scope(agent, scope).name,
+                format!("agent `{agent}`: `{scope}` opens {opened}, which can't be undone, on any resource"),
+                "bound it with `resources: [...]`, or write `resources: any` to say that it is meant",
+            );
+        }
+    }
+}
+
+impl Places {
+    fn scope(&self, agent: &AgentName, scope: &ScopeName) -> &ScopePlace {
+        &self.scopes[&(agent.clone(), scope.clone())]
+    }
+}
+
+impl ScopePlace {
+    fn pattern(&self, position: usize) -> Place {
+        self.patterns
+            .get(position)
+            .map_or(self.name, |(_, place)| *place)
+    }
+}
+
+fn unproducible_help(scope: &ScopeName, policy: &Policy) -> String {
+    let routes = policy.routes.iter().filter(|route| route.scope == *scope);
+    let help = "compare it with the `resource` of those routes";
+    match routes.filter_map(|route| route.resource.as_ref()).next() {
+        Some(example) => format!("{help}: the first is `{example}`"),
+        None => help.into(),
     }
 }
 
