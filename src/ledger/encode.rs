@@ -7,8 +7,6 @@
 //! Keys are written in order by hand (a debug assertion holds them to it), strings by `serde_json`, whose escapes are
 //! those of RFC 8785, numbers are integers of at most 2^53 - 1. Absent fields are left out; there is no `null`.
 //! What looks like a token is cut out of every free text, wherever it came from: a last line of defence.
-//!
-//! It is long because every kind of record is written out here, key by key: the format of the ledger is read in one file.
 
 use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
 use crate::config::IntentRecord;
