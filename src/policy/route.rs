@@ -249,10 +249,7 @@ impl RouteTable {
             {
                 return Some(tool);
             }
-            end = match path[..end].rfind('/') {
-                Some(slash) => slash,
-                None => return None,
-            };
+            end = path[..end].rfind('/')?;
         }
     }
 

@@ -12,6 +12,7 @@
 //!   No lock is held while a commit is waited for.
 //!
 //! It refuses to decide calls, to read a clock and to make ids or tokens: all three are arguments.
+//! It is long because the order above can only be judged where all of the table is in sight.
 
 mod error;
 mod grants;

@@ -114,7 +114,11 @@ fn every_source_file_opens_with_what_it_is() {
 #[test]
 fn a_long_source_file_says_why_it_is_long() {
     for (path, text) in sources("src") {
-        let lines = text.lines().count();
+        // Tests stand at the end of a file and count for nothing here.
+        let lines = text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .count();
         let doc: String = text
             .lines()
             .take_while(|line| line.starts_with("//!"))

@@ -402,3 +402,29 @@ async fn the_same_call_meets_each_projects_own_rules_backend_and_limits() {
         .await
         .refused(403, "no_route");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wildcard_in_an_attribute_or_a_path_is_a_literal() {
+    let backend = Backend::start("crm").await;
+    let yaml = policy(Side::Dev, &backend)
+        .replace("resources: any", "resources: ['item:{session.customer}']");
+    let setup = Setup::new("dev", &yaml);
+    let gate = setup.start().await;
+    let session = async |customer: &str| {
+        let attributes = json!({ "customer": customer });
+        let order = json!({ "project": "dev", "agent": "bot", "attributes": attributes });
+        gate.mint_with(order).await.token
+    };
+    let (seven, star) = (session("7").await, session("*").await);
+    for (token, path, status) in [
+        (&seven, "/shop/items/7", 200),
+        (&seven, "/shop/items/8", 403),
+        (&seven, "/shop/items/*", 403),
+        (&seven, "/shop/items/%2A", 403),
+        (&star, "/shop/items/7", 403),
+        (&star, "/shop/items/*", 200),
+        (&star, "/shop/items/%2A", 200),
+    ] {
+        client::get(gate.agents, token, path).await.expect(status);
+    }
+}

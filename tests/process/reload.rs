@@ -200,3 +200,32 @@ async fn a_broken_file_changes_nothing_and_is_counted_as_rejected() {
         "the rejected reload is on record"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counters_outlive_a_reload_that_leaves_their_numbers_alone() {
+    let backend = Backend::start("a").await;
+    let policy = |late: bool, count: u32| {
+        policy(&backend, late).replace("rate: 1000000/1m", &format!("count: {count}/1h"))
+    };
+    let setup = Setup::new("demo", &policy(false, 3));
+    let gate = setup.start().await;
+    let token = gate.mint("demo", "bot").await.token;
+    let early = async || get(gate.agents, &token, "/swing/early").await;
+    early().await.expect(200);
+    early().await.expect(200);
+
+    setup.write_project("demo", &policy(true, 3));
+    gate.signal("HUP");
+    gate.runs(&setup.project_file("demo")).await;
+    early().await.expect(200);
+    early().await.refused(429, "limit_exceeded");
+
+    // Other numbers are another limit, which begins at nothing.
+    setup.write_project("demo", &policy(true, 4));
+    gate.signal("HUP");
+    gate.runs(&setup.project_file("demo")).await;
+    for _ in 0..4 {
+        early().await.expect(200);
+    }
+    early().await.refused(429, "limit_exceeded");
+}

@@ -1,3 +1,5 @@
+//! Bodies of agents: whole, too long, idle, broken.
+
 use super::*;
 use crate::io::clock::SystemClock;
 use http::{Request, Response};

@@ -1,3 +1,5 @@
+//! Which fields are refused, which are sent on, and as what.
+
 use super::*;
 use crate::policy::model::{Mount, Upstream};
 use crate::policy::name::ToolName;

@@ -1,3 +1,5 @@
+//! Kept connections, resending and refusal of nonsense, against backends on loopback sockets.
+
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
