@@ -185,6 +185,11 @@ impl Reports {
         self.errors > 0
     }
 
+    /// So much is wrong that guesses at what was meant would cost more than they help.
+    pub fn crowded(&self) -> bool {
+        self.errors > GUESSES_MAX
+    }
+
     /// Line, from 1, for messages that name a second place.
     pub fn line_of(&self, place: Place) -> usize {
         self.line_starts
@@ -194,7 +199,8 @@ impl Reports {
     /// Errors and warnings, each top to bottom.
     pub fn into_reports(mut self) -> (Vec<Report>, Vec<Report>) {
         let mut found = std::mem::take(&mut self.found);
-        found.sort_by_key(|found| found.place);
+        // By message too: what was found in hash order must not make two reports of one file differ.
+        found.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
         found.dedup_by(|a, b| a.place == b.place && a.message == b.message);
         let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.error);
         let draw = |all: Vec<Found>| {
@@ -266,6 +272,13 @@ impl Reports {
             .get(line)
             .map_or(self.text.len(), |next| next - 1);
         let text = self.text[start..end.max(start)].trim_end_matches('\r');
+        // Most files hide little, and a line less.
+        let hidden: Vec<Place> = self
+            .hidden
+            .iter()
+            .copied()
+            .filter(|place| (place.start as usize) < end && start < place.end as usize)
+            .collect();
         let mut shown = String::with_capacity(text.len());
         let mut reference_until = 0;
         for (at, character) in text.char_indices() {
@@ -273,7 +286,7 @@ impl Reports {
                 reference_until = text[at..].find('}').map_or(0, |close| at + close + 1);
             }
             let hidden = at >= reference_until
-                && self.hidden.iter().any(|place| {
+                && hidden.iter().any(|place| {
                     (place.start as usize..place.end as usize).contains(&(start + at))
                 });
             match character {
@@ -365,6 +378,8 @@ fn lower(text: &str) -> Vec<char> {
 
 /// Most errors shown in one report; more would bury the first.
 const REPORTS_MAX: usize = 500;
+/// Errors for which a guess is made at what was meant: each looks at every name.
+const GUESSES_MAX: usize = 100;
 /// Longest line shown in an excerpt.
 const EXCERPT_BYTES_MAX: usize = 2000;
 /// Longest name compared for "did you mean".

@@ -36,7 +36,8 @@ pub fn load_with(
     let (found, patterns) = raw.as_ref().map_or_else(Default::default, |raw| {
         project_files(path, raw, &mut reports)
     });
-    let mut drafts: Vec<(Reports, Draft)> = found.iter().map(|path| project(path, &mut vault)).collect();
+    let mut drafts: Vec<(Reports, Draft)> =
+        found.iter().map(|path| project(path, &mut vault)).collect();
     refuse_equal_names(&mut drafts);
     let names: Option<Vec<ProjectName>> = drafts
         .iter()
@@ -70,7 +71,14 @@ pub fn load_with(
 }
 
 fn warning(report: Report) -> Warning {
-    let Report { file, line, column, message, rendered, coloured } = report;
+    let Report {
+        file,
+        line,
+        column,
+        message,
+        rendered,
+        coloured,
+    } = report;
     Warning {
         summary: format!("{}:{line}:{column}: {message}", file.display()),
         rendered,
@@ -83,7 +91,8 @@ fn read<T: Read>(path: &Path) -> (Reports, Option<T>) {
     match files::read_text(path) {
         Ok(text) => {
             let mut reports = Reports::new(path, text.clone());
-            let raw = tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
+            let raw =
+                tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
             (reports, raw)
         }
         Err((message, help)) => {
@@ -101,7 +110,10 @@ fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {
     bytes.copy_from_slice(hash.as_ref());
     let draft = match raw {
         Some(raw) => lower::project(raw, PolicyHash(bytes), vault, &mut reports),
-        None => Draft { name: None, policy: None },
+        None => Draft {
+            name: None,
+            policy: None,
+        },
     };
     (reports, draft)
 }
@@ -118,7 +130,10 @@ fn project_files(
         match files::matching(folder, &pattern.value.0) {
             Ok(more) if more.is_empty() => {
                 let message = format!("no file is named by `{}`", pattern.value.0);
-                let help = format!("it is looked for in `{}`, the folder of this file", shown(folder));
+                let help = format!(
+                    "it is looked for in `{}`, the folder of this file",
+                    shown(folder)
+                );
                 reports.error(pattern.place, message, help);
             }
             Ok(more) => {
@@ -136,7 +151,11 @@ fn project_files(
 }
 
 fn shown(folder: &Path) -> String {
-    if folder.as_os_str().is_empty() { ".".into() } else { folder.display().to_string() }
+    if folder.as_os_str().is_empty() {
+        ".".into()
+    } else {
+        folder.display().to_string()
+    }
 }
 
 fn refuse_equal_names(drafts: &mut [(Reports, Draft)]) {
@@ -147,7 +166,11 @@ fn refuse_equal_names(drafts: &mut [(Reports, Draft)]) {
         };
         match first.get(&name.value) {
             Some(path) => {
-                let message = format!("the project `{}` is already in `{}`", name.value, path.display());
+                let message = format!(
+                    "the project `{}` is already in `{}`",
+                    name.value,
+                    path.display()
+                );
                 reports.error(name.place, message, "give each project a name of its own");
             }
             None => {

@@ -3,6 +3,7 @@
 //! Lowering goes on after an error, so that one run reports all; what it returns counts only if nothing was reported.
 
 mod agents;
+mod faults;
 mod limits;
 mod project;
 mod proofs;

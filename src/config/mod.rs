@@ -4,11 +4,12 @@
 //! what `read` and `leaf` know), that the types the gate runs on (`lower`). Each step reports all it finds (`error`) and
 //! goes on. Nothing that can't be honoured is read and then ignored: it is refused by name.
 
+mod collection;
 mod error;
 mod files;
 mod leaf;
-// mod load;
-// mod lower;
+mod load;
+mod lower;
 mod raw;
 mod read;
 mod schema;
@@ -18,7 +19,7 @@ mod units;
 pub mod watch;
 
 pub use error::{ConfigErrors, Report};
-// pub use load::{load, load_with};
+pub use load::{load, load_with};
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::model::Policy;
@@ -85,78 +86,109 @@ pub struct Server {
 /// The agents' listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
+    /// IP address and port.
     pub address: SocketAddr,
+    /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
+    /// How long a connection may take over each step.
     pub timeouts: Timeouts,
+    /// Most connections.
     pub caps: Caps,
 }
 
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminListener {
+    /// IP address and port.
     pub address: SocketAddr,
     /// Accepted `Host` names, lower case, without port.
     pub hosts: Vec<String>,
+    /// How long a connection may take over each step.
     pub timeouts: Timeouts,
+    /// Most connections.
     pub caps: Caps,
 }
 
 /// How long a connection may take over each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For a whole request head.
     pub head: Duration,
+    /// Between two pieces of a request body.
     pub body_idle: Duration,
+    /// Between two requests.
     pub idle: Duration,
 }
 
 /// Most connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
+    /// In all.
     pub connections: u32,
+    /// From one address.
     pub per_address: u32,
 }
 
 /// A range of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
+    /// The first address.
     pub network: IpAddr,
+    /// How many bits of it count.
     pub prefix_bits: u8,
 }
 
 /// Who may use the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
+    /// Appears in the ledger.
     pub name: PrincipalName,
+    /// SHA-256 of its key.
     pub key: TokenDigest,
+    /// What it may do; not empty.
     pub roles: Vec<Role>,
+    /// Groups it decides approvals in.
     pub groups: Vec<String>,
+    /// Where it may do so; not empty.
     pub projects: Vec<ProjectName>,
 }
 
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
+    /// Mints and revokes sessions, gives and revokes grants.
     Issuer,
+    /// Decides approvals.
     Approver,
+    /// Quarantines, releases, reloads, explains.
     Operator,
+    /// Reads the ledger.
     Auditor,
 }
 
 /// The ledger's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerSettings {
+    /// Made if it is absent.
     pub directory: PathBuf,
+    /// How intents are recorded.
     pub intent: IntentRecord,
+    /// A new file is begun at this size.
     pub segment_bytes_max: u64,
+    /// A new file is begun at this age.
     pub segment_age_max: Duration,
+    /// How long records are kept.
     pub retain: Duration,
 }
 
 /// How intents enter the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntentRecord {
+    /// As the agent said it.
     Full,
+    /// Its SHA-256.
     Digest,
+    /// Not at all.
     Omit,
 }
 

@@ -5,8 +5,7 @@
 
 use super::error::{Place, Reports, did_you_mean};
 use super::tree::{Entry, Node, Scalar, Value};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use std::borrow::Cow;
+use schemars::{JsonSchema, Schema, json_schema};
 
 /// What can be read from a node and described by a schema.
 pub(super) trait Read: JsonSchema + Sized {
@@ -22,7 +21,7 @@ pub(super) struct At<T> {
 }
 
 impl<T: Read> At<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
+    pub fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
         let place = node.place;
         T::read(node, reports).map(|value| Self { place, value })
     }
@@ -41,6 +40,8 @@ pub(super) struct Shape {
     pub secret: bool,
     /// Exactly one of these keys must be there.
     pub one_of: &'static [&'static str],
+    /// At least one of these keys must be there.
+    pub some_of: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +60,12 @@ macro_rules! record {
         $(; later $($later:literal),+)?
         $(; secret $secret:literal)?
         $(; one_of $($one:literal),+)?
+        $(; some_of $($some:literal),+)?
         $(; schema $extra:tt)?
     ) => {
         $(#[doc = $doc])*
         #[derive(Debug)]
-        pub(super) struct $name {
+        pub(in crate::config) struct $name {
             $($(#[doc = $note])* pub $field: Option<$crate::config::read::At<$type>>,)*
         }
 
@@ -76,6 +78,7 @@ macro_rules! record {
                     subject: record!(@subject $($noun $by)?),
                     secret: [$($secret,)? false][0],
                     one_of: &[$($($one),+)?],
+                    some_of: &[$($($some),+)?],
                 };
                 let fields = $crate::config::read::Fields::open(node, &SHAPE, reports)?;
                 let read = Self { $($field: fields.read($key, reports),)* };
@@ -118,7 +121,7 @@ macro_rules! words {
     ) => {
         $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum $name { $($variant,)+ }
+        pub(in crate::config) enum $name { $($variant,)+ }
 
         impl $crate::config::read::Read for $name {
             fn read(node: &$crate::config::tree::Node<'_>, reports: &mut $crate::config::error::Reports) -> Option<Self> {
@@ -149,6 +152,8 @@ pub(super) struct Fields<'n, 's> {
     entries: &'n [Entry<'s>],
     opening: Place,
     shape: &'static Shape,
+    /// Keys that others are misspellings of: they are not said to be missing as well.
+    meant: Vec<&'static str>,
 }
 
 impl<'n, 's> Fields<'n, 's> {
@@ -179,21 +184,23 @@ impl<'n, 's> Fields<'n, 's> {
             let name = node.child_text(key).unwrap_or("?");
             reports.enter(format!("{noun} `{}`", clipped(name)));
         }
-        for entry in entries {
-            refuse_unknown(entry, shape, reports);
-        }
+        let meant = entries
+            .iter()
+            .filter_map(|entry| refuse_unknown(entry, shape, reports))
+            .collect();
         require_one(node, entries, shape, reports);
         Some(Self {
             entries,
             opening: node.opening(),
             shape,
+            meant,
         })
     }
 
     /// The value of a key; `None` where it is absent or was reported.
     pub fn read<T: Read>(&self, key: &'static str, reports: &mut Reports) -> Option<At<T>> {
         let Some(entry) = self.entries.iter().find(|entry| entry.key == key) else {
-            if self.shape.keys.contains(&(key, Need::required)) {
+            if self.shape.keys.contains(&(key, Need::required)) && !self.meant.contains(&key) {
                 reports.error(
                     self.opening,
                     format!("{} needs the key `{key}`", self.shape.what),
@@ -221,45 +228,50 @@ impl<'n, 's> Fields<'n, 's> {
 }
 
 fn require_one(node: &Node<'_>, entries: &[Entry<'_>], shape: &Shape, reports: &mut Reports) {
-    let mut present = entries
+    let mut one = entries
         .iter()
         .filter(|entry| shape.one_of.contains(&&*entry.key));
-    let keys: Vec<String> = shape.one_of.iter().map(|key| format!("`{key}`")).collect();
-    match (present.next(), present.next()) {
-        (None, _) if !keys.is_empty() => reports.error(
-            node.opening(),
-            format!("{} needs {}", shape.what, alternatives(&keys)),
-            "add one of them",
-        ),
-        (Some(first), Some(second)) => reports.error(
+    if let (Some(first), Some(second)) = (one.next(), one.next()) {
+        reports.error(
             second.key_place,
             format!(
                 "{} has `{}` or `{}`, not both",
                 shape.what, first.key, second.key
             ),
             "keep one of the two",
-        ),
-        (None | Some(_), _) => {}
+        );
+    }
+    for needed in [shape.one_of, shape.some_of] {
+        let there = entries.iter().any(|entry| needed.contains(&&*entry.key));
+        if !needed.is_empty() && !there {
+            let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();
+            reports.error(
+                node.opening(),
+                format!("{} needs {}", shape.what, alternatives(&keys)),
+                "add one of them",
+            );
+        }
     }
 }
 
-fn refuse_unknown(entry: &Entry<'_>, shape: &Shape, reports: &mut Reports) {
+/// Reports a key that the mapping does not have. The key that was meant, if there is a guess.
+fn refuse_unknown(entry: &Entry<'_>, shape: &Shape, reports: &mut Reports) -> Option<&'static str> {
     let key = &*entry.key;
     if shape.keys.iter().any(|(known, _)| *known == key) {
-        return;
+        return None;
     }
-    // What stands behind an unknown key may be a misspelt secret.
-    reports.hide(entry.node.place);
+    hide_secrets(entry, shape.secret, reports);
     if shape.later.contains(&key) {
         reports.error(
             entry.key_place,
             format!("`{key}` is not available yet"),
             "remove it: this version can't honour it, and nothing is read and then ignored",
         );
-        return;
+        return None;
     }
     let known = shape.keys.iter().map(|(known, _)| *known);
-    let help = match did_you_mean(key, known.clone()) {
+    let meant = did_you_mean(key, known.clone());
+    let help = match meant {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => {
             let keys: Vec<String> = known.map(|key| format!("`{key}`")).collect();
@@ -271,7 +283,23 @@ fn refuse_unknown(entry: &Entry<'_>, shape: &Shape, reports: &mut Reports) {
         format!("unknown key `{}` in {}", clipped(key), shape.what),
         help,
     );
+    meant
 }
+
+/// What stands behind a key that is never read may be a secret all the same.
+pub(super) fn hide_secrets(entry: &Entry<'_>, secret: bool, reports: &mut Reports) {
+    let key = entry.key.to_ascii_lowercase();
+    if secret || SECRETIVE.iter().any(|part| key.contains(part)) {
+        reports.hide(entry.node.place);
+    } else if let Value::Map(entries) = &entry.node.value {
+        for entry in entries {
+            hide_secrets(entry, false, reports);
+        }
+    }
+}
+
+/// Parts of keys that may have a secret behind them.
+const SECRETIVE: [&str; 7] = ["value", "key", "secret", "token", "pass", "cred", "auth"];
 
 /// One of a closed set of words.
 pub(super) fn word<T: Copy>(
@@ -409,113 +437,6 @@ fn is_text(scalar: &Scalar<'_>) -> bool {
     !number && !is_bool(text) && !matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }
 
-/// A list that can't be empty: an empty one could be read as "all".
-#[derive(Debug)]
-pub(super) struct List<T>(pub Vec<At<T>>);
-
-/// A list that may be empty, because its default is.
-#[derive(Debug)]
-pub(super) struct ListOrNone<T>(pub Vec<At<T>>);
-
-/// One value, or a list of several.
-#[derive(Debug)]
-pub(super) struct OneOrMore<T>(pub Vec<At<T>>);
-
-/// A mapping from names to values, in file order; not empty.
-#[derive(Debug)]
-pub(super) struct Map<K, V>(pub Vec<(At<K>, Option<At<V>>)>);
-
-impl<T: Read> Read for List<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        let items = items(node, reports)?;
-        if items.is_empty() {
-            reports.error(
-                node.place,
-                "an empty list is neither all nor nothing",
-                "name at least one, or remove the key",
-            );
-        }
-        Some(Self(read_all(items, reports)))
-    }
-}
-
-impl<T: Read> Read for ListOrNone<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        Some(Self(read_all(items(node, reports)?, reports)))
-    }
-}
-
-impl<T: Read> Read for OneOrMore<T> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        match &node.value {
-            Value::List(_) => List::read(node, reports).map(|list| Self(list.0)),
-            Value::Scalar(_) | Value::Map(_) => At::read(node, reports).map(|one| Self(vec![one])),
-        }
-    }
-}
-
-impl<K: Read, V: Read> Read for Map<K, V> {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        let Value::Map(entries) = &node.value else {
-            return unexpected(
-                node,
-                "a mapping of names",
-                "write `name: ...`, one per line",
-                reports,
-            );
-        };
-        if entries.is_empty() {
-            reports.error(
-                node.place,
-                "an empty mapping is neither all nor nothing",
-                "name at least one, or remove the key",
-            );
-        }
-        let mut read = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let key = Node {
-                place: entry.key_place,
-                value: Value::Scalar(Scalar {
-                    text: Cow::Borrowed(&entry.key),
-                    plain: true,
-                }),
-            };
-            let key = At::<K>::read(&key, reports);
-            let value = if entry.node.is_null() {
-                reports.error(
-                    entry.key_place,
-                    format!("`{}` has no value", clipped(&entry.key)),
-                    "write one, or remove the key",
-                );
-                None
-            } else {
-                At::<V>::read(&entry.node, reports)
-            };
-            read.extend(key.map(|key| (key, value)));
-        }
-        Some(Self(read))
-    }
-}
-
-fn items<'n, 's>(node: &'n Node<'s>, reports: &mut Reports) -> Option<&'n [Node<'s>]> {
-    match &node.value {
-        Value::List(items) => Some(items),
-        Value::Scalar(_) | Value::Map(_) => unexpected(
-            node,
-            "a list",
-            "write `[...]`, or one `- ...` per line",
-            reports,
-        ),
-    }
-}
-
-fn read_all<T: Read>(items: &[Node<'_>], reports: &mut Reports) -> Vec<At<T>> {
-    items
-        .iter()
-        .filter_map(|item| At::read(item, reports))
-        .collect()
-}
-
 /// The schema of a mapping with a closed set of keys.
 pub(super) fn mapping_schema(
     description: &str,
@@ -549,53 +470,4 @@ pub(super) fn mapping_schema(
         schema.insert("oneOf".into(), each.collect());
     }
     schema
-}
-
-macro_rules! collection_schema {
-    ($($name:ident: $generator:ident => $schema:expr;)+) => {$(
-        impl<T: JsonSchema> JsonSchema for $name<T> {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                format!("{}_of_{}", stringify!($name), T::schema_name()).into()
-            }
-
-            fn json_schema($generator: &mut SchemaGenerator) -> Schema {
-                $schema
-            }
-        }
-    )+};
-}
-
-collection_schema! {
-    List: generator => {
-        json_schema!({ "type": "array", "minItems": 1, "items": generator.subschema_for::<T>() })
-    };
-    ListOrNone: generator => {
-        json_schema!({ "type": "array", "items": generator.subschema_for::<T>() })
-    };
-    OneOrMore: generator => {
-        json_schema!({ "anyOf": [generator.subschema_for::<T>(), generator.subschema_for::<List<T>>()] })
-    };
-}
-
-impl<K: JsonSchema, V: JsonSchema> JsonSchema for Map<K, V> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        format!("Map_of_{}", V::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "minProperties": 1,
-            "propertyNames": K::json_schema(generator),
-            "additionalProperties": generator.subschema_for::<V>(),
-        })
-    }
 }

@@ -6,6 +6,7 @@
 //! readers of YAML disagree on: duplicate keys.
 
 use super::error::{Place, Reports};
+use super::read::hide_secrets;
 use serde_yaml::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Span};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -258,8 +259,7 @@ fn without_duplicates<'s>(entries: Vec<Entry<'s>>, reports: &mut Reports) -> Vec
             continue;
         };
         let line = reports.line_of(*place);
-        // Its value is never read, so nothing else would notice that it is a secret.
-        reports.hide(entry.node.place);
+        hide_secrets(&entry, false, reports);
         reports.error(
             entry.key_place,
             format!(
@@ -281,8 +281,14 @@ fn report_syntax(error: &ScanError, text: &str, reports: &mut Reports) {
     let indent = text[line..]
         .find(|c| c != ' ')
         .map_or(text.len(), |at| line + at);
+    let shown = text[line..].lines().next().unwrap_or_default();
+    let braces = shown.match_indices('{').any(|(at, _)| {
+        shown[..at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '/' | ':' | '_'))
+    });
     let help = if text[indent..].starts_with('\t') {
         "indent with spaces: YAML does not take tabs"
+    } else if braces {
+        "within `[...]` and `{...}`, put text with braces in quotes: `[\"GET /users/{user_id}\"]`"
     } else {
         "check quotes, brackets and indentation on this line and the one above"
     };

@@ -1,5 +1,310 @@
-//! The policy enforcement point.
+//! The policy enforcement point: the journey of one request, in order.
+//!
+//! [`Gate::handle`] gives a request its id, its entry in the ledger and, whatever happens, an answer.
+//! [`Gate::enforce`] is the one screen: order is the security argument, so order is line order, the reason stands
+//! beside the line, and `?` is the exit.
+
+pub mod ruleset;
+
+mod authenticate;
+mod caught;
+mod client;
+mod describe;
+mod intent;
+mod own;
+
+pub mod fields;
+
+mod limit;
 
 pub mod body;
-pub mod fields;
+
+mod record;
+
+mod permit;
+
 pub mod forward;
+
+mod costs;
+mod refusal;
+pub mod respond;
+mod strangers;
+
+pub use record::ReplyBody;
+pub use ruleset::Ruleset;
+
+use crate::config::Cidr;
+use crate::io::clock::Clock;
+use crate::io::metrics::Metrics;
+use crate::ledger::{Ledger, Level};
+use crate::policy::decision::{GrantUse, Permit};
+use crate::policy::model::Policy;
+use crate::policy::name::ProjectName;
+use crate::policy::target::Target;
+use crate::store::CostRow;
+use crate::store::live::Sessions;
+use arc_swap::ArcSwap;
+use body::RequestBody;
+use caught::{Panicked, caught};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use record::{Content, Entry};
+use refusal::Refusal;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The gate. One for all threads and listeners.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+/// What the gate is made of.
+pub struct GateParts {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Who is live, and what they hold.
+    pub sessions: Sessions,
+    /// Where calls are written down.
+    pub ledger: Ledger,
+    /// Where they are counted.
+    pub metrics: Arc<Metrics>,
+    /// What the server file says of the journey.
+    pub settings: Settings,
+}
+
+/// What the server file says of the journey.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Cidr>,
+    /// How long an agent's body may stand still.
+    pub body_idle: Duration,
+    /// Costs of agents and projects that outlived the last run; used when the first policies are installed.
+    pub costs: Vec<CostRow>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Vec::new(),
+            body_idle: Duration::from_secs(30),
+            costs: Vec::new(),
+        }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// As accepted.
+    pub address: SocketAddr,
+}
+
+pub(crate) struct Inner {
+    clock: Arc<dyn Clock>,
+    sessions: Sessions,
+    ledger: Ledger,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+    rulesets: ArcSwap<HashMap<ProjectName, Arc<Ruleset>>>,
+    strangers: strangers::Strangers,
+    costs: costs::Costs,
+}
+
+impl Gate {
+    /// A gate without a policy: it knows nobody until [`Gate::install`].
+    pub fn new(parts: GateParts) -> Self {
+        parts
+            .metrics
+            .attach(parts.sessions.clone(), parts.ledger.clone());
+        Self(Arc::new(Inner {
+            clock: parts.clock,
+            sessions: parts.sessions,
+            ledger: parts.ledger,
+            metrics: parts.metrics,
+            settings: parts.settings,
+            rulesets: ArcSwap::default(),
+            strangers: strangers::Strangers::default(),
+            costs: costs::Costs::default(),
+        }))
+    }
+
+    /// Puts these policies, and no others, in force. Requests in flight finish under those that admitted them; counters
+    /// that sessions share are carried over by limit id.
+    pub fn install(&self, policies: Vec<Policy>) {
+        let gate = &self.0;
+        let before = gate.rulesets.load();
+        let now = gate.clock.now();
+        let mut rulesets = HashMap::with_capacity(policies.len());
+        for policy in policies {
+            let project = policy.project.clone();
+            let predecessor = before.get(&project).map(|ruleset| &**ruleset);
+            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics);
+            if predecessor.is_none() {
+                costs::restore(&ruleset, &gate.settings.costs, now);
+            }
+            rulesets.insert(project, Arc::new(ruleset));
+        }
+        let hashes: Vec<_> = rulesets
+            .values()
+            .map(|ruleset| (ruleset.policy.project.clone(), ruleset.policy.hash))
+            .collect();
+        gate.rulesets.store(Arc::new(rulesets));
+        gate.metrics.policies(&hashes);
+    }
+
+    /// The ruleset in force for a project.
+    pub fn ruleset(&self, project: &ProjectName) -> Option<Arc<Ruleset>> {
+        self.0.rulesets.load().get(project).cloned()
+    }
+
+    /// Writes down who failed to authenticate since the last time. Once a second, and when the gate stops.
+    pub async fn flush_strangers(&self) {
+        let now = self.0.clock.now();
+        self.0.strangers.flush(&self.0.ledger, now.wall).await;
+    }
+
+    /// Saves the costs charged since the last time. Once a second, and when the gate stops.
+    pub async fn flush_costs(&self) {
+        let now = self.0.clock.now();
+        if let Err(fault) = self.0.costs.flush(&self.0.sessions, now).await {
+            tracing::error!(%fault, "costs could not be saved; they are kept in memory and tried again");
+        }
+    }
+
+    /// One request, whatever comes of it. Must run within a tokio runtime.
+    pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {
+        let gate = &self.0;
+        let (head, body) = request.into_parts();
+        let client = client::address(peer.address, &head.headers, &gate.settings.trusted_proxies);
+        let mut entry = Entry::open(Arc::clone(gate), &head, client);
+        let idle = gate.settings.body_idle;
+        let mut body = Some(RequestBody::new(
+            body,
+            &head.headers,
+            Arc::clone(&entry.meter),
+            idle,
+            &gate.clock,
+        ));
+
+        // One request's panic must not take the enforcement point down, nor go unrecorded.
+        let outcome = caught(self.enforce(&head, peer, &mut body, &mut entry)).await;
+        let mut response = match outcome.unwrap_or_else(|Panicked| Err(Refusal::internal())) {
+            Ok(response) => response,
+            Err(refusal) => {
+                // Written down before it is said.
+                let refusal = entry.deny(refusal).await;
+                respond::refused(refusal, &entry).map(Content::Own)
+            }
+        };
+        entry.answer(&mut response);
+        response.map(|content| ReplyBody::new(content, entry))
+    }
+
+    /// Everything that is done to a request.
+    async fn enforce(
+        &self,
+        head: &Parts,
+        peer: Peer,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Content>, Refusal> {
+        let (gate, now) = (&*self.0, entry.opened);
+        // A head that two readers could take differently is nobody's request. The target is read once, here; what was
+        // read is judged further down, so that strangers learn nothing from it.
+        let target = Target::parse(&describe::raw_target(head), describe::host(head)?);
+        // The pages that explain refusals are the same for everybody.
+        if let Some(page) = own::public(&head.method, &target) {
+            return entry.own(page);
+        }
+
+        // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
+        let session = authenticate::authenticate(&head.headers, &gate.sessions, now.tick)?;
+        let caller = &gate.caller(session)?;
+        let intent = entry.identify(caller, head, &target);
+        // Whatever else is wrong with its calls, a session in quarantine hears only this.
+        authenticate::not_quarantined(caller, now)?;
+        // Before the target is judged, so that refused calls count too.
+        gate.take_session_wide(caller, now).await?;
+        // Canonical from here on; nothing rereads the raw target.
+        let target = &target.map_err(Refusal::target_ambiguous)?;
+        if own::is_own(target.path()) {
+            return entry.own(own::serve(gate, caller, head, target, body).await);
+        }
+
+        // One match. What is matched here is what is forwarded.
+        let Some(call) = describe::matched(caller, head, target, entry) else {
+            // A loop on a path that does not exist is a loop: it is watched like any other.
+            gate.take_unrouted(caller, head, target, body, entry)
+                .await?;
+            return Err(Refusal::no_route());
+        };
+        // After matching, because the tool says which fields it allows.
+        fields::check_request(&head.headers, target.as_str(), call.outfit.rules())
+            .map_err(Refusal::field)?;
+        // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
+        // read ahead only where repeats of it are counted.
+        gate.take_of_route(caller, &call, head, target, body, entry)
+            .await?;
+        call.demand_intent(intent?.as_deref())?;
+
+        // The pure decision: scope and resource within the ceiling, and a grant to go on.
+        let permit = gate.decide(caller, call.access(caller, entry)?, now)?;
+        // Money, and what other sessions share, only for calls that would be forwarded: nobody's refusals starve others.
+        gate.take_shared(caller, call.route, entry).await?;
+        // A stored grant's use is taken atomically and durably, and never given back.
+        gate.spend(caller, &permit).await?;
+        // In the ledger before a byte leaves.
+        entry
+            .allow(permit.grant(), level(&permit, &head.method))
+            .await?;
+        // Storing and recording took time: a kill that fell into it counts.
+        gate.still_live(caller)?;
+
+        let body = body
+            .take()
+            .expect("the body is handed on once, and only here");
+        entry.sent();
+        let answer = forward::send(
+            permit,
+            gate.outbound(caller, &call, head, target, peer),
+            body,
+        )
+        .await;
+        entry.answered();
+        let answer = answer.map_err(|fault| gate.unanswered(caller, fault))?;
+        // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
+        gate.charge(caller, call.route, answer.headers(), entry);
+        Ok(answer.map(Content::Upstream))
+    }
+}
+
+/// How far the decision must have got before the call may leave.
+fn level(permit: &Permit<'_>, method: &Method) -> Level {
+    match permit.grant() {
+        GrantUse::Stored(_) => Level::Sync,
+        GrantUse::OnUse if permit.route().irreversible || *method == Method::DELETE => Level::Sync,
+        GrantUse::OnUse => Level::Written,
+    }
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gate({} projects)", self.0.rulesets.load().len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A compile-time promise: listeners may serve connections on a work-stealing runtime too.
+    #[allow(dead_code)]
+    fn handling_can_move_between_threads(gate: &Gate, request: Request<Incoming>, peer: Peer) {
+        fn send(_: impl Send) {}
+        send(gate.handle(request, peer));
+    }
+}

@@ -241,3 +241,73 @@ fn hub_of_thread() -> usize {
 const HUBS: usize = 16;
 /// Spells of failure that are told apart.
 const FAILED_RANGES_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Four waiters in one hub, and how often each was woken.
+    fn waiting(acks: &Acks) -> (Vec<Arc<Bell>>, impl Fn(&[Arc<Bell>]) -> Vec<usize>) {
+        let bells: Vec<Arc<Bell>> = (0..4).map(|_| Arc::default()).collect();
+        for (ticket, bell) in (0..).zip(&bells) {
+            assert_eq!(acks.wait(3, ticket, &Waker::from(Arc::clone(bell))), None);
+        }
+        let rung = |bells: &[Arc<Bell>]| {
+            bells
+                .iter()
+                .map(|bell| bell.0.load(Ordering::Relaxed))
+                .collect()
+        };
+        (bells, rung)
+    }
+
+    #[test]
+    fn one_waiter_is_woken_and_wakes_the_others_that_are_settled() {
+        let acks = Acks::default();
+        let (bells, rung) = waiting(&acks);
+        acks.settle(3, Ok(()));
+        assert!(acks.wake(), "two more are due");
+        assert_eq!(rung(&bells), [1, 0, 0, 0]);
+        acks.leave(3, 0);
+        assert_eq!(rung(&bells), [1, 1, 1, 0]);
+        assert!(!acks.wake(), "nothing is due");
+        acks.settle(4, Ok(()));
+        assert!(!acks.wake(), "nobody is left to be woken");
+        assert_eq!(rung(&bells), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn where_the_woken_one_does_not_come_the_writer_wakes_the_others() {
+        let acks = Acks::default();
+        let (bells, rung) = waiting(&acks);
+        acks.settle(4, Ok(()));
+        assert!(acks.wake());
+        assert!(!acks.wake());
+        assert_eq!(rung(&bells), [1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_ticket_that_failed_is_told_so_however_late_it_asks() {
+        let acks = Acks::default();
+        for spell in 0..3000 {
+            acks.settle(2 * spell + 1, Ok(()));
+            acks.settle(2 * spell + 2, Err(Unavailable));
+        }
+        acks.settle(10_000, Ok(()));
+        assert_eq!(acks.settled(9_999), Some(Ok(())));
+        assert_eq!(acks.settled(10_000), None);
+        assert_eq!(acks.settled(5_999), Some(Err(Unavailable)));
+        assert_eq!(acks.settled(5_998), Some(Ok(())));
+        assert_eq!(acks.settled(1), Some(Err(Unavailable)));
+    }
+}

@@ -199,3 +199,56 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub const QUEUE_RECORDS_MAX: usize = 65_536;
 /// Past this many bytes waiting, no new call is accepted. Outcomes are, and are small.
 pub const QUEUE_BYTES_MAX: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::IntentRecord;
+    use crate::ledger::encode::Encoder;
+    use crate::ledger::record::Event;
+    use crate::policy::time::Timestamp;
+
+    fn entry(fate: Fate) -> Entry {
+        let encoder = Encoder {
+            instance: "gate-1".into(),
+            intent: IntentRecord::Full,
+        };
+        let event = Event::Strangers {
+            client: None,
+            count: 1,
+        };
+        Entry {
+            line: encoder.event(&event, Timestamp::from_micros(0)),
+            level: Level::Written,
+            fate,
+        }
+    }
+
+    #[test]
+    fn while_the_disk_fails_only_outcomes_come_in_and_none_is_taken_for_written_before_it_is() {
+        let queue = Queue::new();
+        queue.reserve(4).unwrap();
+        assert_eq!(queue.push(entry(Fate::Fail)), Ok(0));
+        let mut taken = Vec::new();
+        assert_eq!(queue.fail(&mut taken), 1);
+        assert!(queue.reserve(1).is_err());
+        assert_eq!(queue.push(entry(Fate::Fail)), Err(Unavailable));
+        assert_eq!(queue.push(entry(Fate::Keep)), Ok(1));
+        let mut kept = Vec::new();
+        queue.collect(&mut kept);
+        // One more between the last collection and the end of the fault: it is written with the next batch.
+        assert_eq!(queue.push(entry(Fate::Keep)), Ok(2));
+        assert_eq!(queue.heal(), 2);
+        assert_eq!((taken.len(), kept.len()), (1, 1));
+        assert_eq!(queue.taken(), 3, "the refused one gave its place back");
+    }
+
+    #[test]
+    fn past_its_bytes_the_queue_takes_no_new_call_and_still_its_outcomes() {
+        let queue = Queue::new();
+        queue.reserve(2).unwrap();
+        queue.bytes.store(QUEUE_BYTES_MAX + 1, Ordering::Relaxed);
+        assert!(queue.reserve(1).is_err());
+        queue.push(entry(Fate::Keep)).unwrap();
+    }
+}

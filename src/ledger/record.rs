@@ -20,7 +20,7 @@
 //! or `limit` (id):
 //! - **`session`** (`minted`, `revoked`, `expired`, `intent`): `project`, `agent`, `session`, `run`, `parent`,
 //!   `expires`, `intent` (as above), `attributes_sha256`.
-//! - **`grant`** (`given`, `revoked`): `project`, `session`, `grant`, `scope`, `resource`, `uses`, `expires`, `why`.
+//! - **`grant`** (`given`, `revoked`, `expired`): `project`, `session`, `grant`, `scope`, `resource`, `uses`, `expires`, `why`.
 //! - **`quarantine`** (`quarantined`, `released`): `project`, `session`, `reason`.
 //!
 //! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `trigger`, `detail`.
@@ -45,31 +45,47 @@ use std::net::IpAddr;
 /// Every call of a known session: what was wanted and what was decided. Borrowed: encoding copies.
 #[derive(Clone, Debug)]
 pub struct DecisionRecord<'a> {
+    /// The call.
     pub request: RequestId,
+    /// When.
     pub time: Timestamp,
     /// W3C trace id, 32 hex digits, where the agent sent a valid `traceparent`.
     pub trace: Option<&'a str>,
+    /// The ruleset.
     pub project: &'a ProjectName,
+    /// Which version of it.
     pub policy: PolicyHash,
+    /// The kind of agent.
     pub agent: &'a AgentName,
+    /// The run.
     pub session: SessionId,
+    /// The orchestrator's own name for it.
     pub run: Option<&'a str>,
     /// What the agent says it is doing, as it said it; encoded in full, as a digest, or omitted, as configured.
     pub intent: Option<&'a str>,
+    /// The backend, where one was matched.
     pub tool: Option<&'a ToolName>,
+    /// The rule, where one was matched.
     pub route: Option<&'a RouteId>,
+    /// As sent.
     pub method: &'a str,
     /// Canonical path and query (the raw one, percent-escaped, where it is ambiguous).
     pub target: &'a str,
     /// Query names whose values are recorded; all other values are masked.
     pub record_query: &'a [Box<str>],
+    /// The permission that was needed.
     pub scope: Option<&'a ScopeName>,
+    /// What it acts on.
     pub resource: Option<&'a Resource>,
+    /// What was decided.
     pub decision: Verdict,
     /// Why, where it is not allow.
     pub reason: Option<Reason>,
+    /// What it goes on.
     pub grant: Option<GrantUse>,
+    /// The one that was exceeded.
     pub limit: Option<&'a LimitId>,
+    /// Where it came from.
     pub client: IpAddr,
     /// Where the body was read.
     pub body: Option<BodyDigest>,
@@ -78,23 +94,31 @@ pub struct DecisionRecord<'a> {
 /// The word of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// It may be forwarded.
     Allow,
+    /// It was refused.
     Deny,
 }
 
 /// A body that was read whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyDigest {
+    /// Length.
     pub bytes: u64,
+    /// Digest.
     pub sha256: [u8; 32],
 }
 
 /// A call's end.
 #[derive(Clone, Debug)]
 pub struct OutcomeRecord<'a> {
+    /// The call.
     pub request: RequestId,
+    /// When.
     pub time: Timestamp,
+    /// The ruleset.
     pub project: &'a ProjectName,
+    /// The run.
     pub session: SessionId,
     /// Sent to the agent; `None` if no head was.
     pub status: Option<u16>,
@@ -102,11 +126,15 @@ pub struct OutcomeRecord<'a> {
     pub bytes_in: u64,
     /// Body bytes to the agent.
     pub bytes_out: u64,
+    /// From the head to the decision recorded.
     pub decision_micros: u64,
+    /// From the request sent to the answer's head.
     pub upstream_micros: Option<u64>,
+    /// From the head to the last byte.
     pub total_micros: u64,
     /// Millionths.
     pub cost_micros: Option<u64>,
+    /// How it ended, other than well.
     pub fault: Option<Fault>,
 }
 
@@ -168,59 +196,101 @@ pub enum Cause<'a> {
 pub enum Event<'a> {
     /// A session's change of state: `minted`, `revoked`, `expired`, `intent`.
     Session {
+        /// What happened.
         change: &'static str,
+        /// The ruleset.
         project: &'a ProjectName,
+        /// The kind of agent.
         agent: &'a AgentName,
+        /// The run.
         session: SessionId,
+        /// The orchestrator's own name for it.
         run: Option<&'a str>,
+        /// Within whose ceiling it lies.
         parent: Option<SessionId>,
+        /// When it ends by itself.
         expires: Timestamp,
+        /// What it is to do.
         intent: Option<&'a str>,
+        /// SHA-256 over them as JSON.
         attributes: Option<[u8; 32]>,
+        /// Who did it.
         cause: Cause<'a>,
     },
-    /// A stored grant's: `given`, `revoked`.
+    /// A stored grant's: `given`, `revoked`, `expired`.
     Grant {
+        /// What happened.
         change: &'static str,
+        /// The ruleset.
         project: &'a ProjectName,
+        /// The run.
         session: SessionId,
+        /// What it goes on.
         grant: GrantId,
+        /// The permission that was needed.
         scope: &'a ScopeName,
+        /// What it acts on.
         resource: Option<&'a Resource>,
+        /// Calls it is good for.
         uses: u32,
+        /// When it ends by itself.
         expires: Timestamp,
+        /// In the asker's words.
         why: &'a str,
+        /// Who did it.
         cause: Cause<'a>,
     },
     /// `quarantined`, `released`.
     Quarantine {
+        /// What happened.
         change: &'static str,
+        /// The ruleset.
         project: &'a ProjectName,
+        /// The run.
         session: SessionId,
+        /// Why.
         reason: &'a str,
+        /// Who did it.
         cause: Cause<'a>,
     },
     /// A policy `loaded`, `reloaded`, or a reload `rejected`.
     Policy {
+        /// What happened.
         change: &'static str,
+        /// SHA-256 of each project file.
         hashes: &'a [(ProjectName, PolicyHash)],
+        /// Who or what asked for it.
         trigger: &'a str,
+        /// In words.
         detail: &'a str,
     },
     /// An admin call that changed something, or failed admin authentication in summary.
     Principal {
+        /// What happened.
         change: &'static str,
+        /// Who, where known.
         principal: Option<&'a PrincipalName>,
+        /// Where it came from.
         client: Option<IpAddr>,
+        /// How many.
         count: u64,
+        /// In words.
         detail: &'a str,
     },
     /// Failed agents' authentication in summary.
-    Strangers { client: Option<IpAddr>, count: u64 },
+    Strangers {
+        /// Where they came from; `None`: the rest of that second.
+        client: Option<IpAddr>,
+        /// How many.
+        count: u64,
+    },
     /// `started`, `recovered`, `stopped`, `fault`.
     Gate {
+        /// What happened.
         change: &'static str,
+        /// The gate's.
         version: &'a str,
+        /// In words.
         detail: &'a str,
     },
 }

@@ -8,6 +8,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where segments live. Only the writer thread calls it.
 pub trait Storage: Send + 'static {
@@ -52,6 +53,11 @@ pub trait Storage: Send + 'static {
     /// # Errors
     /// What the system says.
     fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// How long to leave it alone after a fault.
+    fn retry_after(&self) -> Duration {
+        RETRY_AFTER
+    }
 }
 
 /// The open end of the log.
@@ -250,6 +256,8 @@ pub(super) fn first_seq(name: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
+/// A disk that fails is asked again this often.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 const SUFFIX: &str = ".jsonl";
 const LOCK_FILE: &str = "lock";
 const INSTANCE_FILE: &str = "instance";

@@ -217,11 +217,13 @@ impl Writer {
 
     /// Tries to begin anew until it works (true) or the ledger is closed (false).
     fn wait_for_disk(&mut self) -> bool {
-        let mut pause = RETRY_FIRST;
+        let retry_after = self.storage.retry_after();
+        // Sooner the first time: most faults are over at once.
+        let mut pause = retry_after / 5;
         loop {
             let closing = self.queue.pause(pause);
             self.seen = self.seen.plus(pause);
-            pause = RETRY;
+            pause = retry_after;
             match self.mend() {
                 Ok(()) => {
                     tracing::info!(segment = %self.tail.name, "the ledger can be written again");
@@ -327,7 +329,3 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const COMMIT_WINDOW: Duration = Duration::from_secs(1);
 /// How long a woken caller has to wake its neighbours before the writer does.
 const RELAY: Duration = Duration::from_millis(1);
-/// From a fault to the first try.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// Between tries.
-const RETRY: Duration = Duration::from_secs(1);

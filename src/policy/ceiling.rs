@@ -121,6 +121,22 @@ impl<'a> Effective<'a> {
         grants.min().unwrap_or(0)
     }
 
+    /// Every list of patterns that bounds resources, with the session whose attributes fill it. A resource must be
+    /// matched in all of them.
+    pub fn bounding(&self) -> impl Iterator<Item = (&'a Session, &'a [ResourcePattern])> {
+        self.bounds().flat_map(|(session, ceiling, narrowed)| {
+            let by_agent = match &ceiling.resources {
+                Resources::Any | Resources::AnyMeant => None,
+                Resources::Patterns(patterns) => Some(&**patterns),
+            };
+            let left = narrowed.and_then(|left| left.resources.as_deref());
+            by_agent
+                .into_iter()
+                .chain(left)
+                .map(move |patterns| (session, patterns))
+        })
+    }
+
     /// Whether anything bounds the resources.
     pub fn is_bounded(&self) -> bool {
         self.bounds().any(|bound| {

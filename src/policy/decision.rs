@@ -124,4 +124,6 @@ reasons! {
     StoreUnavailable = "store_unavailable",
     /// A bound of the gate itself was met.
     Overloaded = "overloaded",
+    /// The gate itself failed on this call.
+    Internal = "internal",
 }

@@ -74,10 +74,8 @@ pub struct RoutePart {
     pub id: RouteId,
     /// Whose it is.
     pub tool: ToolIndex,
-    /// Upper-case method names; at least one. GET also answers HEAD.
-    pub methods: Vec<Box<str>>,
-    /// The path behind the mount.
-    pub template: Template,
+    /// What it answers to; at least one.
+    pub matches: Vec<MatchPart>,
     /// The permission it needs.
     pub scope: ScopeName,
     /// What it acts on.
@@ -90,6 +88,15 @@ pub struct RoutePart {
     pub intent: IntentRule,
     /// Bytes of a body read where one is needed.
     pub body_limit: u64,
+}
+
+/// One part of a route's match.
+#[derive(Clone, Debug)]
+pub struct MatchPart {
+    /// Upper-case method names; at least one. GET also answers HEAD.
+    pub methods: Vec<Box<str>>,
+    /// The path behind the mount.
+    pub template: Template,
 }
 
 /// Position in [`Policy::tools`].
@@ -301,7 +308,7 @@ impl Policy {
             let lists = LimitLists::covering(&parts.limits, &part, &tool.name);
             routes.push(Route {
                 index,
-                irreversible: part.irreversible || part.methods.iter().any(|m| &**m == "DELETE"),
+                irreversible: part.irreversible || part.deletes(),
                 id: part.id,
                 tool: part.tool,
                 scope: part.scope,
@@ -313,12 +320,12 @@ impl Policy {
                 shared_limits: lists.shared.into(),
                 cost_limits: lists.cost.into(),
             });
-            matches.push(RouteMatch {
+            matches.extend(part.matches.into_iter().map(|each| RouteMatch {
                 route: index,
                 tool: part.tool,
-                methods: part.methods,
-                template: part.template,
-            });
+                methods: each.methods,
+                template: each.template,
+            }));
         }
         let table = match RouteTable::build(&parts.tools, matches) {
             Ok(table) if faults.is_empty() => table,
@@ -405,12 +412,21 @@ fn session_wide(limits: &[Limit]) -> Box<[LimitIndex]> {
         .collect()
 }
 
-/// A path parameter that the resource reads and the match does not have: it could never be filled.
+impl RoutePart {
+    fn deletes(&self) -> bool {
+        let mut methods = self.matches.iter().flat_map(|each| &each.methods);
+        methods.any(|method| &**method == "DELETE")
+    }
+}
+
+/// A path parameter that the resource reads and some part of the match does not have: it could not be filled there.
 fn unbound_placeholder(part: &RoutePart) -> Option<Box<str>> {
     let resource = part.resource.as_ref()?;
+    let has =
+        |each: &MatchPart, name: &str| each.template.names().iter().any(|have| **have == *name);
     resource
         .path_parameters()
-        .find(|name| !part.template.names().iter().any(|have| **have == **name))
+        .find(|name| !part.matches.iter().all(|each| has(each, name)))
         .map(Into::into)
 }
 

@@ -201,6 +201,26 @@ impl ResourcePattern {
         rest.is_empty() != self.any_id
     }
 
+    /// As it reads for a session with these attributes, for showing only: `None` where one is missing.
+    pub fn filled(&self, attributes: &Attributes) -> Option<String> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Session(name) => {
+                    let value = attributes.get(&**name).filter(|value| !value.is_empty())?;
+                    value.bytes().for_each(|byte| push_byte(&mut text, byte));
+                }
+                // A pattern has none.
+                Part::Path(_) => return None,
+            }
+        }
+        if self.any_id {
+            text.push('*');
+        }
+        Some(text)
+    }
+
     /// Attributes it reads.
     pub fn attributes(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {

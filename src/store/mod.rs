@@ -2,6 +2,12 @@
 //!
 //! [`Store`] is the seam: a durable file today. [`live::Sessions`] is the table that the hot path reads; every
 //! change goes through it, so that nothing is acknowledged before it is durable and recorded.
+//!
+//! What it refuses to do: decide. Whether a call may pass is `policy`'s affair; this only knows what there is.
+
+pub mod embedded;
+pub mod live;
+mod rows;
 
 use crate::policy::id::{GrantId, SessionId};
 use crate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
@@ -24,6 +30,9 @@ pub struct StoreFault(pub String);
 pub trait Store: Send + Sync + 'static {
     /// Makes one change durable. Resolves after the commit.
     ///
+    /// The change takes its place in the order of changes when this is called, and is made whether or not the future
+    /// is awaited. Callers rely on it: order in memory and order on disk are one, and an undo can be sent from `Drop`.
+    ///
     /// # Errors
     /// [`StoreFault`]: nothing may be acknowledged.
     fn apply(&self, change: Change) -> StoreFuture<Applied>;
@@ -44,43 +53,102 @@ pub enum Change {
     /// A new session.
     Mint(Box<SessionRow>),
     /// A session was revoked: it and its grants are gone.
-    End { session: SessionId },
+    End {
+        /// Which. Its children go with it.
+        session: SessionId,
+    },
     /// Nothing of it passes.
     Quarantine {
+        /// Whose.
         session: SessionId,
+        /// Since when; a session in quarantine keeps its first.
         at: Timestamp,
+        /// Why; likewise.
         reason: String,
     },
     /// It passes again.
-    Release { session: SessionId },
+    Release {
+        /// Which.
+        session: SessionId,
+    },
     /// A new stored grant.
     Give(Box<GrantRow>),
     /// One use of a stored grant; refused when none is left.
-    Spend { grant: GrantId },
+    Spend {
+        /// Which.
+        grant: GrantId,
+    },
     /// A grant is gone.
-    Revoke { grant: GrantId },
+    Revoke {
+        /// Which.
+        grant: GrantId,
+    },
     /// What the agent says it is doing.
-    Intent { session: SessionId, intent: String },
+    Intent {
+        /// Whose.
+        session: SessionId,
+        /// In its words.
+        intent: String,
+    },
     /// Cost in one bucket of a cost limit, absolute.
     Cost(CostRow),
     /// Counters of a session's cost limits are cleared.
-    ClearCost { session: SessionId },
+    ClearCost {
+        /// Whose.
+        session: SessionId,
+    },
+}
+
+/// All that was durable when the store was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Parents stand before their children.
+    pub sessions: Vec<SessionRow>,
+    /// In the order they were made.
+    pub grants: Vec<GrantRow>,
+    /// Counters of cost limits.
+    pub costs: Vec<CostRow>,
+    /// How many grants each session was ever given.
+    pub given: Vec<GivenRow>,
+}
+
+/// How many grants of one scope a session was ever given, those that are gone included.
+#[derive(Clone, Debug)]
+pub struct GivenRow {
+    /// Whose.
+    pub session: SessionId,
+    /// What it permits.
+    pub scope: ScopeName,
+    /// How many.
+    pub count: u32,
 }
 
 /// A session at rest.
 #[derive(Clone, Debug)]
 pub struct SessionRow {
+    /// Names it.
     pub id: SessionId,
+    /// What is kept of its token.
     pub token: TokenDigest,
+    /// The ruleset it lives in.
     pub project: ProjectName,
+    /// The kind of agent.
     pub agent: AgentName,
+    /// What patterns are filled from.
     pub attributes: BTreeMap<Box<str>, Box<str>>,
+    /// What it was left of its agent's ceiling.
     pub narrowing: Option<Narrowing>,
+    /// Within whose ceiling and end it lies.
     pub parent: Option<SessionId>,
+    /// The orchestrator's own name for the run.
     pub run: Option<String>,
+    /// What the agent says it is doing.
     pub intent: Option<String>,
+    /// Who minted it.
     pub minted_by: PrincipalName,
+    /// When.
     pub minted_at: Timestamp,
+    /// When it ends by itself.
     pub expires_at: Timestamp,
     /// Since when and why.
     pub quarantined: Option<(Timestamp, String)>,
@@ -89,20 +157,30 @@ pub struct SessionRow {
 /// A stored grant at rest.
 #[derive(Clone, Debug)]
 pub struct GrantRow {
+    /// Names it.
     pub id: GrantId,
+    /// Whose.
     pub session: SessionId,
+    /// What it permits.
     pub scope: ScopeName,
+    /// On what; `None`: the session's ceiling.
     pub resource: Option<String>,
+    /// Calls it was made for.
     pub uses: u32,
+    /// Calls left.
     pub uses_left: u32,
+    /// When it ends by itself.
     pub expires_at: Timestamp,
+    /// Why, in the asker's words.
     pub why: String,
 }
 
 /// Cost of one holder in one bucket.
 #[derive(Clone, Debug)]
 pub struct CostRow {
+    /// The ruleset it lives in.
     pub project: ProjectName,
+    /// Which limit.
     pub limit: LimitId,
     /// Session id, agent name, or empty for the project.
     pub holder: String,

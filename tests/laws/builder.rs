@@ -8,7 +8,7 @@ use std::time::Duration;
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
-    Agent, Ceiling, GrantMode, IntentRule, Mount, Parts, Policy, PolicyHash, Resources, RoutePart,
+    Agent, Ceiling, GrantMode, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash, Resources, RoutePart,
     SessionHeader, Tool, ToolIndex, Upstream,
 };
 use toolgate::policy::name::{
@@ -87,8 +87,10 @@ impl Builder {
         self.parts.routes.push(RoutePart {
             id: RouteId::parse(&id).unwrap(),
             tool: ToolIndex(u32::try_from(last).unwrap()),
-            methods: methods.split(',').map(Into::into).collect(),
-            template: Template::parse(template).unwrap(),
+            matches: vec![MatchPart {
+                methods: methods.split(',').map(Into::into).collect(),
+                template: Template::parse(template).unwrap(),
+            }],
             scope: ScopeName::parse(scope).unwrap(),
             resource: resource.map(|text| ResourceTemplate::parse(text).unwrap()),
             cost: None,

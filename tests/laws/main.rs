@@ -3,8 +3,10 @@
 mod builder;
 
 mod decide;
+mod ledger;
 mod limit;
 mod resource;
 mod route;
+mod store;
 mod target;
 mod token;

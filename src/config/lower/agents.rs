@@ -39,7 +39,9 @@ pub fn agents(
                 continue;
             };
             let patterns = patterns(rule.value.0.resources.as_ref(), reports);
-            agent.scopes.insert(scope.value.clone(), ceiling(&rule.value.0, &patterns));
+            agent
+                .scopes
+                .insert(scope.value.clone(), ceiling(&rule.value.0, &patterns));
             let place = ScopePlace {
                 name: scope.place,
                 patterns,
@@ -76,7 +78,9 @@ fn session(
         name: name.clone(),
         ttl,
         max_ttl,
-        max_live: raw.and_then(|raw| raw.max_live.as_ref()).map(|at| at.value.0),
+        max_live: raw
+            .and_then(|raw| raw.max_live.as_ref())
+            .map(|at| at.value.0),
         scopes: HashMap::new(),
     }
 }
@@ -93,9 +97,12 @@ fn ceiling(raw: &raw::Scope, patterns: &[(ResourcePattern, Place)]) -> Ceiling {
         resources: match raw.resources.as_ref().map(|at| &at.value) {
             None => Resources::Any,
             Some(raw::Resources::Any) => Resources::AnyMeant,
-            Some(raw::Resources::Patterns(_)) => {
-                Resources::Patterns(patterns.iter().map(|(pattern, _)| pattern.clone()).collect())
-            }
+            Some(raw::Resources::Patterns(_)) => Resources::Patterns(
+                patterns
+                    .iter()
+                    .map(|(pattern, _)| pattern.clone())
+                    .collect(),
+            ),
         },
     }
 }

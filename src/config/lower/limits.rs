@@ -28,7 +28,10 @@ pub fn limits(
     let mut limits = Vec::with_capacity(raw.len());
     let mut places = Vec::with_capacity(raw.len());
     for At { value: raw, .. } in raw {
-        reports.enter(format!("limit `{}`", raw.id.as_ref().map_or("?", |id| id.value.as_str())));
+        reports.enter(format!(
+            "limit `{}`",
+            raw.id.as_ref().map_or("?", |id| id.value.as_str())
+        ));
         let bound = bound(raw, reports);
         refuse_unknown(raw, known, reports);
         if let (Some(id), Some(per), Some(bound)) = (&raw.id, &raw.per, bound) {
@@ -99,15 +102,30 @@ fn refuse_unknown(raw: &raw::Limit, known: &Known<'_>, reports: &mut Reports) {
     let (scope, tool, route) = (raw.scope.as_ref(), raw.tool.as_ref(), raw.route.as_ref());
     let mut all = true;
     if let Some(at) = tool.filter(|at| !known.tools.contains(&&at.value)) {
-        unknown(at, "there is no tool", known.tools.iter().map(|name| name.as_str()), reports);
+        unknown(
+            at,
+            "there is no tool",
+            known.tools.iter().map(|name| name.as_str()),
+            reports,
+        );
         all = false;
     }
     if let Some(at) = route.filter(|at| !known.routes.contains_key(&at.value)) {
-        unknown(at, "there is no route", known.routes.keys().map(|id| id.as_str()), reports);
+        unknown(
+            at,
+            "there is no route",
+            known.routes.keys().map(|id| id.as_str()),
+            reports,
+        );
         all = false;
     }
     if let Some(at) = scope.filter(|at| !known.scopes.contains_key(&at.value)) {
-        unknown(at, "no route needs the scope", known.scopes.keys().map(|name| name.as_str()), reports);
+        unknown(
+            at,
+            "no route needs the scope",
+            known.scopes.keys().map(|name| name.as_str()),
+            reports,
+        );
         all = false;
     }
     if !all {
@@ -145,7 +163,11 @@ fn unknown<'k, T: Display>(
     known: impl Iterator<Item = &'k str>,
     reports: &mut Reports,
 ) {
-    let mut names: Vec<&str> = known.collect();
+    let mut names: Vec<&str> = if reports.crowded() {
+        Vec::new()
+    } else {
+        known.collect()
+    };
     names.sort_unstable();
     let help = match did_you_mean(&at.value.to_string(), names.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),

@@ -1,17 +1,17 @@
-//! One project file: agents, tools, routes and limits to a [`Policy`], and the faults of the whole back to their places.
+//! One project file: agents, tools, routes and limits to a [`Policy`].
 
 use super::agents::{ScopePlaces, agents};
+use super::faults;
 use super::limits::{Known, limits};
 use super::proofs;
-use super::routes::{MatchPlace, RoutePlace, route};
+use super::routes::{RoutePlace, route};
 use super::tools::tool;
 use crate::config::error::{Place, Reports};
 use crate::config::raw;
 use crate::config::read::At;
 use crate::config::secrets::Vault;
-use crate::policy::model::{Mount, Parts, Policy, PolicyHash, RouteIndex, ToolIndex};
+use crate::policy::model::{Mount, Parts, Policy, PolicyHash, ToolIndex};
 use crate::policy::name::{ProjectName, ToolName};
-use crate::policy::route::TableError;
 
 /// What became of one project file.
 pub struct Draft {
@@ -69,30 +69,37 @@ pub fn project(
         limits: limit_places,
     };
     let name = raw.project;
-    let Some(project) = name.as_ref().map(|at| at.value.clone()) else {
-        return Draft { name, policy: None };
-    };
     let parts = Parts {
-        project,
+        // Without a name the rest is judged all the same; the missing name is among what was reported.
+        project: name.as_ref().map_or_else(unnamed, |at| at.value.clone()),
         hash,
         agents,
         tools,
         routes,
         limits,
     };
-    let policy = match Policy::assemble(parts) {
+    let policy = assemble(parts, &places, reports);
+    Draft { name, policy }
+}
+
+/// The policy, if nothing was reported of the file.
+fn assemble(parts: Parts, places: &Places, reports: &mut Reports) -> Option<Policy> {
+    match Policy::assemble(parts) {
         Ok(policy) => {
-            proofs::report(&policy, &places, reports);
+            proofs::report(&policy, places, reports);
             (!reports.failed()).then_some(policy)
         }
         Err(faults) => {
-            for fault in &faults {
-                report_fault(fault, &places, reports);
-            }
+            faults
+                .iter()
+                .for_each(|fault| faults::report(fault, places, reports));
             None
         }
-    };
-    Draft { name, policy }
+    }
+}
+
+fn unnamed() -> ProjectName {
+    ProjectName::parse("unnamed").expect("this is a name")
 }
 
 /// What limits may name: whatever is written, even where something else about it was refused.
@@ -138,9 +145,10 @@ fn refuse_shadowed(
         .collect();
     for (route, place) in routes.iter().zip(places) {
         for (part, at) in route.matches.iter().zip(&place.matches) {
-            let text = part.template.to_string();
+            let text = part.template.as_str();
             let shadow = inner[route.tool.0 as usize].iter().find(|(inner, _)| {
-                text.strip_prefix(inner).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                text.strip_prefix(inner)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             });
             if let Some((_, other)) = shadow {
                 reports.error(
@@ -151,74 +159,4 @@ fn refuse_shadowed(
             }
         }
     }
-}
-
-fn report_fault(fault: &TableError, places: &Places, reports: &mut Reports) {
-    let route = |index: &RouteIndex| &places.routes[index.0 as usize];
-    match fault {
-        TableError::Duplicate { first, second, method } => {
-            let (first, second) = (route(first), route(second));
-            let place = match_place(&second.matches, method);
-            let line = reports.line_of(match_place(&first.matches, method));
-            reports.error(
-                place,
-                format!("{}: {} on line {line} already matches this", second.subject, first.subject),
-                "remove one; two routes with one match need `where`, which is not available yet",
-            );
-        }
-        TableError::Overlap { first, second } => {
-            let (first, second) = (route(first), route(second));
-            let line = reports.line_of(match_place(&first.matches, ""));
-            reports.error(
-                match_place(&second.matches, ""),
-                format!("{}: some paths match this and {} on line {line}, and neither is more specific", second.subject, first.subject),
-                "make one lie within the other: `/a/{x}` within `/{y}/{x}`, and not beside `/{y}/b`",
-            );
-        }
-        TableError::Method { route: index, method } => {
-            let at = route(index);
-            let message = format!("{}: {fault}", at.subject);
-            reports.error(match_place(&at.matches, method), message, "remove it");
-        }
-        TableError::ToolMissing { route: index } | TableError::Placeholder { route: index, .. } => {
-            let at = route(index);
-            let message = format!("{}: {fault}", at.subject);
-            reports.error(at.resource.unwrap_or(at.id), message, "name a parameter of the match");
-        }
-        TableError::IdTwice { first, second } => {
-            let (first, second) = (route(first), route(second));
-            let line = reports.line_of(first.id);
-            let message = format!("{}: this id is already on line {line}", second.subject);
-            reports.error(second.id, message, "give each route of the project an id of its own");
-        }
-        TableError::LimitTwice { first, second } => {
-            let line = reports.line_of(places.limits[first.0 as usize]);
-            reports.error(
-                places.limits[second.0 as usize],
-                format!("a limit of this id is already on line {line}"),
-                "give each limit of the project an id of its own",
-            );
-        }
-        TableError::MountTwice { first, second } => {
-            let line = reports.line_of(places.tools[first.0 as usize]);
-            reports.error(
-                places.tools[second.0 as usize],
-                format!("the tool on line {line} is already found here"),
-                "give each tool of the project a mount or host of its own",
-            );
-        }
-        TableError::MountReserved { tool } | TableError::MountMalformed { tool } => {
-            reports.error(places.tools[tool.0 as usize], fault.to_string(), "mount the tool elsewhere");
-        }
-        // The reader of the tree has refused the second of two equal keys.
-        TableError::AgentTwice { .. } => {
-            reports.error(Place::default(), fault.to_string(), "keep one of the two");
-        }
-    }
-}
-
-/// Where the part of a match with this method stands; the first, where the method does not say.
-fn match_place(matches: &[MatchPlace], method: &str) -> Place {
-    let named = matches.iter().find(|part| &*part.method == method);
-    named.or(matches.first()).map_or(Place::default(), |part| part.place)
 }

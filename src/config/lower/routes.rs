@@ -5,7 +5,7 @@ use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw;
 use crate::config::read::{At, clipped};
-use crate::policy::model::{Cost, IntentRule, RouteMatchPart, RoutePart, Tool, Mount, ToolIndex};
+use crate::policy::model::{Cost, IntentRule, MatchPart, Mount, RoutePart, Tool, ToolIndex};
 use crate::policy::resource::ResourceTemplate;
 use crate::policy::template::{Template, TemplateFault};
 
@@ -17,10 +17,10 @@ pub struct RoutePlace {
     pub scope: Place,
     /// One for each part of the match.
     pub matches: Vec<MatchPlace>,
-    pub resource: Option<Place>,
 }
 
 /// One part of a match.
+#[derive(Clone, Debug)]
 pub struct MatchPlace {
     pub method: Box<str>,
     pub place: Place,
@@ -37,8 +37,14 @@ pub fn route(
     let subject = format!("route `{}`", id.map_or("?", |id| id.value.as_str()));
     reports.enter(subject.clone());
     let matches = raw.matches.as_ref().map_or(&[][..], |at| &at.value.0);
-    let matches: Vec<_> = matches.iter().filter_map(|at| matched(at, tool, reports)).collect();
-    let resource = raw.resource.as_ref().map(|at| (resource(at, reports), at.place));
+    let matches: Vec<_> = matches
+        .iter()
+        .filter_map(|at| matched(at, tool, reports))
+        .collect();
+    let resource = raw
+        .resource
+        .as_ref()
+        .map(|at| (resource(at, reports), at.place));
     if let Some((Some(template), place)) = &resource {
         refuse_unbound(template, *place, &matches, reports);
     }
@@ -50,7 +56,6 @@ pub fn route(
         id: id?.place,
         scope: raw.scope.as_ref()?.place,
         matches: matches.iter().map(|(_, place)| place.clone()).collect(),
-        resource: resource.as_ref().map(|(_, place)| *place),
     };
     let part = RoutePart {
         id: id?.value.clone(),
@@ -74,7 +79,7 @@ pub fn route(
 }
 
 /// `GET /users/{user_id}`.
-fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(RouteMatchPart, MatchPlace)> {
+fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(MatchPart, MatchPlace)> {
     let (place, written) = (at.place, at.value.0.as_str());
     let (method, path) = written.split_once(' ').unwrap_or((written, ""));
     if method.starts_with('/') {
@@ -97,9 +102,12 @@ fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(RouteMa
         reports.error(place, "without a path this could never be reached", help);
         return None;
     }
-    let place = MatchPlace { method: method.into(), place };
+    let place = MatchPlace {
+        method: method.into(),
+        place,
+    };
     let methods = vec![method.into()];
-    Some((RouteMatchPart { methods, template }, place))
+    Some((MatchPart { methods, template }, place))
 }
 
 fn method<'t>(written: &'t str, place: Place, reports: &mut Reports) -> Option<&'t str> {
@@ -119,7 +127,10 @@ fn method<'t>(written: &'t str, place: Place, reports: &mut Reports) -> Option<&
         return Some(written);
     }
     let meant = did_you_mean(written, METHODS);
-    let token = !written.is_empty() && written.bytes().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'));
+    let token = !written.is_empty()
+        && written
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'));
     if token && meant.is_none() {
         return Some(written);
     }
@@ -141,8 +152,12 @@ const fn template_help(fault: &TemplateFault) -> &'static str {
         TemplateFault::Crowded => "match the whole segment with one parameter",
         TemplateFault::Rest => "put `{*rest}` last: it takes everything behind it",
         TemplateFault::Percent => "write the literal text without percent-encoding",
-        TemplateFault::Ambiguous { .. } => "such targets are refused before they are matched: remove it",
-        TemplateFault::NotCanonical { .. } => "targets are matched in their canonical form: write it so",
+        TemplateFault::Ambiguous { .. } => {
+            "such targets are refused before they are matched: remove it"
+        }
+        TemplateFault::NotCanonical { .. } => {
+            "targets are matched in their canonical form: write it so"
+        }
     }
 }
 
@@ -163,10 +178,16 @@ fn resource(at: &At<Text>, reports: &mut Reports) -> Option<ResourceTemplate> {
     match ResourceTemplate::parse(&at.value.0) {
         Ok(template) => Some(template),
         Err(error) => {
-            let later = ["{body.", "{args.", "{query.", "{header."].iter().any(|subject| at.value.0.contains(subject));
+            let later = ["{body.", "{args.", "{query.", "{header."]
+                .iter()
+                .any(|subject| at.value.0.contains(subject));
             if later {
                 let help = "until then a resource is read from the path: `user:{user_id}`";
-                reports.error(at.place, "a resource read from anything but the path is not available yet", help);
+                reports.error(
+                    at.place,
+                    "a resource read from anything but the path is not available yet",
+                    help,
+                );
             } else {
                 let help = "write `user:{user_id}`, with parameters of the match";
                 reports.error(at.place, error.to_string(), help);
@@ -180,12 +201,16 @@ fn resource(at: &At<Text>, reports: &mut Reports) -> Option<ResourceTemplate> {
 fn refuse_unbound(
     template: &ResourceTemplate,
     place: Place,
-    matches: &[(RouteMatchPart, MatchPlace)],
+    matches: &[(MatchPart, MatchPlace)],
     reports: &mut Reports,
 ) {
     for parameter in template.path_parameters() {
         let missing = matches.iter().find(|(part, _)| {
-            !part.template.names().iter().any(|name| **name == *parameter)
+            !part
+                .template
+                .names()
+                .iter()
+                .any(|name| **name == *parameter)
         });
         let Some((part, _)) = missing else {
             continue;
@@ -195,13 +220,16 @@ fn refuse_unbound(
             Some(meant) => format!("did you mean `{{{meant}}}`?"),
             None => format!("write it into the match: `/.../{{{parameter}}}`"),
         };
-        let message = format!("the resource reads `{{{parameter}}}`, which `{}` does not have", part.template);
+        let message = format!(
+            "the resource reads `{{{parameter}}}`, which `{}` does not have",
+            part.template
+        );
         reports.error(place, message, help);
     }
 }
 
 /// What destroys needs a person's word, or the file's that it does not.
-fn demand_approval(raw: &raw::Route, matches: &[(RouteMatchPart, MatchPlace)], reports: &mut Reports) {
+fn demand_approval(raw: &raw::Route, matches: &[(MatchPart, MatchPlace)], reports: &mut Reports) {
     if raw.approval.is_some() {
         return;
     }
@@ -231,4 +259,6 @@ fn cost(raw: &raw::Cost) -> Option<Cost> {
 }
 
 /// Methods that RFC 9110 and its neighbours name; others are let through unless they look like one of these.
-const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"];
+const METHODS: [&str; 8] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY",
+];

@@ -57,22 +57,37 @@ fn listeners(
     let agents = raw.agents.as_ref().map(|at| &at.value);
     let admin = raw.admin.as_ref().map(|at| &at.value);
     let metrics = raw.metrics.as_ref().map(|at| &at.value);
-    let address = |at: &Option<At<crate::config::leaf::Address>>| at.as_ref().map(|at| (at.place, at.value.0));
+    let address = |at: &Option<At<crate::config::leaf::Address>>| {
+        at.as_ref().map(|at| (at.place, at.value.0))
+    };
     let agents_at = agents.and_then(|listener| address(&listener.address));
     let admin_at = admin.and_then(|listener| address(&listener.address));
     let metrics_at = metrics.and_then(|listener| address(&listener.address));
-    let named = [("agents'", agents_at), ("admin", admin_at), ("metrics", metrics_at)];
+    let named = [
+        ("agents'", agents_at),
+        ("admin", admin_at),
+        ("metrics", metrics_at),
+    ];
     refuse_shared_addresses(&named, reports);
     warn_of_plain_http("agents'", agents_at, "tokens", reports);
     warn_of_plain_http("admin", admin_at, "keys and tokens", reports);
     let (agents, admin) = (agents?, admin?);
     let agents = Listener {
         address: agents_at?.1,
-        trusted_proxies: proxies(agents.trusted_proxies.as_ref().map(|at| &*at.value.0), reports),
+        trusted_proxies: proxies(
+            agents.trusted_proxies.as_ref().map(|at| &*at.value.0),
+            reports,
+        ),
         timeouts: timeouts(agents.timeouts.as_ref()),
         caps: caps(agents.caps.as_ref()),
     };
-    let hosts = admin.hosts.as_ref().map(|at| at.value.0.iter().map(|host| host.value.0.to_string()).collect());
+    let hosts = admin.hosts.as_ref().map(|at| {
+        at.value
+            .0
+            .iter()
+            .map(|host| host.value.0.to_string())
+            .collect()
+    });
     let admin = AdminListener {
         address: admin_at?.1,
         hosts: hosts.unwrap_or_else(|| own_hosts(admin_at.map(|(_, address)| address))),
@@ -88,9 +103,9 @@ fn refuse_shared_addresses(named: &[(&str, Option<(Place, SocketAddr)>)], report
         let Some((place, address)) = place else {
             continue;
         };
-        let shared = named[..position].iter().find(|(_, earlier)| {
-            earlier.is_some_and(|(_, earlier)| overlap(earlier, *address))
-        });
+        let shared = named[..position]
+            .iter()
+            .find(|(_, earlier)| earlier.is_some_and(|(_, earlier)| overlap(earlier, *address)));
         if let Some((earlier, _)) = shared {
             reports.error(
                 *place,
@@ -150,7 +165,11 @@ fn timeouts(raw: Option<&At<raw::Timeouts>>) -> Timeouts {
     let raw = raw.map(|at| &at.value);
     Timeouts {
         head: or(raw.and_then(|raw| raw.head.as_ref()), |span| span.0, HEAD),
-        body_idle: or(raw.and_then(|raw| raw.body_idle.as_ref()), |span| span.0, BODY_IDLE),
+        body_idle: or(
+            raw.and_then(|raw| raw.body_idle.as_ref()),
+            |span| span.0,
+            BODY_IDLE,
+        ),
         idle: or(raw.and_then(|raw| raw.idle.as_ref()), |span| span.0, IDLE),
     }
 }
@@ -158,8 +177,16 @@ fn timeouts(raw: Option<&At<raw::Timeouts>>) -> Timeouts {
 fn caps(raw: Option<&At<raw::Caps>>) -> Caps {
     let raw = raw.map(|at| &at.value);
     Caps {
-        connections: or(raw.and_then(|raw| raw.connections.as_ref()), |n| n.0, CONNECTIONS),
-        per_address: or(raw.and_then(|raw| raw.per_address.as_ref()), |n| n.0, PER_ADDRESS),
+        connections: or(
+            raw.and_then(|raw| raw.connections.as_ref()),
+            |n| n.0,
+            CONNECTIONS,
+        ),
+        per_address: or(
+            raw.and_then(|raw| raw.per_address.as_ref()),
+            |n| n.0,
+            PER_ADDRESS,
+        ),
     }
 }
 
@@ -194,15 +221,24 @@ fn principals(
         let allowed = raw.projects.as_ref().map_or(&[][..], |at| &at.value.0);
         refuse_unknown_projects(allowed, projects, reports);
         let roles = raw.roles.as_ref().map_or(&[][..], |at| &at.value.0);
-        lowered.extend(raw.name.as_ref().map(|name| Principal {
-            name: name.value.clone(),
-            // Unset only where secrets are optional, and then nothing is served: no text has this digest.
-            key: key.unwrap_or(TokenDigest::from_bytes([0; 32])),
-            roles: roles.iter().map(|role| self::role(role.value)).collect(),
-            groups: raw.groups.as_ref().map_or_else(Vec::new, |at| {
-                at.value.0.iter().map(|group| group.value.0.clone()).collect()
-            }),
-            projects: allowed.iter().map(|project| project.value.clone()).collect(),
+        lowered.extend(raw.name.as_ref().map(|name| {
+            Principal {
+                name: name.value.clone(),
+                // Unset only where secrets are optional, and then nothing is served: no text has this digest.
+                key: key.unwrap_or(TokenDigest::from_bytes([0; 32])),
+                roles: roles.iter().map(|role| self::role(role.value)).collect(),
+                groups: raw.groups.as_ref().map_or_else(Vec::new, |at| {
+                    at.value
+                        .0
+                        .iter()
+                        .map(|group| group.value.0.clone())
+                        .collect()
+                }),
+                projects: allowed
+                    .iter()
+                    .map(|project| project.value.clone())
+                    .collect(),
+            }
         }));
         reports.leave();
     }
@@ -217,7 +253,10 @@ fn key(raw: &At<raw::Key>, vault: &mut Vault<'_>, reports: &mut Reports) -> Opti
     }
     let (secret, from) = if let Some(name) = &raw.env {
         let secret = vault.variable(&name.value.0, name.place, reports);
-        (secret, format!("the environment variable `{}`", name.value.0))
+        (
+            secret,
+            format!("the environment variable `{}`", name.value.0),
+        )
     } else {
         let path = raw.file.as_ref()?;
         let secret = vault.file(&path.value.0, path.place, reports);
@@ -274,8 +313,16 @@ fn ledger(raw: &raw::Ledger, reports: &mut Reports) -> Option<LedgerSettings> {
             Some(raw::Intent::Digest) => IntentRecord::Digest,
             Some(raw::Intent::Omit) => IntentRecord::Omit,
         },
-        segment_bytes_max: or(segment.and_then(|raw| raw.size.as_ref()), |size| size.0, SEGMENT_BYTES),
-        segment_age_max: or(segment.and_then(|raw| raw.age.as_ref()), |span| span.0, SEGMENT_AGE),
+        segment_bytes_max: or(
+            segment.and_then(|raw| raw.size.as_ref()),
+            |size| size.0,
+            SEGMENT_BYTES,
+        ),
+        segment_age_max: or(
+            segment.and_then(|raw| raw.age.as_ref()),
+            |span| span.0,
+            SEGMENT_AGE,
+        ),
         retain: or(raw.retain.as_ref(), |span| span.0, RETAIN),
     };
     if settings.retain < settings.segment_age_max {

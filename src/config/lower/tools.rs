@@ -28,7 +28,9 @@ pub fn tool(
     refuse_other_headers(overrides.unwrap_or_default(), reports);
     Tool {
         name: name.value.clone(),
-        mount: mount.unwrap_or_else(|| Mount::Host(format!("{}.invalid", name.value).to_lowercase().into())),
+        mount: mount.unwrap_or_else(|| {
+            Mount::Host(format!("{}.invalid", name.value).to_lowercase().into())
+        }),
         upstream,
         preserve_host: or(raw.preserve_host.as_ref(), |flag| flag.0, false),
         session_header,
@@ -36,7 +38,11 @@ pub fn tool(
         volatile_headers: headers(raw.volatile_headers.as_ref().map(|at| &*at.value.0)),
         mask_headers: headers(raw.mask_headers.as_ref().map(|at| &*at.value.0)),
         record_query: raw.record_query.as_ref().map_or_else(Box::default, |at| {
-            at.value.0.iter().map(|name| name.value.0.as_str().into()).collect()
+            at.value
+                .0
+                .iter()
+                .map(|name| name.value.0.as_str().into())
+                .collect()
         }),
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, BODY_LIMIT),
     }
@@ -45,11 +51,17 @@ pub fn tool(
 fn refuse_other_headers(overrides: &[At<HeaderName>], reports: &mut Reports) {
     for at in overrides {
         if !METHOD_OVERRIDES.contains(&&*at.value.0) {
-            let known: Vec<String> = METHOD_OVERRIDES.iter().map(|name| format!("`{name}`")).collect();
+            let known: Vec<String> = METHOD_OVERRIDES
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
             reports.error(
                 at.place,
                 format!("`{}` is not a method-override header", at.value.0),
-                format!("those that are refused unless they are named here are {}", listed(&known)),
+                format!(
+                    "those that are refused unless they are named here are {}",
+                    listed(&known)
+                ),
             );
         }
     }
@@ -71,7 +83,11 @@ fn mount(raw: &raw::Tool, reports: &mut Reports) -> Option<Mount> {
 
 /// A mount in its one spelling.
 fn path(place: Place, written: &str, reports: &mut Reports) -> Option<Box<str>> {
-    let reserved = |own: &str| written.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let reserved = |own: &str| {
+        written
+            .strip_prefix(own)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     if reserved("/.toolgate") || reserved("/.well-known") {
         let message = format!("the gate keeps `{written}` for itself");
         reports.error(place, message, "mount the tool elsewhere");
@@ -89,18 +105,30 @@ fn path(place: Place, written: &str, reports: &mut Reports) -> Option<Box<str>> 
 fn canonical(written: &str, what: &str, place: Place, reports: &mut Reports) -> Option<Box<str>> {
     let help = "write a path such as `/crm`, with letters, digits, `-`, `.`, `_` and `~`";
     if written.contains(['?', '{', '}']) {
-        reports.error(place, format!("{what} is a path without parameters and query"), help);
+        reports.error(
+            place,
+            format!("{what} is a path without parameters and query"),
+            help,
+        );
         return None;
     }
     match Target::parse(written, "localhost") {
         Ok(target) if target.path() == written => Some(written.into()),
         Ok(target) => {
             let help = format!("write `{}`", target.path());
-            reports.error(place, format!("{what} is written in its canonical form"), help);
+            reports.error(
+                place,
+                format!("{what} is written in its canonical form"),
+                help,
+            );
             None
         }
         Err(ambiguity) => {
-            reports.error(place, format!("{what} could never be called: {ambiguity}"), help);
+            reports.error(
+                place,
+                format!("{what} could never be called: {ambiguity}"),
+                help,
+            );
             None
         }
     }
@@ -121,7 +149,10 @@ fn session_header(raw: Option<&At<HeaderName>>, reports: &mut Reports) -> Sessio
 
 /// With `session_header: toolgate-session` the agent's own `Authorization` is forwarded; a credential would be a second.
 fn refuse_two_authorizations(session: SessionHeader, raw: &raw::Tool, reports: &mut Reports) {
-    let credential = raw.upstream.as_ref().and_then(|at| at.value.credential.as_ref());
+    let credential = raw
+        .upstream
+        .as_ref()
+        .and_then(|at| at.value.credential.as_ref());
     let header = credential.and_then(|at| at.value.header.as_ref());
     if let (SessionHeader::ToolgateSession, Some(header)) = (session, header)
         && &*header.value.0 == "authorization"
@@ -152,7 +183,11 @@ fn upstream(raw: Option<&raw::Upstream>, vault: &mut Vault<'_>, reports: &mut Re
         authority: location.authority,
         host: location.host,
         base_path: location.base_path,
-        timeout: or(raw.and_then(|raw| raw.timeout.as_ref()), |span| span.0, TIMEOUT),
+        timeout: or(
+            raw.and_then(|raw| raw.timeout.as_ref()),
+            |span| span.0,
+            TIMEOUT,
+        ),
         connect_timeout: or(
             raw.and_then(|raw| raw.connect_timeout.as_ref()),
             |span| span.0,
@@ -174,7 +209,11 @@ fn location(url: &str, place: Place, reports: &mut Reports) -> Option<Location> 
     let lower = url.get(..8).unwrap_or(url).to_ascii_lowercase();
     if lower.starts_with("https://") {
         let message = "an upstream over `https://` is not available yet";
-        reports.error(place, message, "until then, write `http://` and let something beside the gate speak TLS");
+        reports.error(
+            place,
+            message,
+            "until then, write `http://` and let something beside the gate speak TLS",
+        );
         return None;
     }
     if !lower.starts_with("http://") {
@@ -189,14 +228,20 @@ fn location(url: &str, place: Place, reports: &mut Reports) -> Option<Location> 
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     if host.contains('@') {
         reports.hide(place);
-        reports.error(place, "the URL has a user or password in it", "send them as `credential: { header: authorization, value: \"Basic ${NAME}\" }`");
+        reports.error(
+            place,
+            "the URL has a user or password in it",
+            "send them as `credential: { header: authorization, value: \"Basic ${NAME}\" }`",
+        );
         return None;
     }
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
         Some(_) | None => (host, None),
     };
-    let port = port.map_or(Some(80), |port| port.parse::<u16>().ok().filter(|port| *port > 0));
+    let port = port.map_or(Some(80), |port| {
+        port.parse::<u16>().ok().filter(|port| *port > 0)
+    });
     let (Some(port), true) = (port, is_host(&name.to_ascii_lowercase())) else {
         reports.error(place, "the URL has no valid host and port", FORM);
         return None;
@@ -227,7 +272,8 @@ fn credential(
         }
     };
     let secret = secret?;
-    let sendable = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b)) && text.trim() == text;
+    let sendable =
+        |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b)) && text.trim() == text;
     if !sendable(secret.expose_secret()) {
         reports.error(
             value.place,
@@ -243,10 +289,12 @@ fn credential(
 
 fn may_be_set(header: &At<HeaderName>, reports: &mut Reports) -> bool {
     let name = &*header.value.0;
-    let own = OWN_HEADERS.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let own =
+        OWN_HEADERS.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     if own {
         let message = format!("a credential can't be sent in `{name}`");
-        let help = "the gate or the connection sets it: use `authorization`, `x-api-key` or the like";
+        let help =
+            "the gate or the connection sets it: use `authorization`, `x-api-key` or the like";
         reports.error(header.place, message, help);
     }
     !own
@@ -254,10 +302,28 @@ fn may_be_set(header: &At<HeaderName>, reports: &mut Reports) -> bool {
 
 /// Fields that frame the message, belong to the connection, or are the gate's own to set.
 const OWN_HEADERS: [&str; 22] = [
-    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection",
-    "proxy-authenticate", "proxy-authorization", "te", "trailer", "upgrade", "expect", "via", "forwarded",
-    "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "content-type", "content-encoding",
-    "http2-settings", "date",
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "via",
+    "forwarded",
+    "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "content-type",
+    "content-encoding",
+    "http2-settings",
+    "date",
 ];
 const OWN_PREFIXES: [&str; 2] = ["toolgate-", "x-forwarded-"];
 /// Headers by which a request says that it means another method or path.

@@ -1,0 +1,101 @@
+//! What everything stands on, in the order in which it is built.
+
+use super::StartError;
+use super::reload::Reloader;
+use crate::config::Server;
+use crate::gate::{Gate, GateParts, Settings};
+use crate::io::clock::{Clock, SystemClock};
+use crate::io::metrics::Metrics;
+use crate::ledger::record::Event;
+use crate::ledger::{Ledger, Level};
+use crate::policy::model::{Policy, PolicyHash};
+use crate::policy::name::ProjectName;
+use crate::serve::admin::{self, Principals};
+use crate::serve::reload::Reload;
+use crate::store::embedded::Embedded;
+use crate::store::live::Sessions;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// What everything stands on.
+pub(super) struct Parts {
+    pub clock: Arc<dyn Clock>,
+    pub ledger: Ledger,
+    pub sessions: Sessions,
+    pub metrics: Arc<Metrics>,
+    pub gate: Gate,
+    pub principals: Arc<ArcSwap<Principals>>,
+}
+
+impl Parts {
+    pub(super) fn build(server: &Server, projects: Vec<Policy>) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let now = clock.now();
+        let ledger = Ledger::open(&server.ledger, now.wall)?;
+        let (store, snapshot) = Embedded::open(&server.store, now.wall)?;
+        let costs = snapshot.costs.clone();
+        let sessions = Sessions::new(Arc::new(store), snapshot, ledger.clone(), now);
+        let metrics = Arc::new(Metrics::new());
+        let gate = Gate::new(GateParts {
+            clock: Arc::clone(&clock),
+            sessions: sessions.clone(),
+            ledger: ledger.clone(),
+            metrics: Arc::clone(&metrics),
+            settings: Settings {
+                trusted_proxies: server.agents.trusted_proxies.clone(),
+                body_idle: server.agents.timeouts.body_idle,
+                costs,
+            },
+        });
+        gate.install(projects);
+        Ok(Self {
+            clock,
+            ledger,
+            sessions,
+            metrics,
+            gate,
+            principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
+        })
+    }
+
+    /// The first records. False: the ledger takes none.
+    pub(super) async fn record_start(&self, hashes: &[(ProjectName, PolicyHash)]) -> bool {
+        let started = Event::Gate {
+            change: "started",
+            version: env!("CARGO_PKG_VERSION"),
+            detail: "",
+        };
+        let policies = Event::Policy {
+            change: "loaded",
+            hashes,
+            trigger: "start",
+            detail: "",
+        };
+        self.record(&started).await && self.record(&policies).await
+    }
+
+    pub(super) async fn record(&self, event: &Event<'_>) -> bool {
+        let now = self.clock.now();
+        self.ledger
+            .append(event, now.wall, Level::Written)
+            .await
+            .is_ok()
+    }
+
+    pub(super) fn for_admin(&self, server: &Server, reloader: &Arc<Reloader>) -> admin::Parts {
+        let reloader = Arc::clone(reloader);
+        admin::Parts {
+            gate: self.gate.clone(),
+            sessions: self.sessions.clone(),
+            ledger: self.ledger.clone(),
+            metrics: Arc::clone(&self.metrics),
+            clock: Arc::clone(&self.clock),
+            principals: Arc::clone(&self.principals),
+            hosts: server.admin.hosts.clone(),
+            reload: Reload::new(move |trigger| {
+                let reloader = Arc::clone(&reloader);
+                Box::pin(async move { reloader.reload(trigger).await })
+            }),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Reload: all files are read again and validated as a whole; then policies and principals are swapped, or nothing is.
+//!
+//! Requests in flight finish under the policy that admitted them. What can't change without a restart is refused by name.
+
+use super::parts::Parts;
+use crate::config::watch::{Watched, Watcher};
+use crate::config::{self, ConfigErrors, Loaded, Secrets, Server};
+use crate::io::metrics::Reload;
+use crate::ledger::Level;
+use crate::ledger::record::Event;
+use crate::policy::model::{Policy, PolicyHash};
+use crate::policy::name::ProjectName;
+use crate::serve::admin::Principals;
+use crate::serve::reload::{Misplaced, Rejection, ReloadOutcome, Trigger};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+/// Does reloads, one at a time.
+pub(super) struct Reloader {
+    parts: Arc<Parts>,
+    /// The server file.
+    path: PathBuf,
+    watcher: Option<Watcher>,
+    in_force: Mutex<InForce>,
+}
+
+/// What a gate was started with.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// The server file.
+    pub path: PathBuf,
+    pub server: Server,
+    pub hashes: Vec<(ProjectName, PolicyHash)>,
+    pub patterns: Vec<PathBuf>,
+    pub watcher: Option<Watcher>,
+}
+
+/// What was last put in force.
+#[derive(Debug)]
+struct InForce {
+    server: Server,
+    hashes: Vec<(ProjectName, PolicyHash)>,
+    /// Of the last server file that could be read.
+    patterns: Vec<PathBuf>,
+}
+
+/// The versions of a set of policies.
+pub(super) fn hashes(policies: &[Policy]) -> Vec<(ProjectName, PolicyHash)> {
+    let version = |policy: &Policy| (policy.project.clone(), policy.hash);
+    policies.iter().map(version).collect()
+}
+
+impl Reloader {
+    pub(super) fn new(parts: Arc<Parts>, start: Start) -> Self {
+        let Start {
+            path,
+            server,
+            hashes,
+            patterns,
+            watcher,
+        } = start;
+        Self {
+            parts,
+            path,
+            watcher,
+            in_force: Mutex::new(InForce {
+                server,
+                hashes,
+                patterns,
+            }),
+        }
+    }
+
+    /// Reads, validates, swaps.
+    pub(super) async fn reload(&self, trigger: Trigger) -> ReloadOutcome {
+        let mut in_force = self.in_force.lock().await;
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || config::load(&path, Secrets::Required));
+        let outcome = match reading.await {
+            Ok(Ok(loaded)) => {
+                in_force.patterns.clone_from(&loaded.patterns);
+                self.follow(&loaded.files, &in_force.patterns);
+                self.apply(&mut in_force, loaded, &trigger).await
+            }
+            Ok(Err(errors)) => {
+                self.follow(errors.files(), &in_force.patterns);
+                Err(invalid(&errors))
+            }
+            Err(_) => Err(other(
+                "the configuration could not be read: a fault of the gate".to_owned(),
+            )),
+        };
+        match outcome {
+            Ok(()) => ReloadOutcome::Applied,
+            Err(rejected) => {
+                let rejection = self.reject(&in_force, rejected, &trigger).await;
+                ReloadOutcome::Rejected(rejection)
+            }
+        }
+    }
+
+    fn follow(&self, files: &[PathBuf], patterns: &[PathBuf]) {
+        if let Some(watcher) = &self.watcher {
+            watcher.follow(Watched {
+                files: files.to_vec(),
+                patterns: patterns.to_vec(),
+            });
+        }
+    }
+
+    async fn apply(
+        &self,
+        in_force: &mut InForce,
+        loaded: Loaded,
+        trigger: &Trigger,
+    ) -> Result<(), Rejected> {
+        if let Some(what) = config::restart_needed(&in_force.server, &loaded.server) {
+            return Err(other(format!("{what} needs a restart")));
+        }
+        let hashes = hashes(&loaded.projects);
+        // Equal hashes are put in force too: a secret's file may be what changed.
+        for warning in &loaded.warnings {
+            tracing::warn!("{}", warning.summary);
+        }
+        // Recorded first: a policy that decides must be on record.
+        if !self.record("reloaded", &hashes, trigger, "").await {
+            return Err(other("the ledger can't record it now".to_owned()));
+        }
+        self.parts
+            .principals
+            .store(Arc::new(Principals::new(&loaded.server.principals)));
+        self.parts.gate.install(loaded.projects);
+        self.parts.metrics.reloaded(Reload::Applied);
+        tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
+        in_force.server = loaded.server;
+        in_force.hashes = hashes;
+        Ok(())
+    }
+
+    async fn reject(&self, in_force: &InForce, rejected: Rejected, trigger: &Trigger) -> Rejection {
+        self.parts.metrics.reloaded(Reload::Rejected);
+        let Rejected {
+            mut rejection,
+            report,
+        } = rejected;
+        let projects = in_force.hashes.iter().map(|(project, _)| project.clone());
+        rejection.projects = projects.collect();
+        tracing::error!(%trigger, summary = %rejection.summary, "configuration rejected; what was in force is\n{report}");
+        // Already the worse case; that it can't be recorded either is what the ledger's own alarm is for.
+        self.record("rejected", &in_force.hashes, trigger, &rejection.summary)
+            .await;
+        rejection
+    }
+
+    async fn record(
+        &self,
+        change: &'static str,
+        hashes: &[(ProjectName, PolicyHash)],
+        trigger: &Trigger,
+        detail: &str,
+    ) -> bool {
+        let event = Event::Policy {
+            change,
+            hashes,
+            trigger: &trigger.to_string(),
+            detail,
+        };
+        let now = self.parts.clock.now();
+        self.parts
+            .ledger
+            .append(&event, now.wall, Level::Written)
+            .await
+            .is_ok()
+    }
+}
+
+struct Rejected {
+    rejection: Rejection,
+    /// For the log: with excerpts and help.
+    report: String,
+}
+
+fn invalid(errors: &ConfigErrors) -> Rejected {
+    let reports = errors.reports();
+    let misplaced: Vec<Misplaced> = reports
+        .iter()
+        .map(|report| Misplaced {
+            file: report.file.clone(),
+            line: report.line,
+            column: report.column,
+            message: report.message.clone(),
+        })
+        .collect();
+    let first = misplaced.first().map_or_else(String::new, |first| {
+        format!(
+            ": {}:{}:{}: {}",
+            first.file.display(),
+            first.line,
+            first.column,
+            first.message
+        )
+    });
+    let count = misplaced.len();
+    let noun = if count == 1 { "error" } else { "errors" };
+    Rejected {
+        rejection: Rejection {
+            summary: format!("{count} {noun}{first}"),
+            errors: misplaced,
+            projects: Vec::new(),
+        },
+        report: errors.to_string(),
+    }
+}
+
+fn other(summary: String) -> Rejected {
+    Rejected {
+        report: summary.clone(),
+        rejection: Rejection {
+            summary,
+            errors: Vec::new(),
+            projects: Vec::new(),
+        },
+    }
+}

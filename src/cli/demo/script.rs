@@ -1,0 +1,257 @@
+//! What the demo shows: one table of shell lines and the answers they promise. People paste them; `--check` runs them.
+
+/// A value that the lines name, such as `$GATE`.
+pub struct Setting {
+    /// The shell variable.
+    pub name: &'static str,
+    /// What it is in this run.
+    pub value: String,
+}
+
+/// One line and its promise.
+#[derive(Debug)]
+pub struct Step {
+    /// What it shows.
+    pub title: &'static str,
+    /// What the shell runs.
+    pub line: &'static str,
+    /// Status of every answer, in order; empty for lines that read files.
+    pub statuses: &'static [u16],
+    /// Stands in what the line prints.
+    pub shows: &'static str,
+}
+
+/// Some steps that belong together.
+#[derive(Debug)]
+pub struct Scene {
+    /// What they show together.
+    pub title: &'static str,
+    /// In order: later ones build on earlier ones.
+    pub steps: &'static [Step],
+}
+
+/// In the order in which they hold.
+pub const SCENES: &[Scene] = &[
+    Scene {
+        title: "Allowed: the agent's tool works as before, but for base URL and token",
+        steps: &[
+            Step {
+                title: "its token opens the gate; the gate adds the CRM's own credential",
+                line: r#"curl -si "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[200],
+                shows: "Grace Tan",
+            },
+            Step {
+                title: "events arrive as they are sent",
+                line: r#"curl -siN "$GATE/crm/events" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[200],
+                shows: "event: ticket",
+            },
+        ],
+    },
+    Scene {
+        title: "Refused: everything that no rule allows",
+        steps: &[
+            Step {
+                title: "no token",
+                line: r#"curl -si "$GATE/crm/users/7""#,
+                statuses: &[401],
+                shows: "credential_missing",
+            },
+            Step {
+                title: "around the gate: its token is worth nothing at the CRM",
+                line: r#"curl -si "$BACKEND/users/7" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[401],
+                shows: "the CRM wants its own credential",
+            },
+            Step {
+                title: "no route in the policy",
+                line: r#"curl -si "$GATE/crm/invoices" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[403],
+                shows: "no_route",
+            },
+            Step {
+                title: "the other session's agent, a research-bot, may never hold this scope",
+                line: r#"curl -si "$GATE/crm/tickets" -H "Authorization: Bearer $OTHER" -d '{"subject":"hello"}'"#,
+                statuses: &[403],
+                shows: "scope_outside_ceiling",
+            },
+        ],
+    },
+    Scene {
+        title: "Just in time: a refund needs a grant, and a grant is for one",
+        steps: &[
+            Step {
+                title: "no grant yet; the answer says how to ask for one",
+                line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
+                statuses: &[403],
+                shows: "grant_missing",
+            },
+            Step {
+                title: "the agent asks",
+                line: r#"curl -si "$GATE/.toolgate/grants" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"scope":"refunds.create","resource":"user:7","reason":"the parcel was lost"}'"#,
+                statuses: &[201],
+                shows: "grt_",
+            },
+            Step {
+                title: "now it passes",
+                line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
+                statuses: &[201],
+                shows: r#""refund":1"#,
+            },
+            Step {
+                title: "once",
+                line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
+                statuses: &[403],
+                shows: "grant_missing",
+            },
+        ],
+    },
+    Scene {
+        title: "Locked to its customer: the session was minted with customer_id=7",
+        steps: &[
+            Step {
+                title: "not customer 8",
+                line: r#"curl -si -X DELETE "$GATE/crm/users/8" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[403],
+                shows: "resource_outside_ceiling",
+            },
+            Step {
+                title: "customer 7",
+                line: r#"curl -si -X DELETE "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[204],
+                shows: "",
+            },
+        ],
+    },
+    Scene {
+        title: "Limited: five tickets a minute",
+        steps: &[Step {
+            title: "the sixth waits",
+            line: r#"for i in 1 2 3 4 5 6; do curl -si "$GATE/crm/tickets" -H "Authorization: Bearer $TOKEN" -d '{"subject":"hello"}' | grep -e '^HTTP' -e '^{'; done"#,
+            statuses: &[201, 201, 201, 201, 201, 429],
+            shows: "limit_exceeded",
+        }],
+    },
+    Scene {
+        title: "Quarantined: an agent that loops is stopped until a person looks",
+        steps: &[
+            Step {
+                title: "the same call 20 times is served; the 21st trips the limit `same-call`",
+                line: r#"for i in $(seq 21); do curl -si "$GATE/crm/search?q=grace" -H "Authorization: Bearer $TOKEN" | grep '^HTTP'; done"#,
+                statuses: &[
+                    200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200, 200,
+                    200, 200, 200, 200, 403,
+                ],
+                shows: "403",
+            },
+            Step {
+                title: "nothing of that session passes any more",
+                line: r#"curl -si "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[403],
+                shows: "quarantined",
+            },
+            Step {
+                title: "the other session is untouched",
+                line: r#"curl -si "$GATE/crm/users/2" -H "Authorization: Bearer $OTHER""#,
+                statuses: &[200],
+                shows: "Bo Lindqvist",
+            },
+            Step {
+                title: "an operator releases it",
+                line: r#"curl -si "$TOOLGATE_ADMIN/v1/sessions/$SESSION/release" -H "Authorization: Bearer $TOOLGATE_KEY" -H 'Content-Type: application/json' -d '{"reason":"a retry without a pause; mended"}'"#,
+                statuses: &[200],
+                shows: "ses_",
+            },
+            Step {
+                title: "and it goes on",
+                line: r#"curl -si "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[200],
+                shows: "Bo Lindqvist",
+            },
+        ],
+    },
+    Scene {
+        title: "Written down: what was decided, by which rule, and what came of it",
+        steps: &[
+            Step {
+                title: "the last call in the ledger: its decision and its outcome (pipe it into jq)",
+                line: r#"cat "$LEDGER"/*.jsonl | tail -n 2"#,
+                statuses: &[],
+                shows: r#""route":"users.read""#,
+            },
+            Step {
+                title: "the same in numbers",
+                line: r#"curl -s "$METRICS" | grep '^toolgate_requests_total'"#,
+                statuses: &[],
+                shows: r#"reason="quarantined""#,
+            },
+        ],
+    },
+];
+
+/// The statuses in what `curl -i` printed; interim ones (1xx) are not answers.
+pub fn statuses(printed: &str) -> Vec<u16> {
+    printed
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("HTTP/")?
+                .split_ascii_whitespace()
+                .nth(1)?
+                .parse()
+                .ok()
+        })
+        .filter(|status| *status >= 200)
+        .collect()
+}
+
+/// Statuses in a few words: `201 x5, 429`.
+pub fn in_short(statuses: &[u16]) -> String {
+    statuses
+        .chunk_by(|one, next| one == next)
+        .map(|run| match run.len() {
+            1 => run[0].to_string(),
+            many => format!("{} x{many}", run[0]),
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_read_from_heads_and_interim_ones_left_out() {
+        let printed = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 Forbidden\r\nvia: 1.1 x\r\n\r\nHTTP is fun\n";
+        assert_eq!(statuses(printed), [403]);
+    }
+
+    #[test]
+    fn repeated_statuses_are_counted() {
+        assert_eq!(in_short(&[201, 201, 429]), "201 x2, 429");
+        assert_eq!(in_short(&[]), "");
+    }
+
+    #[test]
+    fn every_line_names_only_settings_that_the_demo_exports() {
+        for step in SCENES.iter().flat_map(|scene| scene.steps) {
+            for name in step
+                .line
+                .split('$')
+                .skip(1)
+                .filter(|rest| !rest.starts_with('('))
+            {
+                let name = name
+                    .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
+                    .next()
+                    .unwrap();
+                assert!(
+                    super::super::SETTINGS.contains(&name),
+                    "{name} in {}",
+                    step.line
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Where the demo plays: a folder of its own with the example configuration, fitted to this run, gone at the end.
+//!
+//! The files are those of `config/`, changed only where they name an address, a secret or a data folder, so that what
+//! the demo shows is what the examples do.
+
+use crate::cli::Failure;
+use crate::io::clock;
+use crate::policy::token::{Token, TokenKind};
+use std::fs::{self, DirBuilder};
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+const SERVER: &str = include_str!("../../../config/toolgate.yaml");
+const PROJECT: &str = include_str!("../../../config/projects/demo.yaml");
+
+/// The folder and what was put into the files. Dropping it removes the folder.
+pub struct Stage {
+    folder: PathBuf,
+    /// The orchestrator's key to the admin API.
+    pub key: Token,
+}
+
+/// Loopback ports; 0 is any that is free.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ports {
+    /// Agents' listener.
+    pub agents: u16,
+    /// Admin listener.
+    pub admin: u16,
+    /// Metrics listener.
+    pub metrics: u16,
+    /// The sample backend.
+    pub backend: u16,
+}
+
+impl Ports {
+    /// Four in a row.
+    pub const fn from(first: u16) -> Self {
+        Self {
+            agents: first,
+            admin: first + 1,
+            metrics: first + 2,
+            backend: first + 3,
+        }
+    }
+}
+
+impl Stage {
+    /// Makes the folder and writes the files.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] where the temporary folder can't be written, [`Failure::Ours`] where the examples have
+    /// changed so that they can't be fitted.
+    pub fn build(ports: Ports, backend: SocketAddr, credential: &str) -> Result<Self, Failure> {
+        let name: String = clock::random::<8>()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let stage = Stage {
+            folder: std::env::temp_dir().join(format!("toolgate-demo-{name}")),
+            key: Token::mint(TokenKind::Principal, &clock::random()),
+        };
+        let fault = |error: std::io::Error| {
+            Failure::Unavailable(format!(
+                "the demo's folder {} can't be written: {error}; TMPDIR names another place",
+                stage.folder.display()
+            ))
+        };
+        // Only its owner reads it: the files hold the backend's credential.
+        let mut maker = DirBuilder::new();
+        maker.mode(0o700);
+        for folder in [
+            stage.folder.clone(),
+            stage.folder.join("projects"),
+            stage.folder.join("data"),
+        ] {
+            maker.create(folder).map_err(fault)?;
+        }
+        fs::write(stage.config(), server(&stage, ports)?).map_err(fault)?;
+        fs::write(
+            stage.folder.join("projects/demo.yaml"),
+            project(backend, credential)?,
+        )
+        .map_err(fault)?;
+        Ok(stage)
+    }
+
+    /// Everything is in here.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The server file.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("toolgate.yaml")
+    }
+
+    /// The ledger's directory.
+    pub fn ledger(&self) -> PathBuf {
+        self.folder.join("data/ledger")
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.join("data/toolgate.db")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            anstream::eprintln!("{} could not be removed: {error}", self.folder.display());
+        }
+    }
+}
+
+fn server(stage: &Stage, ports: Ports) -> Result<String, Failure> {
+    let digest: String = stage
+        .key
+        .digest()
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    fit(
+        SERVER,
+        &[
+            ("127.0.0.1:8080", format!("127.0.0.1:{}", ports.agents)),
+            ("127.0.0.1:9080", format!("127.0.0.1:{}", ports.admin)),
+            ("127.0.0.1:9464", format!("127.0.0.1:{}", ports.metrics)),
+            (
+                "{ env: TOOLGATE_ISSUER_KEY }",
+                format!("{{ sha256: \"{digest}\" }}"),
+            ),
+            ("data/toolgate.db", quoted(&stage.store())),
+            ("data/ledger", quoted(&stage.ledger())),
+        ],
+    )
+}
+
+fn project(backend: SocketAddr, credential: &str) -> Result<String, Failure> {
+    fit(
+        PROJECT,
+        &[
+            ("http://127.0.0.1:9001", format!("http://{backend}")),
+            ("${CRM_API_KEY}", credential.to_owned()),
+        ],
+    )
+}
+
+/// Each text exactly once: an example that has drifted must not half fit.
+fn fit(example: &str, changes: &[(&str, String)]) -> Result<String, Failure> {
+    changes
+        .iter()
+        .try_fold(example.to_owned(), |text, (from, to)| {
+            if text.matches(from).count() == 1 {
+                Ok(text.replacen(from, to, 1))
+            } else {
+                Err(Failure::Ours(format!(
+                    "the example configuration does not have `{from}` exactly once"
+                )))
+            }
+        })
+}
+
+/// A path as a YAML text; JSON's quoting is YAML's.
+fn quoted(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Secrets};
+
+    #[test]
+    fn the_example_configuration_fits_and_loads_without_a_warning_and_its_folder_goes_at_the_end() {
+        let stage = Stage::build(
+            Ports::default(),
+            SocketAddr::from(([127, 0, 0, 1], 4711)),
+            "crm_secret",
+        )
+        .unwrap();
+        let loaded = config::load(&stage.config(), Secrets::Required).unwrap();
+        assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
+        assert_eq!(loaded.server.store, stage.store());
+        assert_eq!(loaded.server.ledger.directory, stage.ledger());
+        assert_eq!(
+            &*loaded.projects[0].tools[0].upstream.authority,
+            "127.0.0.1:4711"
+        );
+        assert_eq!(loaded.server.principals[0].key, stage.key.digest());
+        let folder = stage.folder().to_owned();
+        drop(stage);
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn an_example_that_drifted_is_not_half_fitted() {
+        assert!(fit("a b a", &[("a", "x".to_owned())]).is_err());
+        assert!(fit("b", &[("a", "x".to_owned())]).is_err());
+        assert_eq!(fit("a b", &[("a", "x".to_owned())]).unwrap(), "x b");
+    }
+}

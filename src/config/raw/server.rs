@@ -1,0 +1,188 @@
+//! The server file as it is written.
+
+use super::{DAY, GIB, HOUR, KIB, MINUTE};
+use crate::config::collection::{List, ListOrNone};
+use crate::config::leaf::{
+    Address, Count, HostName, Network, Sha256, Size, Span, Text, Variable, Version, Workers,
+};
+use crate::config::read::{record, words};
+use crate::policy::name::{PrincipalName, ProjectName};
+
+record! {
+    /// The server file of Toolgate: where it listens, who may administer it, where it keeps what it knows.
+    Server: "the server file";
+    /// The version of this file's format: 1.
+    required _version = "version": Version,
+    /// Data-plane threads. Default: auto, one per core.
+    optional workers = "workers": Workers,
+    /// Where the gate listens.
+    required listeners = "listeners": Listeners,
+    /// Who may use the admin API.
+    required principals = "principals": List<Principal>,
+    /// Where sessions, grants and quarantines are kept.
+    required store = "store": Store,
+    /// The record of every call.
+    required ledger = "ledger": Ledger,
+    /// Project files, relative to this file; `*` and `?` stand for any characters within one name.
+    required projects = "projects": List<Text>,
+}
+
+record! {
+    /// Where the gate listens.
+    Listeners: "`listeners`";
+    /// The data plane: agents' tools point here.
+    required agents = "agents": Agents,
+    /// The admin API.
+    required admin = "admin": Admin,
+    /// Metrics and health: no secrets.
+    required metrics = "metrics": Metrics,
+}
+
+record! {
+    /// The agents' listener.
+    Agents: "the agents' listener";
+    /// IP address and port.
+    required address = "address": Address,
+    /// Peers whose X-Forwarded-For is believed. Default: none.
+    optional trusted_proxies = "trusted_proxies": ListOrNone<Network>,
+    /// How long a connection may take over each step.
+    optional timeouts = "timeouts": Timeouts,
+    /// Most connections.
+    optional caps = "caps": Caps,
+    ; later "tls"
+}
+
+record! {
+    /// The admin listener.
+    Admin: "the admin listener";
+    /// IP address and port.
+    required address = "address": Address,
+    /// Accepted Host names. Default: the listener's own address and localhost.
+    optional hosts = "hosts": List<HostName>,
+    /// How long a connection may take over each step.
+    optional timeouts = "timeouts": Timeouts,
+    /// Most connections.
+    optional caps = "caps": Caps,
+    ; later "tls", "trusted_proxies"
+}
+
+record! {
+    /// The metrics listener.
+    Metrics: "the metrics listener";
+    /// IP address and port.
+    required address = "address": Address,
+    ; later "tls", "trusted_proxies", "timeouts", "caps"
+}
+
+record! {
+    /// How long a connection may take over each step.
+    Timeouts: "`timeouts`";
+    /// For a whole request head. Default: 10s.
+    optional head = "head": Span<1, HOUR>,
+    /// Between two pieces of a request body. Default: 30s.
+    optional body_idle = "body_idle": Span<1, HOUR>,
+    /// Between two requests. Default: 75s.
+    optional idle = "idle": Span<1, HOUR>,
+    ; later "tls"
+}
+
+record! {
+    /// Most connections.
+    Caps: "`caps`";
+    /// In all. Default: 20000.
+    optional connections = "connections": Count<1_000_000>,
+    /// From one address. Default: 16384.
+    optional per_address = "per_address": Count<1_000_000>,
+}
+
+record! {
+    /// Who may use the admin API.
+    Principal: "a principal", named "principal" by "name";
+    /// Appears in the ledger.
+    required name = "name": PrincipalName,
+    /// The key it authenticates with; `toolgate key new NAME` makes one.
+    required key = "key": Key,
+    /// What it may do.
+    required roles = "roles": List<Role>,
+    /// Groups it decides approvals in.
+    optional groups = "groups": List<Text>,
+    /// Projects it may do so in.
+    required projects = "projects": List<ProjectName>,
+}
+
+record! {
+    /// Where a key comes from: one of these.
+    Key: "a key";
+    /// The environment variable that holds the key.
+    optional env = "env": Variable,
+    /// The file that holds the key.
+    optional file = "file": Text,
+    /// The SHA-256 of the key's whole text.
+    optional sha256 = "sha256": Sha256,
+    ; secret true
+    ; one_of "env", "file", "sha256"
+}
+
+words! {
+    /// What a principal may do.
+    Role: "a role";
+    Issuer = "issuer",
+    Approver = "approver",
+    Operator = "operator",
+    Auditor = "auditor",
+}
+
+record! {
+    /// Where sessions, grants and quarantines are kept.
+    Store: "`store`";
+    /// A file beside the gate.
+    required embedded = "embedded": Embedded,
+    ; later "redis"
+}
+
+record! {
+    /// A file beside the gate.
+    Embedded: "`embedded`";
+    /// The file; made if it is absent. Relative to the working directory.
+    required path = "path": Text,
+}
+
+record! {
+    /// The record of every call.
+    Ledger: "`ledger`";
+    /// Its directory; made if it is absent. Relative to the working directory.
+    required directory = "directory": Text,
+    /// How intents are recorded. Default: full.
+    optional intent = "intent": Intent,
+    /// How far a record must have got before its call goes on. Default: written.
+    optional _level = "level": Level,
+    /// How long records are kept. Default: 180d.
+    optional retain = "retain": Span<HOUR, { 36_500 * DAY }>,
+    /// When a new file is begun.
+    optional segment = "segment": Segment,
+    ; later "signing_key", "anchor"
+}
+
+record! {
+    /// When the ledger begins a new file.
+    Segment: "`segment`";
+    /// At this size. Default: 256MiB.
+    optional size = "size": Size<{ 64 * KIB }, { 64 * GIB }>,
+    /// At this age. Default: 24h.
+    optional age = "age": Span<MINUTE, { 366 * DAY }>,
+}
+
+words! {
+    /// How intents are recorded.
+    Intent: "a value of `intent`";
+    Full = "full",
+    Digest = "digest",
+    Omit = "omit",
+}
+
+words! {
+    /// How far a record must have got before its call goes on.
+    Level: "a value of `level`";
+    Written = "written",
+    ; later "sync", "batched"
+}

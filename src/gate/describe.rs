@@ -1,0 +1,243 @@
+//! Step 3: what does the request want? One canonical target, one reading of the head.
+//!
+//! Everything after this reads the canonical target; nothing rereads the raw one. What two readers could understand
+//! differently is refused, never repaired.
+
+use crate::gate::fields;
+use crate::gate::forward::Outfit;
+use crate::gate::record::{Caller, Entry};
+use crate::gate::refusal::Refusal;
+use crate::policy::AccessRequest;
+use crate::policy::model::{IntentRule, Route};
+use crate::policy::route::NoRoute;
+use crate::policy::target::Target;
+use crate::policy::template::Captures;
+use http::header::HOST;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// The one `Host`, once the head is one that the gate serves at all.
+///
+/// # Errors
+/// Method or `Host` can't be served: `request_malformed`.
+pub(super) fn host(head: &Parts) -> Result<&str, Refusal> {
+    // CONNECT asks for a tunnel that nothing would check; TRACE would echo the credential.
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::malformed(
+            StatusCode::NOT_IMPLEMENTED,
+            format!("the method {} is not served", head.method),
+        ));
+    }
+    let mut values = head.headers.get_all(HOST).iter();
+    match (values.next().map(|value| value.to_str()), values.next()) {
+        (Some(Ok(host)), None) => Ok(host),
+        (Some(_), _) | (None, _) => Err(Refusal::malformed(
+            StatusCode::BAD_REQUEST,
+            "the request must have exactly one readable `Host` field",
+        )),
+    }
+}
+
+/// The request-target as hyper read it: origin-form, absolute-form or `*`.
+pub(super) fn raw_target(head: &Parts) -> Cow<'_, str> {
+    match (head.uri.scheme(), head.uri.authority()) {
+        (None, None) => head
+            .uri
+            .path_and_query()
+            .map_or(Cow::Borrowed(""), |target| Cow::Borrowed(target.as_str())),
+        _ => Cow::Owned(head.uri.to_string()),
+    }
+}
+
+/// What one request turned out to be.
+pub(super) struct Described<'a> {
+    pub route: &'a Route,
+    /// The tool's precomputed parts.
+    pub outfit: &'a Outfit,
+    /// The canonical path behind the mount.
+    pub path: &'a str,
+    captures: Captures<'a>,
+}
+
+/// The one match of a canonical target; on record from here on. Why nothing matched stays with the record: the agent
+/// sees one answer.
+pub(super) fn matched<'a>(
+    caller: &'a Caller,
+    head: &Parts,
+    target: &'a Target,
+    entry: &mut Entry,
+) -> Option<Described<'a>> {
+    let policy = &caller.ruleset.policy;
+    match policy.table.find(policy, head.method.as_str(), target) {
+        Ok(matched) => {
+            (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
+            Some(Described {
+                route: policy.route(matched.route),
+                outfit: caller.ruleset.outfit(matched.tool),
+                path: matched.path,
+                captures: matched.captures,
+            })
+        }
+        Err(NoRoute::Route(tool)) => {
+            entry.tool = Some(tool);
+            None
+        }
+        Err(NoRoute::Tool) => None,
+    }
+}
+
+impl<'a> Described<'a> {
+    /// What the policy is asked.
+    ///
+    /// # Errors
+    /// The route acts on a resource that can't be computed from this call: that is not "no resource".
+    pub(super) fn access(
+        &self,
+        caller: &Caller,
+        entry: &mut Entry,
+    ) -> Result<AccessRequest<'a>, Refusal> {
+        let filled = match &self.route.resource {
+            Some(template) => Some(
+                template
+                    .fill(&self.captures, &caller.session.facts)
+                    .ok_or_else(|| Refusal::resource_unfilled(self.route))?,
+            ),
+            None => None,
+        };
+        entry.resource = filled.clone();
+        Ok(AccessRequest {
+            route: self.route,
+            resource: filled,
+        })
+    }
+
+    /// Refuses where the route wants to know what the call is for, and nobody said.
+    pub(super) fn demand_intent(&self, intent: Option<&str>) -> Result<(), Refusal> {
+        match (self.route.intent, intent) {
+            (IntentRule::Required, None) => Err(Refusal::intent_missing()),
+            (IntentRule::Required, Some(_)) | (IntentRule::Optional, _) => Ok(()),
+        }
+    }
+}
+
+/// A target as records show it: printable ASCII, bounded, and never with a session token in it.
+pub(super) fn recorded(target: &str) -> Cow<'_, str> {
+    if holds_token(target) {
+        return Cow::Borrowed("(withheld: it holds a session token)");
+    }
+    if target.len() <= RECORDED_BYTES_MAX && target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Cow::Borrowed(target);
+    }
+    let mut escaped = String::with_capacity(target.len().min(RECORDED_BYTES_MAX) + 16);
+    for byte in target.bytes().take(RECORDED_BYTES_MAX) {
+        if byte.is_ascii_graphic() {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// Whether a session token stands in a target, plainly or percent-encoded.
+fn holds_token(target: &str) -> bool {
+    fields::holds_token(target.as_bytes())
+        || (target.contains('%') && fields::holds_token(&unescaped(target)))
+}
+
+/// Percent-decoded once, for looking only: what can't be decoded stays.
+fn unescaped(text: &str) -> Vec<u8> {
+    let hex = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        match (bytes[at], hex(bytes.get(at + 1)), hex(bytes.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push(u8::try_from(high * 16 + low).unwrap_or_default());
+                at += 3;
+            }
+            (byte, ..) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    decoded
+}
+
+/// The trace id of a valid W3C `traceparent` (version 00, or a later one that begins like it).
+pub(super) fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
+    let mut values = headers.get_all("traceparent").iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let text = value.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, length: usize| {
+        text.len() == length
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let shape = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let length = if version == "00" {
+        parts.next().is_none()
+    } else {
+        version != "ff"
+    };
+    let names = trace.bytes().any(|b| b != b'0') && parent.bytes().any(|b| b != b'0');
+    (shape && length && names).then(|| trace.into())
+}
+
+/// Of a target that could not be read, this much is recorded.
+const RECORDED_BYTES_MAX: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_target_is_found_plainly_and_percent_encoded_and_never_recorded() {
+        let token = "tgs_0123456789abcdefghijklmnop";
+        assert!(holds_token(&format!("/a?token={token}")));
+        assert!(holds_token("/a?t=%74gs_0123456789%61bcdefghijklmnop"));
+        assert!(!holds_token("/files/my_tgs"));
+        assert!(!recorded(&format!("/{token}")).contains("tgs_"));
+    }
+
+    #[test]
+    fn an_unreadable_target_is_recorded_escaped() {
+        assert_eq!(recorded("/a b\n\u{e9}"), "/a%20b%0A%C3%A9");
+    }
+
+    #[test]
+    fn only_a_valid_traceparent_names_a_trace() {
+        let trace = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", http::HeaderValue::from_static(text));
+            trace_id(&headers).map(String::from)
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(
+            trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            Some(id.to_owned())
+        );
+        assert_eq!(
+            trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"),
+            None
+        );
+        assert_eq!(
+            trace("00-00000000000000000000000000000000-00f067aa0ba902b7-01"),
+            None
+        );
+        assert_eq!(
+            trace("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"),
+            None
+        );
+    }
+}

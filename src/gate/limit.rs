@@ -1,0 +1,423 @@
+//! Step 4: within bounds? Session-wide limits as soon as the session is known, so that refused calls count too; those of
+//! scope, tool, route and repeats after matching; cost and what other sessions share last, so that one session's
+//! refusals can't starve the others.
+//!
+//! The arithmetic is `policy::limit`'s. Here is only which counters a call touches, in which order, and how the result is
+//! said. It refuses to forget: nothing that was counted is given back, save a cost whose call was then refused.
+
+use crate::gate::Inner;
+use crate::gate::body::{Prefix, RequestBody};
+use crate::gate::describe::Described;
+use crate::gate::record::{Caller, Entry};
+use crate::gate::refusal::Refusal;
+use crate::ledger::record::{BodyDigest, Cause};
+use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
+use crate::policy::model::{Cost, LimitIndex, Policy, Route};
+use crate::policy::target::Target;
+use crate::policy::time::{Now, Tick};
+use aws_lc_rs::digest;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Caller {
+    /// Rates, counts and repeats of this session alone.
+    fn take(
+        &self,
+        limits: &[LimitIndex],
+        now: Tick,
+        digest: Option<&CallDigest>,
+    ) -> Result<(), Exceedance> {
+        self.cells.take(limits, Call { now, digest })
+    }
+
+    /// Cost that is known before the call, then rates and counts shared with others; each counter picks its own among the
+    /// limits. Cost whose sum comes with the answer is only asked whether any is left.
+    fn take_shared(&self, route: &Route, now: Tick, micros: u64) -> Result<(), Exceedance> {
+        let cost = &route.cost_limits;
+        self.cells.spend(cost, now, micros)?;
+        // Others' use refused the call: the session must not pay for it.
+        self.take_from_others(route, now, micros)
+            .inspect_err(|_| self.cells.refund(cost, now, micros))
+    }
+
+    fn take_from_others(&self, route: &Route, now: Tick, micros: u64) -> Result<(), Exceedance> {
+        let (cost, shared) = (&route.cost_limits, &route.shared_limits);
+        if cost.is_empty() && shared.is_empty() {
+            return Ok(());
+        }
+        let call = Call { now, digest: None };
+        let holders = [self.agent_cells(), Some(self.ruleset.project_cells())];
+        let holders = holders.iter().flatten();
+        // Money first: it can be given back if a rate then refuses, a counted call can't.
+        let (mut taken, mut paid) = (Ok(()), 0);
+        for cells in holders.clone() {
+            taken = cells.spend(cost, now, micros);
+            if taken.is_err() {
+                break;
+            }
+            paid += 1;
+        }
+        let taken = taken.and_then(|()| {
+            holders
+                .clone()
+                .try_for_each(|cells| cells.take(shared, call))
+        });
+        taken.inspect_err(|_| {
+            holders
+                .take(paid)
+                .for_each(|cells| cells.refund(cost, now, micros))
+        })
+    }
+
+    fn agent_cells(&self) -> Option<&Arc<Cells>> {
+        self.ruleset.agent_cells(&self.session.facts.agent)
+    }
+
+    /// Cost that the answer reported: always added. The first limit that must quarantine the session for it.
+    fn charge(&self, cost: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
+        [
+            Some(&self.cells),
+            self.agent_cells(),
+            Some(self.ruleset.project_cells()),
+        ]
+        .into_iter()
+        .flatten()
+        .filter_map(|cells| cells.charge(cost, now, micros))
+        // All of them are charged, whichever trips.
+        .fold(None, |first, over| {
+            first.or((over.exceeded == Exceeded::Quarantine).then_some(over))
+        })
+    }
+
+    /// What is left of limits of the session's own.
+    pub(super) fn standings(&self, limits: &[LimitIndex], now: Tick) -> Vec<Standing> {
+        self.cells.standings(limits, now).collect()
+    }
+
+    /// `RateLimit`: what is left of the limits that `RateLimit-Policy` names.
+    pub(super) fn ratelimit(&self, shown: &[LimitIndex], now: Tick) -> Option<HeaderValue> {
+        let mut text = String::with_capacity(shown.len() * 32);
+        for standing in self.cells.standings(shown, now) {
+            separate(&mut text);
+            let id = &self.ruleset.policy.limits[standing.limit.0 as usize].id;
+            let resets = up_to_seconds(standing.resets_in);
+            let _ = write!(text, "\"{id}\";r={};t={resets}", standing.remaining);
+        }
+        named(&text)
+    }
+}
+
+impl Inner {
+    /// Says the limit that was exceeded; where the policy says so, puts the session in quarantine first.
+    async fn bounded(&self, taken: Result<(), Exceedance>, caller: &Caller) -> Result<(), Refusal> {
+        let Err(over) = taken else {
+            return Ok(());
+        };
+        let policy = &caller.ruleset.policy;
+        let limit = &policy.limits[over.limit.0 as usize];
+        self.metrics.limit_exceeded(&policy.project, &limit.id);
+        match over.exceeded {
+            Exceeded::Throttle => Err(Refusal::limit_exceeded(&limit.id, over.retry_after)),
+            Exceeded::Quarantine => {
+                self.quarantine(caller, over.limit).await;
+                // The call that trips it is itself refused as such.
+                Err(Refusal::quarantined(Some(&limit.id)))
+            }
+        }
+    }
+
+    /// Nothing of the session passes from here on, in memory at once, then durably and on record.
+    async fn quarantine(&self, caller: &Caller, limit: LimitIndex) {
+        let policy = &caller.ruleset.policy;
+        let limit = &policy.limits[limit.0 as usize].id;
+        let reason = format!("exceeded the limit {limit}");
+        let done = self
+            .sessions
+            .quarantine(
+                &caller.session,
+                &reason,
+                Cause::Limit(limit),
+                self.clock.now(),
+            )
+            .await;
+        self.metrics.quarantined(&policy.project, Some(limit));
+        match done {
+            Ok(()) => {
+                tracing::warn!(session = %caller.session.facts.id, %limit, "session quarantined")
+            }
+            // It holds in memory; a restart before the store is back would forget it.
+            Err(fault) => {
+                tracing::error!(session = %caller.session.facts.id, %limit, %fault, "session quarantined in memory only")
+            }
+        }
+    }
+
+    /// The same, for a cost that an answer reported: after that call, beside whatever comes next.
+    pub(super) fn quarantine_after(gate: &Arc<Self>, caller: Arc<Caller>, over: Exceedance) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Only while the gate stops. The sum stands: the session's next call trips over it.
+            return;
+        };
+        let gate = Arc::clone(gate);
+        runtime.spawn(async move {
+            let _ = gate.bounded(Err(over), &caller).await;
+        });
+    }
+
+    /// As soon as the session is known.
+    pub(super) async fn take_session_wide(&self, caller: &Caller, now: Now) -> Result<(), Refusal> {
+        let limits = &caller.ruleset.policy.session_wide;
+        self.bounded(caller.take(limits, now.tick, None), caller)
+            .await
+    }
+
+    /// Limits of scope, tool and route, and repeats where any are watched.
+    pub(super) async fn take_of_route(
+        &self,
+        caller: &Caller,
+        call: &Described<'_>,
+        head: &Parts,
+        target: &Target,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let digest = if caller.ruleset.limits(Some(call.route.index)).repeats {
+            digest_of(head, target, body, call.route.body_limit, entry).await?
+        } else {
+            None
+        };
+        let limits = &call.route.session_limits;
+        let taken = caller.take(limits, entry.opened.tick, digest.as_ref());
+        self.bounded(taken, caller).await
+    }
+
+    /// Repeats of a call that has no route, where a limit watches all calls.
+    pub(super) async fn take_unrouted(
+        &self,
+        caller: &Caller,
+        head: &Parts,
+        target: &Target,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let limits = &caller.ruleset.unrouted_repeats;
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let digest = digest_of(head, target, body, UNROUTED_BODY_BYTES_MAX, entry).await?;
+        let taken = caller.take(limits, entry.opened.tick, digest.as_ref());
+        self.bounded(taken, caller).await
+    }
+
+    /// Cost that is known before the call, and what the session shares with others.
+    pub(super) async fn take_shared(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let micros = fixed_cost(route);
+        let taken = caller.take_shared(route, entry.opened.tick, micros.unwrap_or(0));
+        self.bounded(taken, caller).await?;
+        if let Some(micros) = micros {
+            entry.cost(micros, None);
+            self.note_cost(caller, route, micros);
+        }
+        Ok(())
+    }
+
+    /// Cost counters that changed are on their way to the store.
+    fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
+        if micros > 0 {
+            self.costs
+                .mark(&caller.ruleset, &caller.session, &route.cost_limits);
+        }
+    }
+
+    /// Charges what an answer reported.
+    pub(super) fn charge(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        answer: &HeaderMap,
+        entry: &mut Entry,
+    ) {
+        match reported_cost(route, answer) {
+            Reported::Nothing => {}
+            Reported::Unreadable => entry.cost_unreadable(),
+            Reported::Micros(micros) => {
+                let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
+                self.note_cost(caller, route, micros);
+                entry.cost(micros, trip);
+            }
+        }
+    }
+}
+
+/// What `repeats` counts a call as; `None` where its body is longer than the bound. The body is read ahead for it, and
+/// what was read whole is on record.
+async fn digest_of(
+    head: &Parts,
+    target: &Target,
+    body: &mut Option<RequestBody>,
+    bytes_max: u64,
+    entry: &mut Entry,
+) -> Result<Option<CallDigest>, Refusal> {
+    let Some(body) = body else {
+        return Ok(None);
+    };
+    match body.read_prefix(bytes_max).await.map_err(Refusal::body)? {
+        Prefix::Longer(_) => Ok(None),
+        Prefix::Whole(read) => {
+            let digest = BodyDigest {
+                bytes: read.len() as u64,
+                sha256: sha256(&[&read]),
+            };
+            // A call without a body has none on record.
+            entry.body = (digest.bytes > 0).then_some(digest);
+            Ok(Some(call_digest(&head.method, target, &digest)))
+        }
+    }
+}
+
+/// What makes two calls one for `repeats`: method, canonical target (host included) and body.
+fn call_digest(method: &Method, target: &Target, body: &BodyDigest) -> CallDigest {
+    // None of the first three can hold a NUL: no two different calls run into one another.
+    let parts = [method.as_str(), target.authority(), target.as_str()];
+    let [method, authority, text] = parts.map(str::as_bytes);
+    sha256(&[method, b"\0", authority, b"\0", text, b"\0", &body.sha256])
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
+}
+
+/// `RateLimit-Policy`: quota and window of each limit shown.
+pub(super) fn policy_field(policy: &Policy, shown: &[LimitIndex]) -> Option<HeaderValue> {
+    let mut text = String::new();
+    for index in shown {
+        let limit = &policy.limits[index.0 as usize];
+        let (Bound::Rate { count, window, .. } | Bound::Count { count, window }) = limit.bound
+        else {
+            continue;
+        };
+        separate(&mut text);
+        let window = up_to_seconds(window);
+        let _ = write!(text, "\"{}\";q={count};w={window}", limit.id);
+    }
+    named(&text)
+}
+
+/// What a call on this route costs before it is made; `None`: nothing, or the answer says.
+fn fixed_cost(route: &Route) -> Option<u64> {
+    match &route.cost {
+        Some(Cost::Fixed(micros)) => Some(*micros),
+        Some(Cost::Header { .. }) | None => None,
+    }
+}
+
+/// A cost as an answer reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reported {
+    /// The route does not ask for one, or it was known before.
+    Nothing,
+    /// This much.
+    Micros(u64),
+    /// The route wants one, the answer has none that can be read, and the policy names no substitute.
+    Unreadable,
+}
+
+/// What the answer says the call cost. Negative and unreadable values count as the route's `fixed`.
+fn reported_cost(route: &Route, answer: &HeaderMap) -> Reported {
+    let Some(Cost::Header { name, fixed }) = &route.cost else {
+        return Reported::Nothing;
+    };
+    let mut values = answer.get_all(&**name).iter();
+    // A cost reported twice is no cost that can be read.
+    let read = match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok().and_then(micros),
+        (None | Some(_), _) => None,
+    };
+    read.or(*fixed)
+        .map_or(Reported::Unreadable, Reported::Micros)
+}
+
+/// `0.0125` in millionths. More than six places are rounded up: a cost is never made smaller. Exponents are not costs.
+fn micros(text: &str) -> Option<u64> {
+    let (units, places) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if units.is_empty() || !digits(units) || !digits(places) {
+        return None;
+    }
+    let (kept, cut) = places.split_at(places.len().min(6));
+    let mut millionths: u64 = if kept.is_empty() {
+        0
+    } else {
+        kept.parse().ok()?
+    };
+    millionths *= 10_u64.pow(u32::try_from(6 - kept.len()).ok()?);
+    millionths += u64::from(cut.bytes().any(|b| b != b'0'));
+    units
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1_000_000)?
+        .checked_add(millionths)
+}
+
+fn separate(list: &mut String) {
+    if !list.is_empty() {
+        list.push_str(", ");
+    }
+}
+
+fn named(list: &str) -> Option<HeaderValue> {
+    if list.is_empty() {
+        return None;
+    }
+    // Names are letters, digits, `.`, `_` and `-`; the rest is written above.
+    HeaderValue::from_str(list).ok()
+}
+
+fn up_to_seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
+/// Of a call that matched no route and whose repeats are watched, this much body is read.
+const UNROUTED_BODY_BYTES_MAX: u64 = 1024 * 1024;
+/// What each limit shown allows.
+pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// What is left of it.
+pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reported_cost_is_read_exactly_and_never_made_smaller() {
+        assert_eq!(micros("5"), Some(5_000_000));
+        assert_eq!(micros("0.01"), Some(10_000));
+        assert_eq!(micros(" 1.25 "), Some(1_250_000));
+        assert_eq!(micros("0.0000001"), Some(1));
+        assert_eq!(micros("0.0000010"), Some(1));
+        for wrong in [
+            "",
+            ".",
+            "-1",
+            "+1",
+            "1e3",
+            "1,5",
+            "NaN",
+            "99999999999999999999",
+        ] {
+            assert_eq!(micros(wrong), None, "{wrong}");
+        }
+    }
+}

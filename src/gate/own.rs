@@ -1,0 +1,89 @@
+//! The gate's own paths: who am I, what may I hold, give me a grant, this is what I am doing, what does this problem
+//! mean. Everything under `/.toolgate/`, on every host; no tool can be mounted there.
+//!
+//! A call here is authenticated and counted like any other. What it changes is durable and recorded by
+//! `store::live::Sessions` before it is answered. It refuses to show anything of another session.
+
+mod grants;
+mod input;
+mod pages;
+mod session;
+
+use crate::gate::Inner;
+use crate::gate::body::RequestBody;
+use crate::gate::fields::{FieldFault, TOOLGATE_SESSION};
+use crate::gate::record::Caller;
+use crate::gate::refusal::Refusal;
+use crate::policy::target::{Ambiguity, Target};
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{Method, Response};
+
+/// A problem's page: the same for everybody, so no token is asked for.
+pub(super) fn public(
+    method: &Method,
+    target: &Result<Target, Ambiguity>,
+) -> Option<Result<Response<Bytes>, Refusal>> {
+    let rest = target.as_ref().ok()?.path().strip_prefix(PROBLEMS)?;
+    let name = match rest.strip_prefix('/') {
+        Some(name) => name,
+        None if rest.is_empty() => "",
+        None => return None,
+    };
+    Some(match *method {
+        Method::GET | Method::HEAD => pages::page(name).ok_or_else(|| {
+            Refusal::not_found(
+                "there is no problem of this name; /.toolgate/problems/ lists all of them",
+            )
+        }),
+        _ => Err(Refusal::method_not_served("GET, HEAD")),
+    })
+}
+
+/// Whether a path is the gate's own.
+pub(super) fn is_own(path: &str) -> bool {
+    path.strip_prefix(ROOT)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Serves one of the caller's own calls.
+pub(super) async fn serve(
+    gate: &Inner,
+    caller: &Caller,
+    head: &Parts,
+    target: &Target,
+    body: &mut Option<RequestBody>,
+) -> Result<Response<Bytes>, Refusal> {
+    // No backend is behind these paths that a second credential could be for.
+    if head.headers.contains_key(TOOLGATE_SESSION) && head.headers.contains_key(AUTHORIZATION) {
+        return Err(Refusal::field(FieldFault::TwoCredentials));
+    }
+    let path = target.path().strip_prefix(ROOT).unwrap_or_default();
+    let get = matches!(head.method, Method::GET | Method::HEAD);
+    match path.strip_prefix("/grants/") {
+        Some(id) if head.method == Method::DELETE => {
+            return grants::give_up(gate, caller, id).await;
+        }
+        Some(_) => return Err(Refusal::method_not_served("DELETE")),
+        None => {}
+    }
+    match path {
+        "/session" if get => Ok(session::show(gate, caller)),
+        "/session" => Err(Refusal::method_not_served("GET, HEAD")),
+        "/intent" if head.method == Method::PUT => {
+            session::state_intent(gate, caller, &head.headers, body).await
+        }
+        "/intent" => Err(Refusal::method_not_served("PUT")),
+        "/grants" if head.method == Method::POST => {
+            grants::ask(gate, caller, &head.headers, body).await
+        }
+        "/grants" => Err(Refusal::method_not_served("POST")),
+        _ => Err(Refusal::not_found(
+            "the gate serves /.toolgate/session, /.toolgate/intent, /.toolgate/grants and /.toolgate/problems/ here",
+        )),
+    }
+}
+
+const ROOT: &str = "/.toolgate";
+const PROBLEMS: &str = "/.toolgate/problems";

@@ -1,0 +1,108 @@
+//! Steps 5 to 8: the policy is asked, a stored grant's use is taken, the session is looked at once more, and the call is
+//! made ready to leave.
+//!
+//! Taking is atomic in memory and then durable, and never given back: a call that fails afterwards has used its grant,
+//! because nobody can say whether the backend acted.
+
+use crate::gate::describe::Described;
+use crate::gate::forward::{Outbound, SendFault};
+use crate::gate::record::Caller;
+use crate::gate::refusal::Refusal;
+use crate::gate::{Inner, Peer, client};
+use crate::io::sweep::Liveness;
+use crate::ledger::record::Fault;
+use crate::policy::decision::{Decision, Denial, GrantUse, Permit, Reason};
+use crate::policy::subject::Subject;
+use crate::policy::target::Target;
+use crate::policy::time::{Now, Tick};
+use crate::policy::{self, AccessRequest};
+use crate::store::live::{LiveSession, State};
+use http::request::Parts;
+
+impl Inner {
+    /// Asks the policy. Grants are read where they are kept and may be gone right after: spending settles that.
+    pub(super) fn decide<'c>(
+        &self,
+        caller: &'c Caller,
+        access: AccessRequest<'c>,
+        now: Now,
+    ) -> Result<Permit<'c>, Refusal> {
+        let decision = caller.session.with_grants(|grants| {
+            let subject = Subject {
+                session: &caller.session.facts,
+                grants,
+            };
+            policy::decide(&caller.ruleset.policy, subject, access, now)
+        });
+        match decision {
+            Decision::Allow(permit) => Ok(permit),
+            Decision::Deny(denial) => Err(Refusal::denied(denial)),
+        }
+    }
+
+    /// Takes the use that the permit goes on.
+    pub(super) async fn spend(&self, caller: &Caller, permit: &Permit<'_>) -> Result<(), Refusal> {
+        let GrantUse::Stored(grant) = permit.grant() else {
+            return Ok(());
+        };
+        match self
+            .sessions
+            .spend(&caller.session, grant, self.clock.now())
+            .await
+        {
+            Ok(true) => Ok(()),
+            // Another call was faster: for this one the grant does not exist.
+            Ok(false) => Err(Refusal::denied(Denial {
+                reason: Reason::GrantMissing,
+                scope: Some(permit.route().scope.clone()),
+                resource: permit.resource().cloned(),
+            })),
+            Err(fault) => {
+                tracing::error!(%fault, %grant, "the use of a grant could not be made durable; the call is refused");
+                Err(Refusal::store_unavailable())
+            }
+        }
+    }
+
+    /// Refuses where the session was revoked, expired or put in quarantine while the call was being written down.
+    pub(super) fn still_live(&self, caller: &Caller) -> Result<(), Refusal> {
+        match caller.session.state(self.clock.now().tick) {
+            State::Live => Ok(()),
+            ended => Err(Refusal::of_state(ended).after(Fault::SessionEnded)),
+        }
+    }
+
+    /// The permitted call as it was checked.
+    pub(super) fn outbound<'a>(
+        &'a self,
+        caller: &'a Caller,
+        call: &Described<'a>,
+        head: &'a Parts,
+        target: &'a Target,
+        peer: Peer,
+    ) -> Outbound<'a> {
+        Outbound {
+            outfit: call.outfit,
+            method: &head.method,
+            headers: &head.headers,
+            path: call.path,
+            query: target.query(),
+            authority: target.authority(),
+            peer: peer.address.ip(),
+            trust: client::trust(peer.address, &self.settings.trusted_proxies),
+            session: caller.session.clone(),
+            clock: &self.clock,
+        }
+    }
+
+    /// What is said where no answer came.
+    pub(super) fn unanswered(&self, caller: &Caller, fault: SendFault) -> Refusal {
+        Refusal::unanswered(fault, caller.session.state(self.clock.now().tick))
+    }
+}
+
+impl Liveness for LiveSession {
+    fn live(&self, now: Tick) -> bool {
+        self.state(now) == State::Live
+    }
+}

@@ -1,0 +1,356 @@
+//! Steps 7 and 9: what is written down about a call, before a byte leaves and after its last.
+//!
+//! An [`Entry`] opens with the request and gathers what becomes known of it. It commits one decision and settles exactly
+//! once: at the end of the answer's body, on a fault of the stream, or when it is dropped because the agent left. Metrics
+//! observe the same facts at the same moment. It refuses to decide anything.
+
+use crate::gate::body::Meter;
+use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
+use crate::gate::refusal::Refusal;
+use crate::gate::ruleset::{RouteLimits, Ruleset};
+use crate::gate::{Inner, describe, intent};
+use crate::io::clock;
+use crate::io::metrics::{Decided, GrantKind};
+use crate::ledger::record::{BodyDigest, DecisionRecord, Fault, OutcomeRecord, Verdict};
+use crate::ledger::{Level, Slot, Unavailable};
+use crate::policy::decision::{GrantUse, Reason};
+use crate::policy::id::RequestId;
+use crate::policy::limit::{Cells, Exceedance};
+use crate::policy::model::{RouteIndex, ToolIndex};
+use crate::policy::name::LimitId;
+use crate::policy::resource::Resource;
+use crate::policy::target::{Ambiguity, Target};
+use crate::policy::time::{Now, Tick};
+use crate::store::live::LiveSession;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+mod reply;
+
+pub(super) use reply::Content;
+pub use reply::ReplyBody;
+
+/// One call, from its head to its last byte.
+pub(super) struct Entry {
+    gate: Arc<Inner>,
+    id: RequestId,
+    pub opened: Now,
+    pub client: IpAddr,
+    pub meter: Arc<Meter>,
+    method: Method,
+    pub trace: Option<Box<str>>,
+    pub caller: Option<Arc<Caller>>,
+    /// As recorded: canonical, or the raw one made printable.
+    pub target: Box<str>,
+    pub intent: Option<Arc<str>>,
+    pub tool: Option<ToolIndex>,
+    pub route: Option<RouteIndex>,
+    pub resource: Option<Resource>,
+    pub body: Option<BodyDigest>,
+    limit: Option<LimitId>,
+    decided: Option<(Decided, Tick)>,
+    reason: Option<Reason>,
+    slot: Option<Slot>,
+    sent: Option<Tick>,
+    upstream_micros: Option<u64>,
+    cost_micros: Option<u64>,
+    /// A limit that the reported cost exceeded: the session goes into quarantine once the call is over.
+    trip: Option<Exceedance>,
+    status: Option<u16>,
+    fault: Option<Fault>,
+    settled: bool,
+}
+
+/// A session that is known, the ruleset it lives in, and its own counters under it.
+pub(super) struct Caller {
+    pub session: Arc<LiveSession>,
+    pub ruleset: Arc<Ruleset>,
+    pub cells: Arc<Cells>,
+}
+
+impl Entry {
+    pub(super) fn open(gate: Arc<Inner>, head: &http::request::Parts, client: IpAddr) -> Box<Self> {
+        let opened = gate.clock.now();
+        Box::new(Self {
+            gate,
+            id: clock::request_id(opened),
+            opened,
+            client,
+            meter: Arc::default(),
+            method: head.method.clone(),
+            trace: describe::trace_id(&head.headers),
+            caller: None,
+            target: Box::default(),
+            intent: None,
+            tool: None,
+            route: None,
+            resource: None,
+            body: None,
+            limit: None,
+            decided: None,
+            reason: None,
+            slot: None,
+            sent: None,
+            upstream_micros: None,
+            cost_micros: None,
+            trip: None,
+            status: None,
+            fault: None,
+            settled: false,
+        })
+    }
+
+    pub(super) fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// The caller is known: from here on everything about the call is on record. Gives the intent that is stated for it.
+    pub(super) fn identify(
+        &mut self,
+        caller: &Arc<Caller>,
+        head: &http::request::Parts,
+        target: &Result<Target, Ambiguity>,
+    ) -> Result<Option<Arc<str>>, Refusal> {
+        self.caller = Some(Arc::clone(caller));
+        self.target = match target {
+            Ok(target) => describe::recorded(target.as_str()).into(),
+            Err(_) => describe::recorded(&describe::raw_target(head)).into(),
+        };
+        let stated =
+            intent::of_call(&head.headers).map(|intent| intent.or_else(|| caller.session.intent()));
+        self.intent = stated.as_ref().ok().cloned().flatten();
+        stated
+    }
+
+    /// The matched route's id.
+    pub(super) fn route_id(&self) -> Option<&str> {
+        let caller = self.caller.as_ref()?;
+        Some(caller.ruleset.policy.route(self.route?).id.as_str())
+    }
+
+    /// The call may be forwarded once this returns `Ok`, and not before.
+    pub(super) async fn allow(&mut self, grant: GrantUse, level: Level) -> Result<(), Refusal> {
+        self.commit(Verdict::Allow, Some(grant), level)
+            .await
+            .map_err(|Unavailable| Refusal::ledger_unavailable())?;
+        self.decided = Some((Decided::Allow, self.gate.clock.now().tick));
+        if grant == GrantUse::OnUse
+            && let Some(caller) = &self.caller
+        {
+            self.gate
+                .metrics
+                .grant_made(&caller.ruleset.policy.project, GrantKind::OnUse);
+        }
+        Ok(())
+    }
+
+    /// Writes a refusal down before it is said. Where the ledger does not take it, that is what is said instead.
+    pub(super) async fn deny(&mut self, refusal: Refusal) -> Refusal {
+        self.fault = refusal.fault();
+        self.reason = Some(refusal.reason());
+        // It was allowed and recorded as such: what went wrong afterwards is the outcome's to say.
+        if self.decided.is_some() {
+            return refusal;
+        }
+        self.limit = refusal.limit().cloned();
+        self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+        if self.caller.is_none() {
+            self.gate.count_stranger(refusal.reason(), self.client);
+            return refusal;
+        }
+        match self.commit(Verdict::Deny, None, Level::Written).await {
+            Ok(()) => refusal,
+            Err(Unavailable) => {
+                let unrecorded = Refusal::ledger_unavailable();
+                self.reason = Some(unrecorded.reason());
+                unrecorded
+            }
+        }
+    }
+
+    /// One of the gate's own answers: what it changed was recorded where it was changed.
+    pub(super) fn own(
+        &mut self,
+        answer: Result<Response<Bytes>, Refusal>,
+    ) -> Result<Response<Content>, Refusal> {
+        let answer = answer?;
+        self.decided = Some((Decided::Own, self.gate.clock.now().tick));
+        Ok(answer.map(Content::Own))
+    }
+
+    async fn commit(
+        &mut self,
+        decision: Verdict,
+        grant: Option<GrantUse>,
+        level: Level,
+    ) -> Result<(), Unavailable> {
+        let caller = self.caller.as_ref().ok_or(Unavailable)?;
+        let (policy, facts) = (&caller.ruleset.policy, &caller.session.facts);
+        let route = self.route.map(|index| caller.ruleset.policy.route(index));
+        let tool = self.tool.map(|index| caller.ruleset.policy.tool(index));
+        let record = DecisionRecord {
+            request: self.id,
+            time: self.opened.wall,
+            trace: self.trace.as_deref(),
+            project: &policy.project,
+            policy: policy.hash,
+            agent: &facts.agent,
+            session: facts.id,
+            run: facts.run.as_deref(),
+            intent: self.intent.as_deref(),
+            tool: tool.map(|tool| &tool.name),
+            route: route.map(|route| &route.id),
+            method: self.method.as_str(),
+            target: &self.target,
+            record_query: tool.map_or(&[], |tool| &tool.record_query),
+            scope: route.map(|route| &route.scope),
+            resource: self.resource.as_ref(),
+            decision,
+            reason: self.reason,
+            grant,
+            limit: self.limit.as_ref(),
+            client: self.client,
+            body: self.body,
+        };
+        // The slot is kept before the wait: if the agent leaves during it, the drop settles what was queued.
+        let slot = self.slot.insert(self.gate.ledger.reserve()?);
+        let written = slot.decide(&record, level).await;
+        if written.is_err() {
+            self.slot = None;
+        }
+        written
+    }
+
+    /// The call is on its way to the backend.
+    pub(super) fn sent(&mut self) {
+        self.sent = Some(self.gate.clock.now().tick);
+    }
+
+    /// The backend's head is there, or will not come.
+    pub(super) fn answered(&mut self) {
+        let now = self.gate.clock.now().tick;
+        self.upstream_micros = self.sent.map(|sent| micros(now, sent));
+    }
+
+    /// What the call cost, and the limit that trips for it.
+    pub(super) fn cost(&mut self, micros: u64, trip: Option<Exceedance>) {
+        self.cost_micros = Some(micros);
+        self.trip = trip;
+    }
+
+    /// The answer wanted to report a cost and did not.
+    pub(super) fn cost_unreadable(&mut self) {
+        self.fault = Some(Fault::CostUnreadable);
+    }
+
+    /// The answer's head is about to be sent: every answer carries the id, those to a known session what is left of its
+    /// limits.
+    pub(super) fn answer(&mut self, response: &mut Response<Content>) {
+        self.status = Some(response.status().as_u16());
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&self.id.to_string()) {
+            headers.insert(REQUEST_ID, id);
+        }
+        let Some(caller) = &self.caller else {
+            return;
+        };
+        let limits: &RouteLimits = caller.ruleset.limits(self.route);
+        if let Some(policy_field) = &limits.policy_field {
+            // Appended: both are lists, and a backend may have limits of its own to tell of.
+            headers.append(RATELIMIT_POLICY, policy_field.clone());
+            // As of the decision, which counted it: asking the clock again would say nothing newer.
+            let now = self.decided.map_or(self.opened.tick, |(_, at)| at);
+            if let Some(field) = caller.ratelimit(&limits.shown, now) {
+                headers.append(RATELIMIT, field);
+            }
+        }
+    }
+
+    /// The call is over. The first time counts.
+    fn settle(&mut self, ended: Option<Fault>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let now = self.gate.clock.now();
+        let took = Took {
+            total: micros(now.tick, self.opened.tick),
+            decision: self.decided.map(|(_, at)| micros(at, self.opened.tick)),
+        };
+        let fault = ended.or(self.fault);
+        if let (Some(slot), Some(caller)) = (self.slot.take(), &self.caller) {
+            slot.settle(&OutcomeRecord {
+                request: self.id,
+                time: now.wall,
+                project: &caller.ruleset.policy.project,
+                session: caller.session.facts.id,
+                status: self.status,
+                bytes_in: self.meter.bytes_in(),
+                bytes_out: self.meter.bytes_out(),
+                decision_micros: took.decision.unwrap_or(took.total),
+                upstream_micros: self.upstream_micros,
+                total_micros: took.total,
+                cost_micros: self.cost_micros,
+                fault,
+            });
+        }
+        self.observe(&took);
+        if let (Some(trip), Some(caller)) = (self.trip.take(), self.caller.take()) {
+            Inner::quarantine_after(&self.gate, caller, trip);
+        }
+    }
+
+    fn observe(&self, took: &Took) {
+        let metrics = &self.gate.metrics;
+        metrics.request_took(took.total);
+        let (Some((decided, _)), Some(micros)) = (self.decided, took.decision) else {
+            return;
+        };
+        metrics.decision_took(micros);
+        let Some(caller) = &self.caller else {
+            metrics.not_forwarded("", "", "", decided, self.reason);
+            return;
+        };
+        let (ruleset, handles) = (&caller.ruleset, &caller.ruleset.metrics);
+        let tool = self.tool.map(|tool| tool.0 as usize);
+        match (decided, self.reason, self.route, tool) {
+            (Decided::Allow, None, Some(route), _) => handles.allowed[route.0 as usize].inc(),
+            _ => metrics.not_forwarded(
+                ruleset.policy.project.as_str(),
+                self.tool
+                    .map_or("", |tool| ruleset.policy.tool(tool).name.as_str()),
+                self.route_id().unwrap_or_default(),
+                decided,
+                self.reason,
+            ),
+        }
+        if let Some(tool) = tool.map(|tool| &handles.tools[tool]) {
+            if let (Some(status), Some(micros)) = (self.status, self.upstream_micros) {
+                tool.answered(status, micros);
+            }
+            if let Some(cost) = self.cost_micros {
+                tool.cost(cost);
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // No body was ever given to the connection: the agent went away while the call was under way.
+        self.settle(Some(Fault::AgentLeft));
+    }
+}
+
+struct Took {
+    total: u64,
+    decision: Option<u64>,
+}
+
+fn micros(later: Tick, earlier: Tick) -> u64 {
+    u64::try_from(later.since(earlier).as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Names the call in ledger, logs and to the operator.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("toolgate-request-id");

@@ -1,0 +1,106 @@
+//! The body of every answer. It carries the call's [`Entry`], so that the end of the body is the end of the record.
+
+use super::Entry;
+use crate::gate::forward::UpstreamBody;
+use crate::ledger::record::Fault;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::error::Error;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// What the agents' listener sends as a body.
+pub struct ReplyBody {
+    content: Content,
+    entry: Box<Entry>,
+    /// Where the length was announced: hyper does not ask for the end once that much was sent.
+    announced: Option<u64>,
+}
+
+/// Where an answer's bytes come from.
+pub(in crate::gate) enum Content {
+    /// The gate itself.
+    Own(Bytes),
+    /// The backend, streamed.
+    Upstream(UpstreamBody),
+}
+
+impl ReplyBody {
+    pub(in crate::gate) fn new(content: Content, entry: Box<Entry>) -> Self {
+        Self {
+            announced: match &content {
+                Content::Own(_) => None,
+                Content::Upstream(body) => body.size_hint().exact(),
+            },
+            content,
+            entry,
+        }
+    }
+
+    /// Whether nothing is left to send.
+    fn complete(&self) -> bool {
+        match &self.content {
+            // HEAD, or an agent that did not care to read: the gate's own answer was whole.
+            Content::Own(_) => true,
+            Content::Upstream(body) => {
+                body.is_end_stream()
+                    || self
+                        .announced
+                        .is_some_and(|bytes| self.entry.meter.bytes_out() >= bytes)
+            }
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        let body = match &mut this.content {
+            Content::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Content::Own(bytes) => {
+                this.entry.meter.count_out(bytes.len());
+                return Poll::Ready(Some(Ok(Frame::data(mem::take(bytes)))));
+            }
+            Content::Upstream(body) => body,
+        };
+        match ready!(Pin::new(body).poll_frame(cx)) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(fault)) => {
+                this.entry.settle(Some(fault.record()));
+                Poll::Ready(Some(Err(fault.into())))
+            }
+            None => {
+                this.entry.settle(None);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Own(bytes) => bytes.is_empty(),
+            Content::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        let ended = (!self.complete()).then_some(Fault::AgentLeft);
+        self.entry.settle(ended);
+    }
+}

@@ -1,0 +1,357 @@
+//! What is said when a call does not pass: a reason from the closed set and a sentence a language model can act on.
+//!
+//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read.
+
+use crate::gate::body::BodyFault;
+use crate::gate::fields::FieldFault;
+use crate::gate::forward::SendFault;
+use crate::gate::respond::{Action, Next};
+use crate::ledger::record::Fault;
+use crate::policy::decision::{Denial, Reason};
+use crate::policy::model::Route;
+use crate::policy::name::{LimitId, ScopeName};
+use crate::policy::resource::Resource;
+use crate::policy::target::Ambiguity;
+use crate::store::live::State;
+use http::StatusCode;
+use serde_json::json;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// A call that does not pass. One pointer wide: refusals are rare, results are everywhere.
+#[derive(Debug)]
+pub(super) struct Refusal(Box<Parts>);
+
+/// What a refusal says.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub reason: Reason,
+    /// Where it is not the reason's usual one.
+    pub status: Option<StatusCode>,
+    pub detail: Cow<'static, str>,
+    pub scope: Option<ScopeName>,
+    pub resource: Option<Resource>,
+    pub limit: Option<LimitId>,
+    pub retry_after: Option<Duration>,
+    /// Where there is more to say than the reason's usual action.
+    pub next: Option<Next>,
+    /// Methods that would be served, for 405.
+    pub allow: Option<&'static str>,
+    /// How the call ended, where it had been allowed before.
+    pub fault: Option<Fault>,
+}
+
+impl Refusal {
+    /// `reason` with a sentence about this very call.
+    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Parts {
+            reason,
+            status: None,
+            detail: detail.into(),
+            scope: None,
+            resource: None,
+            limit: None,
+            retry_after: None,
+            next: None,
+            allow: None,
+            fault: None,
+        }))
+    }
+
+    /// Why.
+    pub(super) fn reason(&self) -> Reason {
+        self.0.reason
+    }
+
+    /// The limit that was exceeded.
+    pub(super) fn limit(&self) -> Option<&LimitId> {
+        self.0.limit.as_ref()
+    }
+
+    /// How an allowed call ended.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.0.fault
+    }
+
+    /// To be rendered.
+    pub(super) fn into_parts(self) -> Parts {
+        *self.0
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
+        change(&mut self.0);
+        self
+    }
+
+    /// With another status than the reason's own.
+    pub(super) fn status(self, status: StatusCode) -> Self {
+        self.with(|parts| parts.status = Some(status))
+    }
+
+    /// Of a call that had been allowed.
+    pub(super) fn after(self, fault: Fault) -> Self {
+        self.with(|parts| parts.fault = Some(fault))
+    }
+
+    /// About a scope and, where there is one, a resource.
+    pub(super) fn about(self, scope: Option<ScopeName>, resource: Option<Resource>) -> Self {
+        self.with(|parts| {
+            parts.scope = scope;
+            parts.resource = resource;
+        })
+    }
+
+    pub(super) fn credential_missing() -> Self {
+        Self::new(
+            Reason::CredentialMissing,
+            "this request has no session token; send `Authorization: Bearer tgs_...` with the token of this run, or ask whoever started the run for one",
+        )
+    }
+
+    /// One text for unknown, malformed, expired and revoked: a stranger learns nothing.
+    pub(super) fn credential_invalid() -> Self {
+        Self::new(
+            Reason::CredentialInvalid,
+            "this session token is not valid or no longer valid; stop using it and ask whoever started this run for a new session",
+        )
+    }
+
+    pub(super) fn quarantined(limit: Option<&LimitId>) -> Self {
+        let detail = match limit {
+            Some(limit) => format!(
+                "this session is in quarantine because it exceeded the limit `{limit}`; stop calling tools, retrying can't help, and tell the user that an operator must release the session"
+            )
+            .into(),
+            None => Cow::Borrowed(
+                "this session is in quarantine and nothing of it passes; stop calling tools, retrying can't help, and tell the user that an operator must release the session",
+            ),
+        };
+        Self::new(Reason::Quarantined, detail).with(|parts| parts.limit = limit.cloned())
+    }
+
+    pub(super) fn limit_exceeded(limit: &LimitId, retry_after: Duration) -> Self {
+        let seconds = super::respond::whole_seconds(retry_after);
+        Self::new(
+            Reason::LimitExceeded,
+            format!("the limit `{limit}` is exhausted; wait {seconds} s before the next call and do not retry sooner"),
+        )
+        .with(|parts| {
+            parts.limit = Some(limit.clone());
+            parts.retry_after = Some(retry_after);
+        })
+    }
+
+    /// A session that can't go on.
+    pub(super) fn of_state(state: State) -> Self {
+        match state {
+            State::Quarantined => Self::quarantined(None),
+            State::Ended | State::Live => Self::credential_invalid(),
+        }
+    }
+
+    pub(super) fn target_ambiguous(why: Ambiguity) -> Self {
+        if why == Ambiguity::Authority {
+            return Self::malformed(StatusCode::BAD_REQUEST, why.to_string());
+        }
+        Self::new(
+            Reason::TargetAmbiguous,
+            format!("{why}; send a plain path, exactly as the tool's description has it"),
+        )
+    }
+
+    pub(super) fn no_route() -> Self {
+        Self::new(
+            Reason::NoRoute,
+            "no route of the policy fits this method and path; check both against the tool's description, and `GET /.toolgate/session` for what this session may do",
+        )
+        .with(|parts| parts.next = Some(look_up_session()))
+    }
+
+    /// The policy said no.
+    pub(super) fn denied(denial: Denial) -> Self {
+        let scope = denial.scope.as_ref().map_or("", |scope| scope.as_str());
+        let on = denial
+            .resource
+            .as_ref()
+            .map(|resource| format!(" on {resource}"))
+            .unwrap_or_default();
+        let (detail, next) = match denial.reason {
+            Reason::ScopeOutsideCeiling => (
+                format!(
+                    "this session can never be granted `{scope}`; do something else, or tell the user that this run is not allowed to do it"
+                ),
+                None,
+            ),
+            Reason::ResourceOutsideCeiling => (
+                format!(
+                    "this session may not use `{scope}`{on}; check that the id is the one you were asked to work on, or tell the user that this run may not touch it"
+                ),
+                Some(look_up_session()),
+            ),
+            Reason::GrantMissing => (
+                format!(
+                    "this call needs a grant of `{scope}`{on}; ask with POST /.toolgate/grants and say why, then repeat the call"
+                ),
+                Some(request_grant(scope, denial.resource.as_ref())),
+            ),
+            other => (problem_words(other), None),
+        };
+        Self::new(denial.reason, detail)
+            .about(denial.scope, denial.resource)
+            .with(|parts| parts.next = next)
+    }
+
+    /// The route's resource can't be computed for this session: a ceiling with nothing in it.
+    pub(super) fn resource_unfilled(route: &Route) -> Self {
+        Self::new(
+            Reason::ResourceOutsideCeiling,
+            format!(
+                "the resource that `{}` acts on can't be computed for this session; tell the user that this run may not make this call",
+                route.id
+            ),
+        )
+        .about(Some(route.scope.clone()), None)
+    }
+
+    pub(super) fn intent_missing() -> Self {
+        Self::new(
+            Reason::IntentMissing,
+            "this call must say what it is for; send a `Toolgate-Intent` header with one sentence, or set it for the session with PUT /.toolgate/intent",
+        )
+        .with(|parts| {
+            parts.next = Some(Next {
+                action: Action::StateIntent,
+                method: Some("PUT"),
+                href: Some("/.toolgate/intent"),
+                body: Some(json!({"intent": "what you are doing, and for whom"})),
+                seconds: None,
+            });
+        })
+    }
+
+    pub(super) fn malformed(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::RequestMalformed, detail).status(status)
+    }
+
+    pub(super) fn field_forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::FieldForbidden, detail)
+    }
+
+    /// A field that may not be sent.
+    pub(super) fn field(fault: FieldFault) -> Self {
+        match fault {
+            FieldFault::Expectation => {
+                Self::malformed(StatusCode::EXPECTATION_FAILED, fault.to_string())
+            }
+            FieldFault::Override(_)
+            | FieldFault::Alias(_)
+            | FieldFault::Nominated(_)
+            | FieldFault::TokenInField(_)
+            | FieldFault::TokenInTarget
+            | FieldFault::TwoCredentials
+            | FieldFault::Repeated(_) => Self::field_forbidden(fault.to_string()),
+        }
+    }
+
+    /// The agent's body did not come to its end.
+    pub(super) fn body(fault: BodyFault) -> Self {
+        let status = match fault {
+            BodyFault::Idle => StatusCode::REQUEST_TIMEOUT,
+            BodyFault::Broken => StatusCode::BAD_REQUEST,
+        };
+        Self::malformed(status, format!("{fault}; send the whole request again"))
+    }
+
+    /// A forwarded call that brought no answer.
+    pub(super) fn unanswered(fault: SendFault, state: State) -> Self {
+        let refusal = match fault {
+            SendFault::Failed(_) => Self::new(
+                Reason::UpstreamFailed,
+                "the tool could not be reached or broke off before it answered; if this call changes something, find out whether it did before you repeat it",
+            ),
+            SendFault::Timeout(_) => Self::new(
+                Reason::UpstreamTimeout,
+                "the tool did not answer in time; if this call changes something, find out whether it did before you repeat it",
+            ),
+            SendFault::SessionEnded => Self::of_state(state),
+            SendFault::AgentFailed(fault) => Self::body(fault),
+        };
+        refusal.after(fault.record())
+    }
+
+    pub(super) fn invalid_input(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::InvalidInput, detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::NotFound, detail)
+    }
+
+    /// 405 on one of the gate's own paths.
+    pub(super) fn method_not_served(methods: &'static str) -> Self {
+        Self::new(
+            Reason::InvalidInput,
+            format!("this path of the gate serves {methods} only"),
+        )
+        .status(StatusCode::METHOD_NOT_ALLOWED)
+        .with(|parts| parts.allow = Some(methods))
+    }
+
+    pub(super) fn ledger_unavailable() -> Self {
+        Self::unavailable(
+            Reason::LedgerUnavailable,
+            "the gate can't record calls at present and forwards nothing unrecorded; wait and repeat the call",
+        )
+    }
+
+    pub(super) fn store_unavailable() -> Self {
+        Self::unavailable(
+            Reason::StoreUnavailable,
+            "the gate can't make this durable at present; wait and repeat the call",
+        )
+    }
+
+    fn unavailable(reason: Reason, detail: &'static str) -> Self {
+        Self::new(reason, detail).with(|parts| parts.retry_after = Some(UNAVAILABLE_RETRY))
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(
+            Reason::Internal,
+            "the gate itself failed on this call; tell the operator the request id, and find out whether the call changed something before you repeat it",
+        )
+        .after(Fault::Internal)
+    }
+}
+
+fn problem_words(reason: Reason) -> String {
+    let described = super::respond::problem(reason);
+    format!("{} {}", described.meaning, described.cure)
+}
+
+fn look_up_session() -> Next {
+    Next {
+        action: Action::DoSomethingElse,
+        method: Some("GET"),
+        href: Some("/.toolgate/session"),
+        body: None,
+        seconds: None,
+    }
+}
+
+fn request_grant(scope: &str, resource: Option<&Resource>) -> Next {
+    let mut body = json!({"scope": scope, "reason": "why you need it"});
+    if let Some(resource) = resource {
+        body["resource"] = resource.as_str().into();
+    }
+    Next {
+        action: Action::RequestGrant,
+        method: Some("POST"),
+        href: Some("/.toolgate/grants"),
+        body: Some(body),
+        seconds: None,
+    }
+}
+
+/// What a call asks again after when ledger or store are away: long enough not to add to the trouble.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);

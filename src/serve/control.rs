@@ -1,0 +1,62 @@
+//! Listeners of the control plane (admin API, metrics): on a runtime of their own, so that nothing here can stall a
+//! data-plane thread. Same caps, same sweep, same drain as the agents' listener.
+
+use super::accept::{Acceptor, Stage};
+use super::caps::Door;
+use super::connection;
+use super::watch::{Order, Registry};
+use crate::config::{Caps, Timeouts};
+use bytes::Bytes;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Serves one listener until the gate has drained. Must be polled on the control runtime.
+///
+/// # Errors
+/// When the runtime can't register the socket.
+pub async fn serve<H, F, B>(
+    listener: TcpListener,
+    timeouts: Timeouts,
+    caps: Caps,
+    mut stage: watch::Receiver<Stage>,
+    handle: H,
+) -> io::Result<()>
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let registry = Registry::new(&timeouts);
+    let acceptor = Acceptor::new(listener, Door::new(caps, || {}), Arc::clone(&registry))?;
+    let handle = Arc::new(handle);
+    let sweeping = tokio::spawn({
+        let registry = Arc::clone(&registry);
+        async move { registry.sweeping().await }
+    });
+    loop {
+        tokio::select! {
+            biased;
+            _ = stage.wait_for(|stage| *stage > Stage::Serve) => break,
+            link = acceptor.next() => {
+                let (handle, peer) = (Arc::clone(&handle), link.peer);
+                tokio::spawn(async move {
+                    connection::serve(link, &connection::protocol(), |request| handle(request, peer)).await;
+                });
+            }
+        }
+    }
+    drop(acceptor);
+    registry.tell_all(Order::Finish);
+    tokio::select! {
+        () = registry.empty() => {}
+        _ = stage.wait_for(|stage| *stage == Stage::Cut) => registry.tell_all(Order::Cut),
+    }
+    sweeping.abort();
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Listeners: where agents, principals and scrapers connect.
+
+pub mod accept;
+pub mod admin;
+pub mod caps;
+pub mod connection;
+pub mod control;
+pub mod listen;
+pub mod ops;
+pub mod reload;
+pub mod socket;
+pub mod watch;

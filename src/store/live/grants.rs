@@ -1,0 +1,301 @@
+//! Stored grants: given within the ceiling, spent once per use, taken away at once.
+
+use super::super::{Applied, Change, GrantRow, StoreFault};
+use super::{
+    Book, Busy, ChangeError, GiveError, LiveSession, OWES_GRANT, Sessions, State, Table, locked,
+};
+use crate::ledger::record::{Cause, Event};
+use crate::ledger::{Ack, Level};
+use crate::policy::id::GrantId;
+use crate::policy::model::{GrantMode, Policy};
+use crate::policy::name::ScopeName;
+use crate::policy::resource::Resource;
+use crate::policy::subject::Grant;
+use crate::policy::time::{Now, Tick, Timestamp};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What a grant is to permit.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The permission.
+    pub scope: ScopeName,
+    /// On what; `None`: whatever the session's ceiling for the scope covers.
+    pub resource: Option<Resource>,
+    /// Calls; `None`: as many as the ceiling has.
+    pub uses: Option<u32>,
+    /// How long; `None`: as long as the ceiling has.
+    pub ttl: Option<Duration>,
+    /// Why; stays in the ledger.
+    pub why: String,
+}
+
+impl Sessions {
+    /// Gives a session a grant. It is durable and recorded when this returns.
+    ///
+    /// # Errors
+    /// [`GiveError`]: it does not fit the session's ceiling, or the store or ledger has a fault; then there is none.
+    pub async fn give(
+        &self,
+        policy: &Policy,
+        session: &Arc<LiveSession>,
+        ask: Ask,
+        id: GrantId,
+        cause: Cause<'_>,
+        now: Now,
+    ) -> Result<Grant, GiveError> {
+        let grant = session.ask(policy, ask, id, now)?;
+        // From here until it is among the grants: if this is dropped or fails, the store is told to undo.
+        let mut undo = Undo {
+            table: &self.0,
+            session,
+            grant: Some(id),
+        };
+        let row = Box::new(row(session, &grant));
+        match self.0.store.apply(Change::Give(row)).await? {
+            Applied::Done => {}
+            // The one precondition: the session is there.
+            Applied::Refused => return Err(GiveError::Ended),
+        }
+        self.0
+            .tell_grant(session, "given", &grant, cause, now.wall)
+            .await?;
+        undo.grant = None;
+        let mut book = locked(&session.book);
+        // Those of an ended session are gone with it, from the index too.
+        if session.own() == State::Ended {
+            return Err(GiveError::Ended);
+        }
+        book.asked.retain(|asked| asked.id != id);
+        book.grants.push(grant.clone());
+        session.holds_grants.store(true, Ordering::Release);
+        locked(&self.0.holders).insert(id, session.facts.id);
+        Ok(grant)
+    }
+
+    /// Takes one use: `true` if there was one. It is gone from memory before this waits, from the store when it
+    /// returns, and never given back.
+    ///
+    /// # Errors
+    /// [`StoreFault`]: the use is gone and nothing may be forwarded on it.
+    pub async fn spend(
+        &self,
+        session: &Arc<LiveSession>,
+        grant: GrantId,
+        now: Now,
+    ) -> Result<bool, StoreFault> {
+        let spent = {
+            let mut book = locked(&session.book);
+            let held = book.grants.iter_mut().find(|held| held.id == grant);
+            match held.filter(|held| held.live_at(now.tick)) {
+                Some(held) if session.state(now.tick) == State::Live => {
+                    held.uses_left -= 1;
+                    self.0.store.apply(Change::Spend { grant })
+                }
+                Some(_) | None => return Ok(false),
+            }
+        };
+        match spent.await? {
+            Applied::Done => Ok(true),
+            Applied::Refused => {
+                // The store knows of fewer uses than memory does: the lesser number is the true one.
+                let mut book = locked(&session.book);
+                if let Some(held) = book.grants.iter_mut().find(|held| held.id == grant) {
+                    held.uses_left = 0;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes a grant away: `true` if the session had it.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: it is gone from memory; the store or the ledger does not know yet. Call again, or leave it to
+    /// the sweep.
+    pub async fn revoke_grant(
+        &self,
+        session: &Arc<LiveSession>,
+        id: GrantId,
+        cause: Cause<'_>,
+        now: Now,
+    ) -> Result<bool, ChangeError> {
+        let _busy = Busy::with(session);
+        let (stored, told) = {
+            let mut book = locked(&session.book);
+            if let Some(held) = book.grants.iter().position(|held| held.id == id) {
+                let gone = book.grants.remove(held);
+                book.revoked.push(gone);
+            }
+            let Some(gone) = book.revoked.iter().find(|gone| gone.id == id) else {
+                return Ok(false);
+            };
+            session.owe(OWES_GRANT);
+            let told = self.0.tell_grant(session, "revoked", gone, cause, now.wall);
+            (self.0.store.apply(Change::Revoke { grant: id }), told)
+        };
+        let stored = stored.await;
+        told.await?;
+        stored?;
+        self.0.strike(session, id);
+        Ok(true)
+    }
+}
+
+impl Table {
+    pub(super) fn tell_grant(
+        &self,
+        session: &LiveSession,
+        change: &'static str,
+        grant: &Grant,
+        cause: Cause<'_>,
+        time: Timestamp,
+    ) -> Ack {
+        let event = Event::Grant {
+            change,
+            project: &session.facts.project,
+            session: session.facts.id,
+            grant: grant.id,
+            scope: &grant.scope,
+            resource: grant.resource.as_ref(),
+            uses: grant.uses,
+            expires: grant.expires_at,
+            why: &grant.why,
+            cause,
+        };
+        self.ledger.append(&event, time, Level::Written)
+    }
+
+    /// A grant is gone for good, from the store too.
+    pub(super) fn strike(&self, session: &LiveSession, id: GrantId) {
+        let mut book = locked(&session.book);
+        book.revoked.retain(|gone| gone.id != id);
+        if book.revoked.is_empty() {
+            session.paid(OWES_GRANT);
+        }
+        drop(book);
+        locked(&self.holders).remove(&id);
+    }
+}
+
+impl LiveSession {
+    /// Judges a wish and reserves its place, so that two at once can't both be the last.
+    fn ask(&self, policy: &Policy, ask: Ask, id: GrantId, now: Now) -> Result<Grant, GiveError> {
+        let scope = ask.scope.clone();
+        let ceiling = crate::policy::ceiling(policy, &self.facts, scope.as_str());
+        let Some(ceiling) = ceiling else {
+            return Err(GiveError::ScopeOutside { scope });
+        };
+        match ceiling.grant() {
+            GrantMode::OnUse => return Err(GiveError::OnUse { scope }),
+            GrantMode::OnRequest => {}
+        }
+        if let Some(resource) = &ask.resource
+            && !ceiling.allows(Some(resource))
+        {
+            let resource = resource.clone();
+            return Err(GiveError::ResourceOutside { scope, resource });
+        }
+        let uses = ask.uses.unwrap_or(ceiling.uses());
+        if uses == 0 || uses > ceiling.uses() {
+            let max = ceiling.uses();
+            return Err(GiveError::Uses { scope, max });
+        }
+        let ttl = ask.ttl.unwrap_or(ceiling.ttl());
+        if ttl.is_zero() || ttl > ceiling.ttl() {
+            let max = ceiling.ttl();
+            return Err(GiveError::Ttl { scope, max });
+        }
+        if ask.why.len() > WHY_BYTES_MAX {
+            return Err(GiveError::Why);
+        }
+        let given_max = ceiling.grants();
+        let grant = Grant {
+            id,
+            scope,
+            resource: ask.resource,
+            uses_left: uses,
+            uses,
+            expires_at: now.wall.plus(ttl).min(self.facts.expires_at),
+            ends: now.tick.plus(ttl).min(self.facts.ends),
+            why: ask.why.into(),
+        };
+        let mut book = locked(&self.book);
+        match self.state(now.tick) {
+            State::Live => {}
+            State::Quarantined => return Err(GiveError::Quarantined),
+            State::Ended => return Err(GiveError::Ended),
+        }
+        book.reserve(&grant, given_max, now.tick)?;
+        Ok(grant)
+    }
+}
+
+impl Book {
+    fn reserve(&mut self, grant: &Grant, max: u32, now: Tick) -> Result<(), GiveError> {
+        let scope = grant.scope.clone();
+        let same = |held: &&Grant| {
+            held.scope == grant.scope && held.resource == grant.resource && held.live_at(now)
+        };
+        if let Some(held) = self.grants.iter().chain(&self.asked).find(same) {
+            let held = held.id;
+            return Err(GiveError::Conflict { scope, held });
+        }
+        let position = self.given.iter().position(|given| given.0 == scope);
+        let position = position.unwrap_or_else(|| {
+            self.given.push((scope.clone(), 0));
+            self.given.len() - 1
+        });
+        let given = &mut self.given[position].1;
+        if *given >= max {
+            return Err(GiveError::Exhausted { scope, max });
+        }
+        // Counted from here on, even if a fault undoes the grant: a count too high is the safe one.
+        *given += 1;
+        self.asked.push(grant.clone());
+        Ok(())
+    }
+}
+
+fn row(session: &LiveSession, grant: &Grant) -> GrantRow {
+    GrantRow {
+        id: grant.id,
+        session: session.facts.id,
+        scope: grant.scope.clone(),
+        resource: grant.resource.as_ref().map(ToString::to_string),
+        uses: grant.uses,
+        uses_left: grant.uses_left,
+        expires_at: grant.expires_at,
+        why: grant.why.to_string(),
+    }
+}
+
+/// Takes a grant out of the store again unless it came to be.
+struct Undo<'t> {
+    table: &'t Table,
+    session: &'t LiveSession,
+    grant: Option<GrantId>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        let Some(grant) = self.grant else { return };
+        let mut book = locked(&self.session.book);
+        let asked = book.asked.iter().position(|asked| asked.id == grant);
+        if let Some(asked) = asked {
+            // Left for the sweep too, should the store not take this either.
+            let mut gone = book.asked.remove(asked);
+            // Nobody was told of it, so its end needs no record.
+            gone.uses_left = 0;
+            book.revoked.push(gone);
+            self.session.owe(OWES_GRANT);
+        }
+        drop(book);
+        // The store makes the change whether or not it is waited for.
+        drop(self.table.store.apply(Change::Revoke { grant }));
+    }
+}
+
+/// Longest reason for a grant.
+pub const WHY_BYTES_MAX: usize = 1024;

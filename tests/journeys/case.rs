@@ -1,0 +1,92 @@
+//! What a case says.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+/// One story.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    pub case: String,
+    /// Files of `policies/`, without `.yaml`.
+    #[serde(default)]
+    pub policies: Vec<String>,
+    #[serde(default)]
+    pub sessions: BTreeMap<String, Minted>,
+    /// Peers whose `X-Forwarded-For` counts.
+    #[serde(default)]
+    pub trusted_proxies: Vec<String>,
+    pub steps: Vec<Step>,
+}
+
+/// A session that is there when the story begins.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Minted {
+    pub project: Option<String>,
+    pub agent: Option<String>,
+    pub attributes: BTreeMap<String, String>,
+    pub ttl: Option<String>,
+    pub intent: Option<String>,
+    pub run: Option<String>,
+    pub parent: Option<String>,
+    /// Narrowed to these scopes.
+    pub scopes: Option<Vec<String>>,
+}
+
+/// One thing that happens. A step is a call or something done to the world.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Step {
+    /// `GET /crm/users/7`.
+    pub call: Option<String>,
+    /// Whose token is sent as `Authorization: Bearer`.
+    #[serde(rename = "as")]
+    pub by: Option<String>,
+    /// More fields, `name: value`; `$a` is the token of session `a`, `$name` what `keep` kept.
+    pub fields: Vec<String>,
+    /// Instead of `gate.test`; empty: none is sent.
+    pub host: Option<String>,
+    pub body: Option<String>,
+    /// So many calls, one after the other; each must be as expected.
+    pub times: Option<u32>,
+    /// `200`, or `403 grant_missing`.
+    pub expect: Option<String>,
+    /// Keeps a member of the JSON answer under a name: `grant: id`.
+    pub keep: BTreeMap<String, String>,
+    /// Lets time pass.
+    pub wait: Option<String>,
+    pub revoke: Option<String>,
+    pub quarantine: Option<String>,
+    pub release: Option<String>,
+    /// Other policies come into force.
+    pub install: Option<Vec<String>>,
+    /// `fails` or `works`.
+    pub ledger: Option<String>,
+    pub store: Option<String>,
+    /// The once-a-second work: strangers and costs.
+    pub flush: bool,
+    /// A new gate on the same store.
+    pub restart: bool,
+}
+
+pub fn load(path: &Path) -> Vec<Case> {
+    let text = std::fs::read_to_string(path).expect("the case file can be read");
+    serde_yaml::from_str(&text).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+/// `61s`, `100ms`, `5m`.
+pub fn span(text: &str) -> Duration {
+    let at = text.find(|c: char| !c.is_ascii_digit()).expect("a unit");
+    let number: u64 = text[..at].parse().expect("a number");
+    match &text[at..] {
+        "us" => Duration::from_micros(number),
+        "ms" => Duration::from_millis(number),
+        "s" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number * 60),
+        "h" => Duration::from_secs(number * 3600),
+        unit => panic!("no unit {unit}"),
+    }
+}

@@ -1,0 +1,115 @@
+//! The journeys' ring: YAML cases (a policy, timed steps, what is expected) driven through the gate over real loopback
+//! sockets, with a stepped clock and real backends. Each file of `cases/` has a golden transcript beside it: every
+//! answer, what the backend saw, and every ledger line. `UPDATE=1` rewrites the goldens; read their diff.
+
+mod case;
+mod transcript;
+mod wire;
+mod world;
+
+use case::Case;
+use std::fs;
+use std::path::PathBuf;
+use transcript::Transcript;
+use world::World;
+
+/// Runs all cases of one file and compares the transcript with its golden.
+fn check(name: &str) {
+    let cases: Vec<Case> = case::load(&place(&format!("{name}.yaml")));
+    let mut whole = String::new();
+    for case in cases {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let local = tokio::task::LocalSet::new();
+        whole.push_str(&local.block_on(&runtime, run(case)));
+    }
+    compare(&place(&format!("{name}.golden")), &whole);
+}
+
+async fn run(case: Case) -> String {
+    let mut transcript = Transcript::new(&case.case);
+    let mut world = World::new(&case, &mut transcript).await;
+    for step in &case.steps {
+        world.step(step, &mut transcript).await;
+    }
+    transcript.finish()
+}
+
+fn place(file: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/journeys/cases")
+        .join(file)
+}
+
+fn compare(golden: &PathBuf, got: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(golden, got).expect("the golden can be written");
+        return;
+    }
+    let expected = fs::read_to_string(golden).unwrap_or_default();
+    let mut lines = expected.lines().zip(got.lines()).zip(1..);
+    if let Some(((expected, got), line)) = lines.find(|((expected, got), _)| expected != got) {
+        panic!(
+            "{}:{line} differs\n expected {expected}\n      got {got}\nUPDATE=1 rewrites it",
+            golden.display()
+        );
+    }
+    assert_eq!(
+        expected.lines().count(),
+        got.lines().count(),
+        "{} has another length; UPDATE=1 rewrites it",
+        golden.display()
+    );
+}
+
+#[test]
+fn calls_without_a_good_credential_are_refused_and_say_nothing() {
+    check("credentials");
+}
+
+#[test]
+fn heads_and_targets_that_could_be_read_twice_are_refused() {
+    check("targets");
+}
+
+#[test]
+fn a_call_passes_on_a_grant_within_the_ceiling_and_on_nothing_else() {
+    check("decisions");
+}
+
+#[test]
+fn grants_are_asked_for_used_up_given_back_and_outlived() {
+    check("grants");
+}
+
+#[test]
+fn limits_of_every_kind_and_holder_throttle_or_quarantine() {
+    check("limits");
+}
+
+#[test]
+fn costs_are_spent_before_and_charged_after() {
+    check("costs");
+}
+
+#[test]
+fn the_order_of_checks_is_the_order_of_the_journey() {
+    check("order");
+}
+
+#[test]
+fn two_projects_share_nothing() {
+    check("projects");
+}
+
+#[test]
+fn what_can_not_be_recorded_is_not_forwarded() {
+    check("failures");
+}
+
+#[test]
+fn the_gates_own_paths_serve_the_caller_alone() {
+    check("own");
+}

@@ -1,0 +1,1265 @@
+//! Nothing acknowledged is lost, nothing is given twice, and what takes power away holds even where the disk does not.
+
+use proptest::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use toolgate::config::{IntentRecord, LedgerSettings};
+use toolgate::ledger::record::Cause;
+use toolgate::ledger::{Ledger, verify};
+use toolgate::policy::id::{GrantId, SessionId};
+use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
+use toolgate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
+use toolgate::policy::resource::{Resource, ResourcePattern};
+use toolgate::policy::subject::{Narrowed, Narrowing};
+use toolgate::policy::time::{Now, Tick, Timestamp};
+use toolgate::policy::token::TokenDigest;
+use toolgate::store::embedded::Embedded;
+use toolgate::store::live::{
+    Ask, ChangeError, GiveError, LiveSession, MintError, Order, Sessions, State,
+};
+use toolgate::store::{Applied, Change, CostRow, Store, StoreFault, StoreFuture};
+use uuid::Uuid;
+
+/// A gate's state on disk, and the table over it.
+struct World {
+    folder: TempDir,
+    policy: Policy,
+    ledger: Ledger,
+    store: Arc<Flaky>,
+    sessions: Sessions,
+    now: Now,
+    made: u128,
+}
+
+/// The embedded store, of which chosen changes fail: before they are made, or after.
+struct Flaky {
+    store: Embedded,
+    calls: AtomicUsize,
+    faults: Mutex<BTreeMap<usize, When>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Before,
+    After,
+}
+
+impl Store for Flaky {
+    fn apply(&self, change: Change) -> StoreFuture<Applied> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let fault = self.faults.lock().unwrap().get(&call).copied();
+        let failed = || Err(StoreFault("the disk is gone".into()));
+        match fault {
+            None => self.store.apply(change),
+            Some(When::Before) => Box::pin(async move { failed() }),
+            Some(When::After) => {
+                let applied = self.store.apply(change);
+                Box::pin(async move {
+                    applied.await?;
+                    failed()
+                })
+            }
+        }
+    }
+}
+
+impl Flaky {
+    /// The next changes fail, counted from here.
+    fn fail(&self, next: impl IntoIterator<Item = (usize, When)>) {
+        let at = self.calls.load(Ordering::SeqCst);
+        let faults = next.into_iter().map(|(call, when)| (at + call, when));
+        *self.faults.lock().unwrap() = faults.collect();
+    }
+}
+
+fn ceiling(grant: GrantMode, resources: Resources) -> Ceiling {
+    Ceiling {
+        grant,
+        uses: 5,
+        ttl: Duration::from_secs(600),
+        grants: 3,
+        resources,
+    }
+}
+
+fn scope(text: &str) -> ScopeName {
+    ScopeName::parse(text).unwrap()
+}
+
+fn policy(max_live: Option<u32>) -> Policy {
+    let users = [ResourcePattern::parse("user:*").unwrap()].into();
+    let scopes = HashMap::from([
+        (
+            scope("web.search"),
+            ceiling(GrantMode::OnUse, Resources::Any),
+        ),
+        (
+            scope("tickets.write"),
+            ceiling(GrantMode::OnRequest, Resources::Any),
+        ),
+        (
+            scope("refunds.create"),
+            ceiling(GrantMode::OnRequest, Resources::Patterns(users)),
+        ),
+    ]);
+    let agent = Agent {
+        name: AgentName::parse("bot").unwrap(),
+        ttl: Duration::from_secs(900),
+        max_ttl: Duration::from_secs(3600),
+        max_live,
+        scopes,
+    };
+    Policy::assemble(Parts {
+        project: ProjectName::parse("demo").unwrap(),
+        hash: PolicyHash([1; 32]),
+        agents: vec![agent],
+        tools: Vec::new(),
+        routes: Vec::new(),
+        limits: Vec::new(),
+    })
+    .unwrap()
+}
+
+fn order() -> Order {
+    Order {
+        agent: AgentName::parse("bot").unwrap(),
+        ttl: None,
+        attributes: BTreeMap::from([("customer_id".into(), "7".into())]),
+        scopes: None,
+        intent: None,
+        run: Some("run-1".into()),
+        parent: None,
+        minted_by: PrincipalName::parse("orchestrator").unwrap(),
+    }
+}
+
+fn ask(name: &str, resource: Option<&str>, uses: u32) -> Ask {
+    Ask {
+        scope: scope(name),
+        resource: resource.map(|text| Resource::parse(text).unwrap()),
+        uses: Some(uses),
+        ttl: None,
+        why: "because".into(),
+    }
+}
+
+fn operator() -> PrincipalName {
+    PrincipalName::parse("ops").unwrap()
+}
+
+type Opened = (Ledger, Arc<Flaky>, Sessions);
+
+fn open(folder: &TempDir, now: Now) -> Opened {
+    let settings = LedgerSettings {
+        directory: folder.path().join("ledger"),
+        intent: IntentRecord::Full,
+        segment_bytes_max: 1 << 20,
+        segment_age_max: Duration::from_secs(86_400),
+        retain: Duration::from_secs(86_400),
+    };
+    let ledger = Ledger::open(&settings, now.wall).unwrap();
+    let (store, snapshot) = Embedded::open(&folder.path().join("toolgate.db"), now.wall).unwrap();
+    let store = Arc::new(Flaky {
+        store,
+        calls: AtomicUsize::new(0),
+        faults: Mutex::default(),
+    });
+    let seam: Arc<dyn Store> = Arc::clone(&store) as _;
+    let sessions = Sessions::new(seam, snapshot, ledger.clone(), now);
+    (ledger, store, sessions)
+}
+
+impl World {
+    fn new(max_live: Option<u32>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Now {
+            wall: Timestamp::from_micros(1_700_000_000_000_000),
+            tick: Tick::from_nanos(1_000_000_000_000),
+        };
+        let (ledger, store, sessions) = open(&folder, now);
+        World {
+            folder,
+            policy: policy(max_live),
+            ledger,
+            store,
+            sessions,
+            now,
+            made: 0,
+        }
+    }
+
+    /// Closes everything and opens it again, on another monotonic clock.
+    fn reopen(self) -> Self {
+        let World {
+            folder,
+            policy,
+            ledger,
+            store,
+            sessions,
+            now,
+            made,
+        } = self;
+        drop((sessions, store, ledger));
+        let now = Now {
+            wall: now.wall,
+            tick: Tick::from_nanos(5_000_000_000),
+        };
+        let (ledger, store, sessions) = open(&folder, now);
+        World {
+            folder,
+            policy,
+            ledger,
+            store,
+            sessions,
+            now,
+            made,
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now = Now {
+            wall: self.now.wall.plus(span),
+            tick: self.now.tick.plus(span),
+        };
+    }
+
+    fn number(&mut self) -> u128 {
+        self.made += 1;
+        self.made
+    }
+
+    async fn mint(&mut self, order: Order) -> Result<Arc<LiveSession>, MintError> {
+        let number = self.number();
+        let (id, token) = (session_id(number), token(number));
+        self.sessions
+            .mint(&self.policy, order, id, token, self.now)
+            .await
+    }
+
+    async fn give(&mut self, session: &Arc<LiveSession>, ask: Ask) -> Result<GrantId, GiveError> {
+        let id = GrantId::new(Uuid::from_u128(self.number()));
+        let given = self
+            .sessions
+            .give(&self.policy, session, ask, id, Cause::Agent, self.now)
+            .await;
+        given.map(|grant| grant.id)
+    }
+
+    async fn revoke(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {
+        self.sessions
+            .revoke(session, Cause::Principal(&operator()), self.now)
+            .await
+    }
+
+    async fn quarantine(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {
+        let cause = Cause::Principal(&operator());
+        self.sessions
+            .quarantine(session, "strange", cause, self.now)
+            .await
+    }
+
+    async fn release(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {
+        self.sessions
+            .release(session, "fine", Cause::Principal(&operator()), self.now)
+            .await
+    }
+
+    async fn spend(&self, session: &Arc<LiveSession>, grant: GrantId) -> Result<bool, StoreFault> {
+        self.sessions.spend(session, grant, self.now).await
+    }
+
+    fn state(&self, session: &LiveSession) -> State {
+        session.state(self.now.tick)
+    }
+
+    /// Everything a restart must bring back.
+    fn dump(&self) -> Vec<String> {
+        let all = self
+            .sessions
+            .list(&[self.policy.project.clone()], None, usize::MAX);
+        let sessions = all
+            .iter()
+            .filter(|session| self.state(session) != State::Ended);
+        sessions
+            .map(|session| {
+                let facts = &session.facts;
+                let grants = session.with_grants(|grants| {
+                    let mut shown = Vec::new();
+                    for grant in grants.iter().filter(|grant| self.now.tick < grant.ends) {
+                        shown.push((
+                            grant.id,
+                            grant.scope.clone(),
+                            grant.resource.clone(),
+                            grant.uses_left,
+                            grant.uses,
+                            grant.expires_at,
+                            grant.why.clone(),
+                        ));
+                    }
+                    shown
+                });
+                let mut given = session.grants_given();
+                given.sort();
+                format!(
+                    "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {grants:?} {given:?}",
+                    facts.id,
+                    facts.attributes,
+                    facts.narrowing,
+                    facts.parent.as_ref().map(|parent| parent.id),
+                    facts.run,
+                    facts.minted_by,
+                    facts.expires_at,
+                    session.intent(),
+                    self.state(session),
+                    session.quarantined_since(),
+                    session.quarantine_reason(),
+                )
+            })
+            .collect()
+    }
+
+    /// The ledger is whole; its records of one kind, as `change session-or-grant`.
+    fn records(&self, kind: &str) -> Vec<String> {
+        let directory = self.folder.path().join("ledger");
+        verify::chain(&directory).unwrap();
+        let mut out = Vec::new();
+        let mut files: Vec<_> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
+        files.sort();
+        for file in files
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        {
+            for line in std::fs::read_to_string(file).unwrap().lines() {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                if line["kind"] == kind {
+                    out.push(line["change"].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        out
+    }
+}
+
+fn session_id(number: u128) -> SessionId {
+    SessionId::new(Uuid::from_u128(number))
+}
+
+fn token(number: u128) -> TokenDigest {
+    TokenDigest::of(&number.to_string())
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+#[test]
+fn of_ten_thousand_concurrent_spends_of_a_one_use_grant_exactly_one_passes() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let grant = world
+            .give(&session, ask("tickets.write", None, 1))
+            .await
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        for _ in 0..64 {
+            let (sessions, session, now) = (world.sessions.clone(), session.clone(), world.now);
+            tasks.spawn(async move {
+                let mut passed = 0;
+                for _ in 0..157 {
+                    passed += u32::from(sessions.spend(&session, grant, now).await.unwrap());
+                }
+                passed
+            });
+        }
+        assert_eq!(tasks.join_all().await.into_iter().sum::<u32>(), 1);
+        // The store alone holds the line too, should memory ever be wrong.
+        let second = world
+            .give(&session, ask("refunds.create", None, 1))
+            .await
+            .unwrap();
+        let mut tasks = JoinSet::new();
+        for _ in 0..64 {
+            let store = world.store.clone();
+            tasks.spawn(async move { store.apply(Change::Spend { grant: second }).await.unwrap() });
+        }
+        let answers = tasks.join_all().await;
+        assert_eq!(
+            answers
+                .iter()
+                .filter(|answer| **answer == Applied::Done)
+                .count(),
+            1
+        );
+        assert!(
+            !world.spend(&session, second).await.unwrap(),
+            "the lesser number is the true one"
+        );
+        let world = world.reopen();
+        let session = world.sessions.by_id(session.facts.id).unwrap();
+        assert!(!world.spend(&session, grant).await.unwrap());
+    });
+}
+
+#[test]
+fn of_many_concurrent_mints_as_many_pass_as_may_live_and_an_end_makes_room() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(Some(7));
+        let shared = Arc::new(policy(Some(7)));
+        let mut tasks = JoinSet::new();
+        for number in 100..150 {
+            let (sessions, policy, now) = (world.sessions.clone(), shared.clone(), world.now);
+            tasks.spawn(async move {
+                let minted = sessions
+                    .mint(&policy, order(), session_id(number), token(number), now)
+                    .await;
+                match minted {
+                    Ok(session) => Some(session),
+                    Err(MintError::Full { max: 7, .. }) => None,
+                    Err(other) => panic!("{other}"),
+                }
+            });
+        }
+        let minted: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+        assert_eq!(minted.len(), 7);
+        world.revoke(&minted[0]).await.unwrap();
+        let next = world.mint(order()).await.unwrap();
+        assert!(matches!(
+            world.mint(order()).await,
+            Err(MintError::Full { .. })
+        ));
+        // What has expired sits no longer, swept or not; and after a restart the seats are counted again.
+        let mut world = world.reopen();
+        assert!(matches!(
+            world.mint(order()).await,
+            Err(MintError::Full { .. })
+        ));
+        world.pass(Duration::from_secs(901));
+        assert!(
+            world.sessions.by_id(next.facts.id).is_some(),
+            "not swept yet"
+        );
+        world.mint(order()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_session_dies_expires_and_is_quarantined_with_its_parent() {
+    run(async {
+        let mut world = World::new(None);
+        let parent = world.mint(order()).await.unwrap();
+        let under = |parent: &LiveSession| Order {
+            parent: Some(parent.facts.id),
+            ttl: Some(Duration::from_secs(3600)),
+            ..order()
+        };
+        let child = world.mint(under(&parent)).await.unwrap();
+        let grandchild = world.mint(under(&child)).await.unwrap();
+        assert_eq!(
+            grandchild.facts.ends, parent.facts.ends,
+            "a child ends no later"
+        );
+        world.quarantine(&parent).await.unwrap();
+        assert_eq!(world.state(&grandchild), State::Quarantined);
+        let mut world = world.reopen();
+        let again = |world: &World, one: &LiveSession| world.sessions.by_id(one.facts.id).unwrap();
+        let (parent, child, grandchild) = (
+            again(&world, &parent),
+            again(&world, &child),
+            again(&world, &grandchild),
+        );
+        assert_eq!(world.state(&grandchild), State::Quarantined);
+        assert!(matches!(
+            world.mint(under(&child)).await,
+            Err(MintError::Parent { .. })
+        ));
+        world.release(&parent).await.unwrap();
+        assert_eq!(world.state(&grandchild), State::Live);
+        world.revoke(&child).await.unwrap();
+        assert_eq!(world.state(&parent), State::Live);
+        assert_eq!(world.state(&grandchild), State::Ended);
+        assert!(world.sessions.by_id(grandchild.facts.id).is_none());
+        let world = world.reopen();
+        assert_eq!(world.dump().len(), 1);
+        assert_eq!(
+            world
+                .records("session")
+                .iter()
+                .filter(|change| *change == "revoked")
+                .count(),
+            2
+        );
+    });
+}
+
+#[test]
+fn an_expired_session_has_ended_at_once_and_leaves_with_the_sweep() {
+    run(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let grant = world
+            .give(&session, ask("tickets.write", None, 2))
+            .await
+            .unwrap();
+        world.pass(Duration::from_secs(899));
+        assert_eq!(world.state(&session), State::Live);
+        // The grant ended before; a wall clock that is set back gives nobody more time.
+        world.now.wall = Timestamp::from_micros(0);
+        assert!(!world.spend(&session, grant).await.unwrap());
+        assert_eq!(world.sessions.sweep(world.now).await.grants, 1);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.state(&session), State::Ended);
+        assert_eq!(world.sessions.sweep(world.now).await.sessions, 1);
+        assert!(world.sessions.find(&token(1)).is_none());
+        assert_eq!(
+            world.sessions.holder(grant).map(|holder| holder.facts.id),
+            None
+        );
+        assert_eq!(world.records("session"), ["minted", "expired"]);
+        assert_eq!(world.records("grant"), ["given", "expired"]);
+        assert!(world.reopen().dump().is_empty());
+    });
+}
+
+#[test]
+fn a_scope_is_granted_once_at_a_time_for_a_resource_and_so_often_in_a_life() {
+    run(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let one = ask("refunds.create", Some("user:7"), 2);
+        let first = world.give(&session, one.clone()).await.unwrap();
+        let conflict = world.give(&session, one.clone()).await;
+        assert!(matches!(conflict, Err(GiveError::Conflict { held, .. }) if held == first));
+        world
+            .give(&session, ask("refunds.create", Some("user:8"), 1))
+            .await
+            .unwrap();
+        let revoked = world
+            .sessions
+            .revoke_grant(&session, first, Cause::Agent, world.now)
+            .await;
+        assert!(revoked.unwrap());
+        assert!(!world.spend(&session, first).await.unwrap());
+        world.give(&session, one.clone()).await.unwrap();
+        // The life's count outlives grants and gate.
+        let mut world = world.reopen();
+        let session = world.sessions.by_id(session.facts.id).unwrap();
+        let more = world
+            .give(&session, ask("refunds.create", Some("user:9"), 1))
+            .await;
+        assert!(matches!(more, Err(GiveError::Exhausted { max: 3, .. })));
+        let refused = world
+            .give(&session, ask("web.search", None, 1))
+            .await
+            .unwrap_err();
+        assert!(refused.to_string().contains("make the call"), "{refused}");
+        for (wish, text) in [
+            (
+                ask("nothing.known", None, 1),
+                "may never hold nothing.known",
+            ),
+            (
+                ask("refunds.create", Some("order:1"), 1),
+                "never hold refunds.create on order:1",
+            ),
+            (ask("tickets.write", None, 0), "1 to 5 uses"),
+            (ask("tickets.write", None, 6), "1 to 5 uses"),
+        ] {
+            let refused = world.give(&session, wish).await.unwrap_err().to_string();
+            assert!(refused.contains(text), "{refused}");
+        }
+        let long = Ask {
+            ttl: Some(Duration::from_secs(601)),
+            ..ask("tickets.write", None, 1)
+        };
+        assert!(matches!(
+            world.give(&session, long).await,
+            Err(GiveError::Ttl { .. })
+        ));
+    });
+}
+
+#[test]
+fn of_many_who_ask_at_once_for_one_scope_and_resource_one_is_given_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let shared = Arc::new(policy(None));
+        let mut tasks = JoinSet::new();
+        for number in 0..100 {
+            let (sessions, session, policy, now) = (
+                world.sessions.clone(),
+                session.clone(),
+                shared.clone(),
+                world.now,
+            );
+            let id = GrantId::new(Uuid::from_u128(1000 + number));
+            // Thirty in a row want the same; the ceiling has `grants: 3`.
+            let wish = ask("refunds.create", Some(&format!("user:{}", number / 30)), 1);
+            tasks.spawn(async move {
+                sessions
+                    .give(&policy, &session, wish, id, Cause::Agent, now)
+                    .await
+                    .is_ok()
+            });
+        }
+        let given = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .filter(|given| *given)
+            .count();
+        assert!((1..=3).contains(&given), "{given}");
+        let mut resources = session.with_grants(|all| {
+            all.iter()
+                .map(|one| one.resource.clone())
+                .collect::<Vec<_>>()
+        });
+        resources.sort();
+        resources.dedup();
+        assert_eq!(resources.len(), given, "no resource twice");
+    });
+}
+
+#[test]
+fn an_order_that_does_not_fit_is_refused_with_its_place() {
+    let narrowed = |name: &str, left: Narrowed| {
+        Some(Narrowing {
+            scopes: BTreeMap::from([(scope(name), left)]),
+        })
+    };
+    let none = || Narrowed::default();
+    let attribute = |name: &str, value: &str| BTreeMap::from([(name.into(), value.into())]);
+    let cases = [
+        (
+            Order {
+                agent: AgentName::parse("ghost").unwrap(),
+                ..order()
+            },
+            "`agent`",
+        ),
+        (
+            Order {
+                ttl: Some(Duration::ZERO),
+                ..order()
+            },
+            "`ttl`",
+        ),
+        (
+            Order {
+                ttl: Some(Duration::from_secs(3601)),
+                ..order()
+            },
+            "max_ttl, 3600s",
+        ),
+        (
+            Order {
+                attributes: attribute("a", ""),
+                ..order()
+            },
+            "`attributes.a`",
+        ),
+        (
+            Order {
+                attributes: attribute("a", &"x".repeat(257)),
+                ..order()
+            },
+            "`attributes.a`",
+        ),
+        (
+            Order {
+                attributes: attribute("a b", "x"),
+                ..order()
+            },
+            "no attribute name",
+        ),
+        (
+            Order {
+                attributes: (0..33)
+                    .map(|n| (format!("a{n}").into(), "x".into()))
+                    .collect(),
+                ..order()
+            },
+            "at most 32",
+        ),
+        (
+            Order {
+                scopes: Some(Narrowing {
+                    scopes: BTreeMap::new(),
+                }),
+                ..order()
+            },
+            "`scopes`",
+        ),
+        (
+            Order {
+                scopes: narrowed("users.read", none()),
+                ..order()
+            },
+            "`scopes.users.read`",
+        ),
+        (
+            Order {
+                scopes: narrowed(
+                    "web.search",
+                    Narrowed {
+                        resources: Some([].into()),
+                        uses: None,
+                    },
+                ),
+                ..order()
+            },
+            "`scopes.web.search.resources`",
+        ),
+        (
+            Order {
+                scopes: narrowed(
+                    "web.search",
+                    Narrowed {
+                        resources: None,
+                        uses: Some(0),
+                    },
+                ),
+                ..order()
+            },
+            "`scopes.web.search.uses`",
+        ),
+        (
+            Order {
+                run: Some(String::new()),
+                ..order()
+            },
+            "`run`",
+        ),
+        (
+            Order {
+                parent: Some(session_id(99)),
+                ..order()
+            },
+            "`parent`",
+        ),
+    ];
+    run(async {
+        let mut world = World::new(None);
+        for (order, text) in cases {
+            let refused = world.mint(order).await.unwrap_err().to_string();
+            assert!(refused.contains(text), "{refused}");
+        }
+        let narrow = Order {
+            scopes: narrowed(
+                "tickets.write",
+                Narrowed {
+                    resources: None,
+                    uses: Some(2),
+                },
+            ),
+            ..order()
+        };
+        let parent = world.mint(narrow).await.unwrap();
+        let wide = Order {
+            parent: Some(parent.facts.id),
+            scopes: narrowed("web.search", none()),
+            ..order()
+        };
+        let refused = world.mint(wide).await.unwrap_err();
+        assert!(
+            matches!(refused, MintError::ScopeOutsideParent { .. }),
+            "{refused}"
+        );
+        let refused = world
+            .give(&parent, ask("tickets.write", None, 3))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(refused, GiveError::Uses { max: 2, .. }),
+            "{refused}"
+        );
+    });
+}
+
+#[test]
+fn a_kill_holds_in_memory_though_the_store_fails_and_the_sweep_makes_it_last() {
+    run(async {
+        for when in [When::Before, When::After] {
+            let mut world = World::new(None);
+            let revoked = world.mint(order()).await.unwrap();
+            let quarantined = world.mint(order()).await.unwrap();
+            let holder = world.mint(order()).await.unwrap();
+            let grant = world
+                .give(&holder, ask("tickets.write", None, 5))
+                .await
+                .unwrap();
+            world.store.fail([(0, when), (1, when), (2, when)]);
+            assert!(matches!(
+                world.revoke(&revoked).await,
+                Err(ChangeError::Store(_))
+            ));
+            assert!(matches!(
+                world.quarantine(&quarantined).await,
+                Err(ChangeError::Store(_))
+            ));
+            let taken = world
+                .sessions
+                .revoke_grant(&holder, grant, Cause::Agent, world.now)
+                .await;
+            assert!(matches!(taken, Err(ChangeError::Store(_))));
+            assert_eq!(world.state(&revoked), State::Ended);
+            assert_eq!(world.state(&quarantined), State::Quarantined);
+            assert!(!world.spend(&holder, grant).await.unwrap());
+            assert_eq!(world.sessions.sweep(world.now).await.failed, 0);
+            assert_eq!(
+                world.sessions.sweep(world.now).await,
+                Default::default(),
+                "nothing is owed"
+            );
+            let world = world.reopen();
+            assert!(world.sessions.by_id(revoked.facts.id).is_none());
+            let quarantined = world.sessions.by_id(quarantined.facts.id).unwrap();
+            assert_eq!(world.state(&quarantined), State::Quarantined);
+            assert_eq!(quarantined.quarantine_reason().as_deref(), Some("strange"));
+            let holder = world.sessions.by_id(holder.facts.id).unwrap();
+            assert!(!world.spend(&holder, grant).await.unwrap());
+        }
+    });
+}
+
+#[test]
+fn what_the_store_does_not_take_is_not_given() {
+    run(async {
+        for when in [When::Before, When::After] {
+            let mut world = World::new(None);
+            let session = world.mint(order()).await.unwrap();
+            let grant = world
+                .give(&session, ask("tickets.write", None, 2))
+                .await
+                .unwrap();
+            world.quarantine(&session).await.unwrap();
+            world.store.fail([(0, when)]);
+            assert!(matches!(
+                world.release(&session).await,
+                Err(ChangeError::Store(_))
+            ));
+            assert_eq!(world.state(&session), State::Quarantined);
+            world.sessions.sweep(world.now).await;
+            let mut world = world.reopen();
+            let session = world.sessions.by_id(session.facts.id).unwrap();
+            assert_eq!(
+                world.state(&session),
+                State::Quarantined,
+                "the store agrees again"
+            );
+            world.release(&session).await.unwrap();
+            world.store.fail([(0, when), (1, When::Before)]);
+            world.spend(&session, grant).await.unwrap_err();
+            let left = |world: &World, session: &Arc<LiveSession>| {
+                let _ = world;
+                session.with_grants(|grants| grants[0].uses_left)
+            };
+            assert_eq!(left(&world, &session), 1, "a use is never given back");
+            let before = world.dump().len();
+            world.store.fail([(0, when)]);
+            assert!(matches!(
+                world.mint(order()).await,
+                Err(MintError::Store(_))
+            ));
+            world.store.fail([(0, when)]);
+            let given = world.give(&session, ask("refunds.create", None, 1)).await;
+            assert!(matches!(given, Err(GiveError::Store(_))));
+            world.sessions.sweep(world.now).await;
+            let world = world.reopen();
+            assert_eq!(world.dump().len(), before);
+            let session = world.sessions.by_id(session.facts.id).unwrap();
+            assert_eq!(session.with_grants(<[_]>::len), 1);
+        }
+    });
+}
+
+#[test]
+fn what_the_ledger_does_not_take_is_not_given_and_kills_hold_all_the_same() {
+    run(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let quarantined = world.mint(order()).await.unwrap();
+        let revoked = world.mint(order()).await.unwrap();
+        let released = world.mint(order()).await.unwrap();
+        world.quarantine(&released).await.unwrap();
+        world.ledger.close().unwrap();
+        assert!(matches!(
+            world.mint(order()).await,
+            Err(MintError::Ledger(_))
+        ));
+        let given = world.give(&session, ask("tickets.write", None, 1)).await;
+        assert!(matches!(given, Err(GiveError::Ledger(_))));
+        assert!(matches!(
+            world.release(&released).await,
+            Err(ChangeError::Ledger(_))
+        ));
+        assert!(matches!(
+            world.quarantine(&quarantined).await,
+            Err(ChangeError::Ledger(_))
+        ));
+        assert!(matches!(
+            world.revoke(&revoked).await,
+            Err(ChangeError::Ledger(_))
+        ));
+        assert_eq!(world.state(&released), State::Quarantined);
+        assert_eq!(world.state(&quarantined), State::Quarantined);
+        assert_eq!(world.state(&revoked), State::Ended);
+        world.sessions.sweep(world.now).await;
+        let world = world.reopen();
+        assert_eq!(world.dump().len(), 3);
+        let again = |one: &LiveSession| world.sessions.by_id(one.facts.id);
+        assert!(again(&revoked).is_none());
+        assert_eq!(
+            world.state(&again(&quarantined).unwrap()),
+            State::Quarantined
+        );
+        assert_eq!(world.state(&again(&released).unwrap()), State::Quarantined);
+        assert_eq!(again(&session).unwrap().with_grants(<[_]>::len), 0);
+    });
+}
+
+#[test]
+fn a_caller_that_leaves_while_it_is_given_something_leaves_nothing_behind() {
+    run(async {
+        let mut world = World::new(Some(2));
+        let session = world.mint(order()).await.unwrap();
+        {
+            let wish = ask("tickets.write", None, 1);
+            let give = world.give(&session, wish);
+            once(give).await;
+        }
+        once(world.mint(order())).await;
+        world.sessions.sweep(world.now).await;
+        let mut world = world.reopen();
+        assert_eq!(world.dump().len(), 1);
+        let session = world.sessions.by_id(session.facts.id).unwrap();
+        assert_eq!(session.with_grants(<[_]>::len), 0);
+        world
+            .give(&session, ask("tickets.write", None, 1))
+            .await
+            .unwrap();
+        world.mint(order()).await.expect("the seat was given back");
+    });
+}
+
+/// Polls once and drops: the caller has left.
+async fn once<F: Future>(future: F) {
+    let mut future = Box::pin(future);
+    std::future::poll_fn(|context| {
+        let _ = future.as_mut().poll(context);
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[test]
+fn costs_come_back_absolute_and_end_with_their_holder() {
+    run(async {
+        let mut world = World::new(None);
+        let session = world.mint(order()).await.unwrap();
+        let row = |holder: String, micros| CostRow {
+            project: world.policy.project.clone(),
+            limit: LimitId::parse("spend").unwrap(),
+            holder,
+            bucket: world.now.wall,
+            micros,
+        };
+        let (own, shared) = (row(session.facts.id.to_string(), 5), row("bot".into(), 7));
+        for row in [&own, &shared] {
+            world.sessions.save_cost(row.clone()).await.unwrap();
+            let more = CostRow {
+                micros: row.micros + 1,
+                ..row.clone()
+            };
+            world.sessions.save_cost(more).await.unwrap();
+        }
+        let costs = |world: World| {
+            let World {
+                folder,
+                ledger,
+                store,
+                sessions,
+                now,
+                ..
+            } = world;
+            drop((sessions, store, ledger));
+            let opened = Embedded::open(&folder.path().join("toolgate.db"), now.wall).unwrap();
+            let mut micros: Vec<_> = opened.1.costs.iter().map(|row| row.micros).collect();
+            micros.sort_unstable();
+            micros
+        };
+        world.revoke(&session).await.unwrap();
+        // One that was on its way when the session ended has no holder any more.
+        world.sessions.save_cost(own.clone()).await.unwrap();
+        assert_eq!(costs(world), [8]);
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Mint {
+        parent: Option<usize>,
+        narrowed: bool,
+    },
+    Revoke(usize),
+    Quarantine(usize),
+    Release(usize),
+    Give {
+        session: usize,
+        resource: Option<u8>,
+        uses: u32,
+    },
+    Take(usize),
+    Spend(usize),
+    Intent(usize, String),
+    Pass(u64),
+    Sweep,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (proptest::option::of(0..20_usize), any::<bool>())
+            .prop_map(|(parent, narrowed)| Step::Mint { parent, narrowed }),
+        1 => (0..20_usize).prop_map(Step::Revoke),
+        2 => (0..20_usize).prop_map(Step::Quarantine),
+        2 => (0..20_usize).prop_map(Step::Release),
+        5 => (0..20_usize, proptest::option::of(0..3_u8), 1..4_u32)
+            .prop_map(|(session, resource, uses)| Step::Give { session, resource, uses }),
+        1 => (0..20_usize).prop_map(Step::Take),
+        5 => (0..20_usize).prop_map(Step::Spend),
+        1 => (0..20_usize, "\\PC{1,12}").prop_map(|(session, text)| Step::Intent(session, text)),
+        1 => (0..400_u64).prop_map(Step::Pass),
+        1 => Just(Step::Sweep),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What the table ought to say, in the plainest form.
+#[derive(Default)]
+struct Model {
+    sessions: Vec<Modelled>,
+    grants: Vec<(GrantId, usize, u32)>,
+}
+
+struct Modelled {
+    id: SessionId,
+    parent: Option<usize>,
+    quarantined: bool,
+    ended: bool,
+}
+
+impl Model {
+    fn state(&self, at: usize) -> State {
+        let one = &self.sessions[at];
+        let own = match (one.ended, one.quarantined) {
+            (true, _) => State::Ended,
+            (false, true) => State::Quarantined,
+            (false, false) => State::Live,
+        };
+        one.parent.map_or(own, |parent| own.max(self.state(parent)))
+    }
+}
+
+/// One step in both worlds; they must agree on what came of it.
+async fn act(world: &mut World, model: &mut Model, step: Step) {
+    let pick =
+        |model: &Model, at: usize| (!model.sessions.is_empty()).then(|| at % model.sessions.len());
+    let expire = |world: &World, model: &mut Model| {
+        for at in 0..model.sessions.len() {
+            let found = world.sessions.by_id(model.sessions[at].id);
+            // Ends by time are the clock's affair; the model learns of them.
+            if found.is_none_or(|one| world.now.tick >= one.facts.ends) {
+                model.sessions[at].ended = true;
+            }
+        }
+    };
+    match step {
+        Step::Mint { parent, narrowed } => {
+            let parent = parent.and_then(|at| pick(model, at));
+            let left = Narrowed {
+                resources: Some([ResourcePattern::parse_literal("user:*").unwrap()].into()),
+                uses: Some(4),
+            };
+            let scopes =
+                ["refunds.create", "tickets.write"].map(|name| (scope(name), left.clone()));
+            let wish = Order {
+                parent: parent.map(|at| model.sessions[at].id),
+                scopes: narrowed.then(|| Narrowing {
+                    scopes: scopes.into(),
+                }),
+                ..order()
+            };
+            let minted = world.mint(wish).await;
+            let fits = parent.is_none_or(|at| model.state(at) == State::Live);
+            match minted {
+                Ok(session) => {
+                    assert!(fits);
+                    model.sessions.push(Modelled {
+                        id: session.facts.id,
+                        parent,
+                        quarantined: false,
+                        ended: false,
+                    });
+                }
+                Err(MintError::Parent { .. }) => assert!(!fits),
+                Err(MintError::Depth { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        Step::Revoke(at) => {
+            let Some(at) = pick(model, at) else { return };
+            if let Some(session) = world.sessions.by_id(model.sessions[at].id) {
+                world.revoke(&session).await.unwrap();
+                model.sessions[at].ended = true;
+            }
+        }
+        Step::Quarantine(at) => {
+            let Some(at) = pick(model, at) else { return };
+            if let Some(session) = world.sessions.by_id(model.sessions[at].id) {
+                world.quarantine(&session).await.unwrap();
+                model.sessions[at].quarantined = true;
+            }
+        }
+        Step::Release(at) => {
+            let Some(at) = pick(model, at) else { return };
+            if let Some(session) = world.sessions.by_id(model.sessions[at].id) {
+                let released = world.release(&session).await;
+                assert_eq!(released.is_ok(), model.sessions[at].quarantined);
+                model.sessions[at].quarantined = false;
+            }
+        }
+        Step::Give {
+            session,
+            resource,
+            uses,
+        } => {
+            let Some(at) = pick(model, session) else {
+                return;
+            };
+            let Some(session) = world.sessions.by_id(model.sessions[at].id) else {
+                return;
+            };
+            let resource = resource.map(|number| format!("user:{number}"));
+            match world
+                .give(&session, ask("refunds.create", resource.as_deref(), uses))
+                .await
+            {
+                Ok(id) => {
+                    assert_eq!(model.state(at), State::Live);
+                    model.grants.push((id, at, uses));
+                }
+                Err(GiveError::Quarantined | GiveError::Ended) => {
+                    assert_ne!(model.state(at), State::Live);
+                }
+                Err(GiveError::Conflict { .. } | GiveError::Exhausted { .. }) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+        Step::Take(at) => {
+            let Some(at) = at.checked_rem(model.grants.len()) else {
+                return;
+            };
+            let (id, holder, _) = model.grants[at];
+            if let Some(session) = world.sessions.by_id(model.sessions[holder].id) {
+                world
+                    .sessions
+                    .revoke_grant(&session, id, Cause::Agent, world.now)
+                    .await
+                    .unwrap();
+                model.grants[at].2 = 0;
+            }
+        }
+        Step::Spend(at) => {
+            let Some(at) = at.checked_rem(model.grants.len()) else {
+                return;
+            };
+            let (id, holder, left) = model.grants[at];
+            if let Some(session) = world.sessions.by_id(model.sessions[holder].id) {
+                if world.spend(&session, id).await.unwrap() {
+                    assert_eq!(model.state(holder), State::Live);
+                    assert!(left > 0, "a use that was not there");
+                    model.grants[at].2 -= 1;
+                }
+            }
+        }
+        Step::Intent(at, text) => {
+            let Some(at) = pick(model, at) else { return };
+            if let Some(session) = world.sessions.by_id(model.sessions[at].id) {
+                world
+                    .sessions
+                    .set_intent(&session, &text, Cause::Agent, world.now)
+                    .await
+                    .unwrap();
+                assert_eq!(session.intent().as_deref(), Some(&*text));
+            }
+        }
+        Step::Pass(seconds) => {
+            world.pass(Duration::from_secs(seconds));
+            world.sessions.sweep(world.now).await;
+            expire(world, model);
+        }
+        Step::Sweep => {
+            assert_eq!(world.sessions.sweep(world.now).await.failed, 0);
+        }
+        Step::Reopen => {}
+    }
+    for (at, one) in model.sessions.iter().enumerate() {
+        let state = world
+            .sessions
+            .by_id(one.id)
+            .map_or(State::Ended, |one| world.state(&one));
+        assert_eq!(state, model.state(at));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// The law of the store: any sequence of changes, then a restart, is the same state; and at every step the table
+    /// agrees with a model that has no disk, no queue and no locks.
+    #[test]
+    fn a_restart_changes_nothing(steps in proptest::collection::vec(step(), 1..60)) {
+        run(async {
+            let mut world = World::new(None);
+            let mut model = Model::default();
+            for step in steps {
+                let reopen = matches!(step, Step::Reopen);
+                act(&mut world, &mut model, step).await;
+                if reopen {
+                    let before = world.dump();
+                    world = world.reopen();
+                    assert_eq!(world.dump(), before);
+                }
+            }
+            let before = world.dump();
+            let world = world.reopen();
+            assert_eq!(world.dump(), before);
+        });
+    }
+}
