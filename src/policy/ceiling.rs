@@ -124,16 +124,16 @@ impl<'a> Effective<'a> {
     /// Every list of patterns that bounds resources, with the session whose attributes fill it. A resource must be
     /// matched in all of them.
     pub fn bounding(&self) -> impl Iterator<Item = (&'a Session, &'a [ResourcePattern])> {
-        self.bounds().flat_map(|(session, ceiling, narrowed)| {
-            let by_agent = match &ceiling.resources {
+        self.bounds().flat_map(|bound| {
+            let by_agent = match &bound.ceiling.resources {
                 Resources::Any | Resources::AnyMeant => None,
                 Resources::Patterns(patterns) => Some(&**patterns),
             };
-            let left = narrowed.and_then(|left| left.resources.as_deref());
+            let left = bound.narrowed.and_then(|left| left.resources.as_deref());
             by_agent
                 .into_iter()
                 .chain(left)
-                .map(move |patterns| (session, patterns))
+                .map(move |patterns| (bound.session, patterns))
         })
     }
 
