@@ -1,369 +1,501 @@
-//! One decision without I/O: authenticate, describe, limit, decide; and loading, which is all that its speed costs.
+//! What one decision costs, without I/O: token, session, limits, target, route, resource, ceiling.
 //!
-//! `cargo bench --bench decision`. The goals: one decision is about as fast among 10,000 routes as among 10 (within
-//! 1.5 times), takes at most a microsecond among 10,000 routes and 1,000,000 sessions, and 10,000 routes load in well
-//! under a second.
+//! Sessions and calls are many and asked for in no order: 262,144 calls over all sessions and all routes go round, so
+//! that at a million sessions hardly anything of a session, and at 10,000 routes hardly anything of a route, is still in
+//! a cache when it is asked for again. Only the call's own text lies in order, as a request that has just been read does.
+//! Every answer is checked to be an allow, and nothing is precomputed that a real call would have to compute.
 //!
-//! Sessions lie in a plain map by token digest, as in the live table but without its locks: what is measured is the
-//! policy's part. Routes, sessions and ids are drawn evenly, so that every call meets a cold session: no run of an
-//! agent is that unlucky.
+//! `cargo bench --bench decision`; a part of it: `cargo bench --bench decision -- whole`.
 
-use divan::{Bencher, black_box};
-use std::collections::{BTreeMap, HashMap};
+#![allow(clippy::unwrap_used, reason = "a benchmark is a test")]
+
+#[path = "../tests/laws/builder.rs"]
+mod builder;
+
+use builder::{Builder, ceiling, session};
+use divan::Bencher;
+use std::collections::HashMap;
+use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::hint::black_box;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use toolgate::policy::decision::{Decision, Permit};
-use toolgate::policy::id::SessionId;
-use toolgate::policy::limit::{Bound, Call, Cells, Exceeded, Limit, Per, Select};
-use toolgate::policy::model::{
-    Agent, Ceiling, GrantMode, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash, Resources,
-    RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
-};
-use toolgate::policy::name::{
-    AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
-};
-use toolgate::policy::resource::{ResourcePattern, ResourceTemplate};
+use toolgate::policy::decision::Decision;
+use toolgate::policy::limit::{Bound, Call, Cells, Exceeded, Per, Select};
+use toolgate::policy::model::{Ceiling, GrantMode, Parts, Policy, Route};
+use toolgate::policy::name::ToolName;
+use toolgate::policy::route::Matched;
 use toolgate::policy::subject::{Session, Subject};
 use toolgate::policy::target::Target;
-use toolgate::policy::template::Template;
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use toolgate::policy::token::{self, Token, TokenDigest, TokenKind};
 use toolgate::policy::{AccessRequest, decide};
-use uuid::Uuid;
 
 fn main() {
     divan::main();
 }
 
-/// Routes and sessions of each row.
-const SIZES: [(u32, u32); 5] = [
-    (10, 1_000),
-    (1_000, 1_000),
-    (10_000, 1_000),
-    (10_000, 1),
-    (10_000, 1_000_000),
-];
+/// Calls that go round; a power of two.
+const CALLS: usize = 1 << 18;
+const HOST: &str = "gate.example";
+const ROUTES: [usize; 3] = [10, 1_000, 10_000];
+const SESSIONS: [usize; 3] = [1, 1_000, 1_000_000];
+const AGENTS: usize = 8;
+/// Routes of one tool, at most; five for each of its resources.
+const ROUTES_OF_TOOL: usize = 100;
+const ROUTES_OF_KIND: usize = 5;
 
-#[divan::bench(args = SIZES, sample_count = 200, sample_size = 500)]
-fn decision(bencher: Bencher<'_, '_>, (routes, sessions): (u32, u32)) {
-    let gate = Gate::new(routes, sessions);
-    let mut draw = Draw::new();
-    bencher
-        .with_inputs(|| gate.request(&mut draw))
-        .bench_local_refs(|request| {
-            let permit = gate.pass(request);
-            black_box(permit.grant());
-        });
-}
+/// Digests are as good as random, so their first bytes are the hash.
+#[derive(Default)]
+struct FirstBytes(u64);
 
-/// The steps of one decision, at the largest size, to see where its time goes.
-mod steps {
-    use super::*;
-
-    const SIZE: (u32, u32) = (10_000, 1_000_000);
-
-    #[divan::bench(sample_count = 200, sample_size = 500)]
-    fn authenticate(bencher: Bencher<'_, '_>) {
-        let gate = Gate::new(SIZE.0, SIZE.1);
-        let mut draw = Draw::new();
-        bencher
-            .with_inputs(|| gate.request(&mut draw))
-            .bench_local_refs(|request| {
-                black_box(gate.authenticate(&request.token));
-            });
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
     }
 
-    #[divan::bench(sample_count = 200, sample_size = 500)]
-    fn describe(bencher: Bencher<'_, '_>) {
-        let gate = Gate::new(SIZE.0, 1);
-        let mut draw = Draw::new();
-        bencher
-            .with_inputs(|| gate.request(&mut draw))
-            .bench_local_refs(|request| {
-                let target = Target::parse(&request.target, HOST).expect("canonical");
-                let matched = gate
-                    .policy
-                    .table
-                    .find(&gate.policy, request.method, &target);
-                black_box(matched.expect("a route").route);
-            });
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
-#[divan::bench(args = [10, 1_000, 10_000], sample_count = 5)]
-fn load(bencher: Bencher<'_, '_>, routes: u32) {
-    bencher
-        .with_inputs(|| parts(routes))
-        .bench_local_values(|parts| Policy::assemble(parts).expect("a policy"));
-}
+type Table = HashMap<TokenDigest, Arc<Live>, BuildHasherDefault<FirstBytes>>;
 
-/// What the journey's pure steps read.
-struct Gate {
-    policy: Policy,
-    sessions: HashMap<TokenDigest, Arc<Caller>, BuildHasherDefault<DigestHasher>>,
-    tokens: Vec<Box<str>>,
-    routes: u32,
-}
-
-/// A live session.
-struct Caller {
+/// What a live session is to a decision.
+struct Live {
     facts: Session,
     cells: Cells,
 }
 
-/// What an agent sends.
-struct Request {
-    token: Box<str>,
+/// One call as it is read off a connection.
+struct Request<'w> {
+    token: &'w str,
     method: &'static str,
-    target: String,
-    now: Now,
+    target: &'w str,
 }
 
-impl Gate {
-    fn new(routes: u32, sessions: u32) -> Self {
-        let policy = Policy::assemble(parts(routes)).expect("a policy");
-        let mut gate = Self {
-            sessions: HashMap::default(),
-            tokens: Vec::with_capacity(sessions as usize),
-            policy,
-            routes,
-        };
-        for number in 0..sessions {
-            let mut random = [0; 32];
-            random[..4].copy_from_slice(&number.to_be_bytes());
-            let token = Token::mint(TokenKind::Session, &random);
-            let caller = Caller {
-                facts: session(number),
-                cells: Cells::new(&gate.policy, Per::Session),
-            };
-            gate.tokens.push(token.reveal().into());
-            gate.sessions.insert(token.digest(), Arc::new(caller));
-        }
-        gate
-    }
+/// Where one call's text lies.
+struct Place {
+    start: usize,
+    token_end: usize,
+    end: usize,
+    method: &'static str,
+}
 
-    /// Some session calls some route on its own customer.
-    fn request(&self, draw: &mut Draw) -> Request {
-        let session = draw.below(u32::try_from(self.tokens.len()).expect("few"));
-        let thing = draw.below(self.routes / 2);
-        let (method, tail) = if draw.below(2) == 0 {
-            ("GET", "")
-        } else {
-            ("POST", "/notes")
-        };
-        draw.nanos += 1_000;
-        Request {
-            token: self.tokens[session as usize].clone(),
-            method,
-            target: format!("/crm/v1/things{thing}/customer%2D{session}{tail}?expand=all"),
-            now: Now {
-                wall: Timestamp::from_micros(1_700_000_000_000_000),
-                tick: Tick::from_nanos(draw.nanos),
+struct World {
+    policy: Policy,
+    sessions: &'static Table,
+    /// All calls behind one another.
+    text: String,
+    places: Vec<Place>,
+}
+
+#[derive(Clone, Copy)]
+struct Size {
+    routes: usize,
+    sessions: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} routes x {} sessions", self.routes, self.sessions)
+    }
+}
+
+fn sizes() -> impl Iterator<Item = Size> {
+    ROUTES.into_iter().flat_map(|routes| {
+        SESSIONS
+            .into_iter()
+            .map(move |sessions| Size { routes, sessions })
+    })
+}
+
+/// The parts of a policy of `routes` routes: tools of a hundred, resources of five, a scope for reading and one for
+/// writing each; every agent may read any and write its customer's.
+fn parts(routes: usize) -> Parts {
+    let mut builder = Builder::new();
+    let mut scopes: Vec<(String, Ceiling)> = Vec::new();
+    for kind in 0..routes.div_ceil(ROUTES_OF_KIND) {
+        let (tool, kind) = place_of(kind);
+        if kind == 0 {
+            builder = builder.tool(&format!("/tools/t{tool}"));
+        }
+        let (read, write) = (
+            format!("t{tool}.k{kind}.read"),
+            format!("t{tool}.k{kind}.write"),
+        );
+        let of_one = Some("item:{id}");
+        builder = builder
+            .route(&format!("GET /v1/k{kind}/{{id}}"), &read, of_one)
+            .route(&format!("PUT,DELETE /v1/k{kind}/{{id}}"), &write, of_one)
+            .route(
+                &format!("GET /v1/k{kind}/{{id}}/parts/{{part}}"),
+                &read,
+                of_one,
+            )
+            .route(&format!("POST /v1/k{kind}/{{id}}:run"), &write, of_one)
+            .route(&format!("GET /v1/k{kind}"), &read, Some("item:all"));
+        scopes.push((read, ceiling(GrantMode::OnUse, &[])));
+        scopes.push((
+            write,
+            ceiling(
+                GrantMode::OnUse,
+                &["item:public", "item:{session.customer}"],
+            ),
+        ));
+    }
+    let scopes: Vec<(&str, Ceiling)> = scopes
+        .iter()
+        .map(|(name, ceiling)| (name.as_str(), ceiling.clone()))
+        .collect();
+    let builder = (0..AGENTS).fold(builder, |builder, agent| {
+        builder.agent(&format!("agent{agent}"), &scopes)
+    });
+    limits(builder).parts()
+}
+
+/// The tool of a kind of resource, and its number there.
+fn place_of(kind: usize) -> (usize, usize) {
+    let of_tool = ROUTES_OF_TOOL / ROUTES_OF_KIND;
+    (kind / of_tool, kind % of_tool)
+}
+
+/// A rate on all calls of a session and a count on those of one tool; the bounds are out of reach.
+fn limits(builder: Builder) -> Builder {
+    let minute = Duration::from_secs(60);
+    let first = Select {
+        tool: Some(ToolName::parse("t0").unwrap()),
+        ..Select::default()
+    };
+    builder
+        .limit(
+            "per-session",
+            Per::Session,
+            Bound::Rate {
+                count: 1_000_000_000,
+                window: minute,
+                burst: 1_000_000_000,
             },
+        )
+        .limit_of(
+            "first-tool",
+            Per::Session,
+            first,
+            Bound::Count {
+                count: u32::MAX,
+                window: minute,
+            },
+            Exceeded::Throttle,
+        )
+}
+
+fn token_of(session: usize) -> Token {
+    let mut random = [0x5a; 32];
+    random[..8].copy_from_slice(&scattered(session).to_le_bytes());
+    Token::mint(TokenKind::Session, &random)
+}
+
+fn customer_of(session: usize) -> String {
+    format!("c{session}")
+}
+
+/// SplitMix64: the same in every run.
+fn scattered(number: usize) -> u64 {
+    let mut value = (number as u64)
+        .wrapping_add(1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+/// The sessions of each size, made once.
+fn sessions(count: usize) -> &'static Table {
+    static TABLES: [OnceLock<Table>; 3] = [const { OnceLock::new() }; 3];
+    let at = SESSIONS.iter().position(|have| *have == count).unwrap();
+    TABLES[at].get_or_init(|| {
+        let layout = limits(Builder::new()).build();
+        let live = (0..count).map(|number| {
+            let facts = session(
+                &format!("agent{}", number % AGENTS),
+                &[("customer", &customer_of(number))],
+            );
+            let cells = Cells::new(&layout, Per::Session);
+            (token_of(number).digest(), Arc::new(Live { facts, cells }))
+        });
+        live.collect()
+    })
+}
+
+/// The worlds of each size, made once.
+fn world(size: Size) -> &'static World {
+    static WORLDS: [OnceLock<World>; 9] = [const { OnceLock::new() }; 9];
+    let at = sizes()
+        .position(|have| have.routes == size.routes && have.sessions == size.sessions)
+        .unwrap();
+    WORLDS[at].get_or_init(|| {
+        let (mut text, mut places) = (String::new(), Vec::with_capacity(CALLS));
+        for number in 0..CALLS {
+            let chance = scattered(number);
+            let session = (chance >> 20) as usize % size.sessions;
+            let route = chance as usize % size.routes;
+            let (tool, kind) = place_of(route / ROUTES_OF_KIND);
+            let (id, start) = (customer_of(session), text.len());
+            text.push_str(token_of(session).reveal());
+            let token_end = text.len();
+            text.push_str(&format!("/tools/t{tool}/v1/k{kind}"));
+            let (method, behind) = match route % ROUTES_OF_KIND {
+                0 => ("GET", format!("/{id}")),
+                1 => ("DELETE", format!("/{id}")),
+                2 => ("GET", format!("/{id}/parts/p{session}?verbose=1")),
+                3 => ("POST", format!("/{id}:run")),
+                _ => ("GET", "?page=2".to_owned()),
+            };
+            text.push_str(&behind);
+            places.push(Place {
+                start,
+                token_end,
+                end: text.len(),
+                method,
+            });
+        }
+        World {
+            policy: Policy::assemble(parts(size.routes)).unwrap(),
+            sessions: sessions(size.sessions),
+            text,
+            places,
+        }
+    })
+}
+
+/// The largest of a number of routes: for what does not look at sessions.
+fn of_routes(routes: usize) -> &'static World {
+    world(Size {
+        routes,
+        sessions: SESSIONS[1],
+    })
+}
+
+impl World {
+    fn request(&self, number: usize) -> Request<'_> {
+        let place = &self.places[number % CALLS];
+        Request {
+            token: &self.text[place.start..place.token_end],
+            method: place.method,
+            target: &self.text[place.token_end..place.end],
         }
     }
 
-    /// What is measured: from the token's text to the permit.
-    fn pass(&self, request: &Request) -> Permit<'_> {
-        let caller = self.authenticate(&request.token);
+    /// One decision, in the order of the gate's journey.
+    fn decide(&self, request: &Request<'_>, now: Now) -> Option<Decision<'_>> {
+        let digest = token::parse(TokenKind::Session, request.token)?;
+        let live = self.sessions.get(&digest)?;
         let call = Call {
-            now: request.now.tick,
+            now: now.tick,
             digest: None,
         };
-        let wide = caller.cells.take(&self.policy.session_wide, call);
-        wide.expect("within the rate");
-        let target = Target::parse(&request.target, HOST).expect("canonical");
+        live.cells.take(&self.policy.session_wide, call).ok()?;
+        let target = Target::parse(request.target, HOST).ok()?;
         let matched = self
             .policy
             .table
-            .find(&self.policy, request.method, &target);
-        let matched = matched.expect("a route");
+            .find(&self.policy, request.method, &target)
+            .ok()?;
         let route = self.policy.route(matched.route);
-        let template = route.resource.as_ref().expect("a resource");
-        let resource = template.fill(&matched.captures, &caller.facts);
-        let named = caller.cells.take(&route.session_limits, call);
-        named.expect("within the count");
+        let resource = match &route.resource {
+            Some(resource) => Some(resource.fill(&matched.captures, &live.facts)?),
+            None => None,
+        };
+        live.cells.take(&route.session_limits, call).ok()?;
         let subject = Subject {
-            session: &caller.facts,
+            session: &live.facts,
             grants: &[],
         };
-        let access = AccessRequest { route, resource };
-        match decide(&self.policy, subject, access, request.now) {
-            Decision::Allow(permit) => permit,
-            Decision::Deny(denial) => panic!("denied: {denial:?}"),
-        }
-    }
-
-    fn authenticate(&self, token: &str) -> Arc<Caller> {
-        let digest = token::parse(TokenKind::Session, token).expect("a token");
-        Arc::clone(self.sessions.get(&digest).expect("a live session"))
+        Some(decide(
+            &self.policy,
+            subject,
+            AccessRequest { route, resource },
+            now,
+        ))
     }
 }
 
-const HOST: &str = "gate.example:8080";
+/// A moment for each call; a day of ticks has passed before the first.
+fn moment(number: usize) -> Now {
+    Now {
+        wall: Timestamp::from_micros(0),
+        tick: Tick::from_nanos(86_400_000_000_000 + number as u64 * 1_000),
+    }
+}
 
-/// Half the routes read, half write: two templates for each thing.
-fn parts(routes: u32) -> Parts {
-    let scopes = ["things.read", "things.write"].map(|name| ScopeName::parse(name).expect("name"));
-    let own = ResourcePattern::parse("customer:{session.customer_id}").expect("a pattern");
-    let ceiling = Ceiling {
-        grant: GrantMode::OnUse,
-        uses: 1,
-        ttl: Duration::from_secs(300),
-        grants: 10,
-        resources: Resources::Patterns([own].into()),
-    };
-    let agent = Agent {
-        name: AgentName::parse("support-bot").expect("a name"),
-        ttl: Duration::from_secs(900),
-        max_ttl: Duration::from_secs(3600),
-        max_live: None,
-        scopes: scopes
+/// Runs `step` on one call after another, of those in the order that `calls` gives.
+fn round<T>(bencher: Bencher<'_, '_>, mut step: impl FnMut(usize) -> T) {
+    let mut number = 0;
+    bencher.bench_local(|| {
+        number += 1;
+        black_box(step(black_box(number)))
+    });
+}
+
+#[divan::bench(args = sizes(), min_time = 1)]
+fn whole(bencher: Bencher<'_, '_>, size: &Size) {
+    let world = world(*size);
+    round(bencher, |number| {
+        let decision = world.decide(&world.request(number), moment(number));
+        assert!(
+            matches!(decision, Some(Decision::Allow(_))),
+            "{}",
+            world.request(number).target
+        );
+        decision
+    });
+}
+
+/// The parts of it.
+mod steps {
+    use super::*;
+
+    #[divan::bench(args = SESSIONS)]
+    fn token_and_digest(bencher: Bencher<'_, '_>, sessions: usize) {
+        let world = world(Size {
+            routes: ROUTES[0],
+            sessions,
+        });
+        round(bencher, |number| {
+            token::parse(TokenKind::Session, world.request(number).token).unwrap()
+        });
+    }
+
+    #[divan::bench(args = SESSIONS)]
+    fn look_up(bencher: Bencher<'_, '_>, sessions: usize) {
+        let world = world(Size {
+            routes: ROUTES[0],
+            sessions,
+        });
+        let digests: Vec<TokenDigest> = (0..CALLS)
+            .map(|it| TokenDigest::of(world.request(it).token))
+            .collect();
+        round(bencher, |number| {
+            world.sessions[&digests[number % CALLS]].facts.ends
+        });
+    }
+
+    #[divan::bench(args = SESSIONS)]
+    fn session_cells(bencher: Bencher<'_, '_>, sessions: usize) {
+        let world = world(Size {
+            routes: ROUTES[0],
+            sessions,
+        });
+        let live: Vec<&Live> = (0..CALLS)
+            .map(|it| &*world.sessions[&TokenDigest::of(world.request(it).token)])
+            .collect();
+        round(bencher, |number| {
+            let call = Call {
+                now: moment(number).tick,
+                digest: None,
+            };
+            live[number % CALLS]
+                .cells
+                .take(&world.policy.session_wide, call)
+                .unwrap();
+        });
+    }
+
+    #[divan::bench(args = ROUTES)]
+    fn target(bencher: Bencher<'_, '_>, routes: usize) {
+        let world = of_routes(routes);
+        round(bencher, |number| {
+            Target::parse(world.request(number).target, HOST).unwrap()
+        });
+    }
+
+    #[divan::bench(args = ROUTES)]
+    fn find(bencher: Bencher<'_, '_>, routes: usize) {
+        let world = of_routes(routes);
+        let targets = targets(world);
+        round(bencher, |number| {
+            let at = number % CALLS;
+            let matched =
+                world
+                    .policy
+                    .table
+                    .find(&world.policy, world.places[at].method, &targets[at]);
+            matched.unwrap().route
+        });
+    }
+
+    #[divan::bench(args = ROUTES)]
+    fn fill(bencher: Bencher<'_, '_>, routes: usize) {
+        let world = of_routes(routes);
+        let targets = targets(world);
+        let matched = matches(world, &targets);
+        let session = session("agent0", &[]);
+        round(bencher, |number| {
+            let (matched, route) = &matched[number % CALLS];
+            route
+                .resource
+                .as_ref()
+                .unwrap()
+                .fill(&matched.captures, &session)
+                .unwrap()
+        });
+    }
+
+    #[divan::bench(args = ROUTES)]
+    fn ceiling(bencher: Bencher<'_, '_>, routes: usize) {
+        let world = of_routes(routes);
+        let targets = targets(world);
+        let matched = matches(world, &targets);
+        let live: Vec<&Live> = (0..CALLS)
+            .map(|it| &*world.sessions[&TokenDigest::of(world.request(it).token)])
+            .collect();
+        let resources: Vec<_> = matched
             .iter()
-            .map(|scope| (scope.clone(), ceiling.clone()))
-            .collect(),
-    };
-    let route = |number: u32, scope: &ScopeName, verb: &str, method: &str, tail: &str| RoutePart {
-        id: RouteId::parse(&format!("things{number}.{verb}")).expect("a name"),
-        tool: ToolIndex(0),
-        matches: vec![MatchPart {
-            methods: vec![method.into()],
-            template: Template::parse(&format!("/v1/things{number}/{{customer}}{tail}"))
-                .expect("a template"),
-        }],
-        scope: scope.clone(),
-        resource: Some(ResourceTemplate::parse("customer:{customer}").expect("a template")),
-        cost: None,
-        irreversible: false,
-        intent: IntentRule::Optional,
-        body_limit: 1 << 20,
-    };
-    let [read, write] = &scopes;
-    Parts {
-        project: ProjectName::parse("bench").expect("a name"),
-        hash: PolicyHash([7; 32]),
-        agents: vec![agent],
-        tools: vec![tool()],
-        routes: (0..routes / 2)
-            .flat_map(|number| {
-                [
-                    route(number, read, "read", "GET", ""),
-                    route(number, write, "write", "POST", "/notes"),
-                ]
+            .zip(&live)
+            .map(|((matched, route), live)| {
+                route
+                    .resource
+                    .as_ref()
+                    .unwrap()
+                    .fill(&matched.captures, &live.facts)
+                    .unwrap()
             })
-            .collect(),
-        limits: vec![
-            limit(
-                "per-session",
-                Select::default(),
-                Bound::Rate {
-                    count: u32::MAX,
-                    window: Duration::from_secs(60),
-                    burst: u32::MAX,
-                },
-            ),
-            limit(
-                "writes",
-                Select {
-                    scope: Some(write.clone()),
-                    ..Select::default()
-                },
-                Bound::Count {
-                    count: u32::MAX,
-                    window: Duration::from_secs(60),
-                },
-            ),
-        ],
+            .collect();
+        round(bencher, |number| {
+            let at = number % CALLS;
+            let session = &live[at].facts;
+            let effective =
+                toolgate::policy::ceiling(&world.policy, session, matched[at].1.scope.as_str())
+                    .unwrap();
+            assert!(effective.allows(Some(&resources[at])));
+            effective.grant()
+        });
+    }
+
+    fn targets(world: &World) -> Vec<Target> {
+        (0..CALLS)
+            .map(|it| Target::parse(world.request(it).target, HOST).unwrap())
+            .collect()
+    }
+
+    fn matches<'t>(world: &'t World, targets: &'t [Target]) -> Vec<(Matched<'t>, &'t Route)> {
+        let found = targets.iter().zip(&world.places).map(|(target, place)| {
+            let matched = world
+                .policy
+                .table
+                .find(&world.policy, place.method, target)
+                .unwrap();
+            (matched, world.policy.route(matched.route))
+        });
+        found.collect()
     }
 }
 
-fn tool() -> Tool {
-    Tool {
-        name: ToolName::parse("crm").expect("a name"),
-        mount: Mount::Path("/crm".into()),
-        upstream: Upstream {
-            authority: "127.0.0.1:9001".into(),
-            host: "127.0.0.1:9001".into(),
-            base_path: "".into(),
-            timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(5),
-            credential: None,
-        },
-        preserve_host: false,
-        session_header: SessionHeader::Authorization,
-        allow_method_override: [].into(),
-        volatile_headers: [].into(),
-        mask_headers: [].into(),
-        record_query: [].into(),
-        body_limit: 1 << 20,
-    }
-}
-
-fn limit(id: &str, select: Select, bound: Bound) -> Limit {
-    Limit {
-        id: LimitId::parse(id).expect("a name"),
-        per: Per::Session,
-        select,
-        bound,
-        exceeded: Exceeded::Throttle,
-    }
-}
-
-fn session(number: u32) -> Session {
-    Session {
-        id: SessionId::new(Uuid::from_u128(u128::from(number))),
-        project: ProjectName::parse("bench").expect("a name"),
-        agent: AgentName::parse("support-bot").expect("a name"),
-        attributes: BTreeMap::from([("customer_id".into(), format!("customer-{number}").into())]),
-        narrowing: None,
-        parent: None,
-        run: None,
-        minted_by: PrincipalName::parse("orchestrator").expect("a name"),
-        minted_at: Timestamp::from_micros(0),
-        expires_at: Timestamp::from_micros(i64::MAX),
-        ends: Tick::from_nanos(u64::MAX),
-    }
-}
-
-/// A digest is evenly spread already.
-#[derive(Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some((head, _)) = bytes.split_first_chunk() {
-            self.0 = u64::from_ne_bytes(*head);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-}
-
-/// SplitMix64: the same calls in every run. Its clock goes a microsecond a call.
-struct Draw {
-    state: u64,
-    nanos: u64,
-}
-
-impl Draw {
-    fn new() -> Self {
-        Self {
-            state: 1,
-            nanos: 3_600_000_000_000,
-        }
-    }
-
-    fn below(&mut self, bound: u32) -> u32 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        u32::try_from((mixed >> 32) * u64::from(bound) >> 32).expect("below a u32")
-    }
+#[divan::bench(args = ROUTES, sample_count = 10, sample_size = 1)]
+fn assemble(bencher: Bencher<'_, '_>, routes: usize) {
+    bencher
+        .with_inputs(|| parts(routes))
+        .bench_values(|parts| Policy::assemble(parts).unwrap());
 }
