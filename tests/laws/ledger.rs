@@ -30,7 +30,6 @@ fn settings(directory: &Path) -> LedgerSettings {
         intent: IntentRecord::Full,
         segment_bytes_max: 1 << 20,
         segment_age_max: Duration::from_secs(3600),
-        retain: Duration::from_secs(3600),
     }
 }
 

@@ -160,7 +160,6 @@ fn open(folder: &TempDir, now: Now) -> Opened {
         intent: IntentRecord::Full,
         segment_bytes_max: 1 << 20,
         segment_age_max: Duration::from_secs(86_400),
-        retain: Duration::from_secs(86_400),
     };
     let ledger = Ledger::open(&settings, now.wall).unwrap();
     let (store, snapshot) = Embedded::open(&folder.path().join("toolgate.db"), now.wall).unwrap();
