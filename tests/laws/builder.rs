@@ -8,8 +8,8 @@ use std::time::Duration;
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
-    Agent, Ceiling, GrantMode, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash, Resources, RoutePart,
-    SessionHeader, Tool, ToolIndex, Upstream,
+    Agent, Ceiling, GrantMode, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash, Resources,
+    RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
 };
 use toolgate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
