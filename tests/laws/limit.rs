@@ -542,3 +542,16 @@ fn of_the_costs_that_a_charge_exceeds_the_one_that_quarantines_is_told() {
         LimitIndex(1)
     );
 }
+
+#[test]
+fn a_burst_wider_than_time_itself_still_has_an_end() {
+    let month = Duration::from_secs(31 * 24 * 3600);
+    let cells = cells(Bound::Rate {
+        count: 1,
+        window: month,
+        burst: u32::MAX,
+    });
+    let most = u64::MAX / nanos(month);
+    let taken = (0..=most).take_while(|_| take(&cells, START, None).is_none());
+    assert!(taken.count() as u64 <= most);
+}
