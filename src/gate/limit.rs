@@ -14,7 +14,7 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::{BodyDigest, Cause};
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
-use crate::policy::model::{LimitIndex, Policy, Route};
+use crate::policy::model::{LimitIndex, Policy, Route, ToolIndex};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use aws_lc_rs::digest;
@@ -188,7 +188,15 @@ impl Inner {
         entry: &mut Entry,
     ) -> Result<(), Refusal> {
         let digest = if caller.ruleset.limits(Some(call.route.index)).repeats {
-            digest_of(head, target, body, call.route.body_limit, entry).await?
+            digest_of(
+                head,
+                target,
+                Some(call.route.tool),
+                body,
+                call.route.body_limit,
+                entry,
+            )
+            .await?
         } else {
             None
         };
@@ -210,7 +218,7 @@ impl Inner {
         if limits.is_empty() {
             return Ok(());
         }
-        let digest = digest_of(head, target, body, UNROUTED_BODY_BYTES_MAX, entry).await?;
+        let digest = digest_of(head, target, None, body, UNROUTED_BODY_BYTES_MAX, entry).await?;
         let taken = caller.take(limits, entry.opened.tick, digest.as_ref());
         self.bounded(taken, caller).await
     }
@@ -265,6 +273,7 @@ impl Inner {
 async fn digest_of(
     head: &Parts,
     target: &Target,
+    tool: Option<ToolIndex>,
     body: &mut Option<RequestBody>,
     bytes_max: u64,
     entry: &mut Entry,
@@ -281,17 +290,23 @@ async fn digest_of(
             };
             // A call without a body has none on record.
             entry.body = (digest.bytes > 0).then_some(digest);
-            Ok(Some(call_digest(&head.method, target, &digest)))
+            Ok(Some(call_digest(&head.method, tool, target, &digest)))
         }
     }
 }
 
-/// What makes two calls one for `repeats`: method, canonical target (host included) and body.
-fn call_digest(method: &Method, target: &Target, body: &BodyDigest) -> CallDigest {
-    // None of the first three can hold a NUL: no two different calls run into one another.
-    let parts = [method.as_str(), target.authority(), target.as_str()];
-    let [method, authority, text] = parts.map(str::as_bytes);
-    sha256(&[method, b"\0", authority, b"\0", text, b"\0", &body.sha256])
+/// What makes two calls one for `repeats`: method, tool, canonical target and body. The `Host` that was sent is no part of
+/// it: where it does not select the tool, an agent could send another with each turn of its loop.
+fn call_digest(
+    method: &Method,
+    tool: Option<ToolIndex>,
+    target: &Target,
+    body: &BodyDigest,
+) -> CallDigest {
+    let tool = tool.map_or([0xff; 4], |tool| tool.0.to_be_bytes());
+    // Neither method nor target can hold a NUL: no two different calls run into one another.
+    let [method, text] = [method.as_str(), target.as_str()].map(str::as_bytes);
+    sha256(&[&tool, method, b"\0", text, b"\0", &body.sha256])
 }
 
 fn sha256(parts: &[&[u8]]) -> [u8; 32] {
