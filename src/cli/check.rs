@@ -95,7 +95,7 @@ fn prose(loaded: &Loaded) -> String {
             ),
         ];
         for (name, items) in sections {
-            let _ = writeln!(text, "  {name}  {:>3}  {}", items.len(), some_of(&items));
+            let _ = writeln!(text, "  {name:<6}  {:>3}  {}", items.len(), some_of(&items));
         }
         text.push('\n');
     }

@@ -147,8 +147,6 @@ pub struct Principal {
     pub key: TokenDigest,
     /// What it may do; not empty.
     pub roles: Vec<Role>,
-    /// Groups it decides approvals in.
-    pub groups: Vec<String>,
     /// Where it may do so; not empty.
     pub projects: Vec<ProjectName>,
 }
@@ -177,8 +175,6 @@ pub struct LedgerSettings {
     pub segment_bytes_max: u64,
     /// A new file is begun at this age.
     pub segment_age_max: Duration,
-    /// How long records are kept.
-    pub retain: Duration,
 }
 
 /// How intents enter the ledger.

@@ -5,6 +5,8 @@
 //! The arithmetic is `policy::limit`'s. Here is only which counters a call touches, in which order, and how the result is
 //! said. It refuses to forget: nothing that was counted is given back, save a cost whose call was then refused.
 
+mod cost;
+
 use crate::gate::Inner;
 use crate::gate::body::{Prefix, RequestBody};
 use crate::gate::describe::Described;
@@ -12,10 +14,11 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::{BodyDigest, Cause};
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
-use crate::policy::model::{Cost, LimitIndex, Policy, Route};
+use crate::policy::model::{LimitIndex, Policy, Route};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use aws_lc_rs::digest;
+use cost::{Reported, fixed_cost, reported_cost};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::fmt::Write;
@@ -315,62 +318,6 @@ pub(super) fn policy_field(policy: &Policy, shown: &[LimitIndex]) -> Option<Head
     named(&text)
 }
 
-/// What a call on this route costs before it is made; `None`: nothing, or the answer says.
-fn fixed_cost(route: &Route) -> Option<u64> {
-    match &route.cost {
-        Some(Cost::Fixed(micros)) => Some(*micros),
-        Some(Cost::Header { .. }) | None => None,
-    }
-}
-
-/// A cost as an answer reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reported {
-    /// The route does not ask for one, or it was known before.
-    Nothing,
-    /// This much.
-    Micros(u64),
-    /// The route wants one, the answer has none that can be read, and the policy names no substitute.
-    Unreadable,
-}
-
-/// What the answer says the call cost. Negative and unreadable values count as the route's `fixed`.
-fn reported_cost(route: &Route, answer: &HeaderMap) -> Reported {
-    let Some(Cost::Header { name, fixed }) = &route.cost else {
-        return Reported::Nothing;
-    };
-    let mut values = answer.get_all(&**name).iter();
-    // A cost reported twice is no cost that can be read.
-    let read = match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().ok().and_then(micros),
-        (None | Some(_), _) => None,
-    };
-    read.or(*fixed)
-        .map_or(Reported::Unreadable, Reported::Micros)
-}
-
-/// `0.0125` in millionths. More than six places are rounded up: a cost is never made smaller. Exponents are not costs.
-fn micros(text: &str) -> Option<u64> {
-    let (units, places) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if units.is_empty() || !digits(units) || !digits(places) {
-        return None;
-    }
-    let (kept, cut) = places.split_at(places.len().min(6));
-    let mut millionths: u64 = if kept.is_empty() {
-        0
-    } else {
-        kept.parse().ok()?
-    };
-    millionths *= 10_u64.pow(u32::try_from(6 - kept.len()).ok()?);
-    millionths += u64::from(cut.bytes().any(|b| b != b'0'));
-    units
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(1_000_000)?
-        .checked_add(millionths)
-}
-
 fn separate(list: &mut String) {
     if !list.is_empty() {
         list.push_str(", ");
@@ -395,29 +342,3 @@ const UNROUTED_BODY_BYTES_MAX: u64 = 1024 * 1024;
 pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// What is left of it.
 pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reported_cost_is_read_exactly_and_never_made_smaller() {
-        assert_eq!(micros("5"), Some(5_000_000));
-        assert_eq!(micros("0.01"), Some(10_000));
-        assert_eq!(micros(" 1.25 "), Some(1_250_000));
-        assert_eq!(micros("0.0000001"), Some(1));
-        assert_eq!(micros("0.0000010"), Some(1));
-        for wrong in [
-            "",
-            ".",
-            "-1",
-            "+1",
-            "1e3",
-            "1,5",
-            "NaN",
-            "99999999999999999999",
-        ] {
-            assert_eq!(micros(wrong), None, "{wrong}");
-        }
-    }
-}

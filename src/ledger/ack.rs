@@ -256,25 +256,24 @@ mod tests {
         }
     }
 
-    /// Four waiters in one hub, and how often each was woken.
-    fn waiting(acks: &Acks) -> (Vec<Arc<Bell>>, impl Fn(&[Arc<Bell>]) -> Vec<usize>) {
-        let bells: Vec<Arc<Bell>> = (0..4).map(|_| Arc::default()).collect();
+    /// Four waiters in one hub.
+    fn waiting(acks: &Acks) -> [Arc<Bell>; 4] {
+        let bells: [Arc<Bell>; 4] = std::array::from_fn(|_| Arc::default());
         for (ticket, bell) in (0..).zip(&bells) {
             assert_eq!(acks.wait(3, ticket, &Waker::from(Arc::clone(bell))), None);
         }
-        let rung = |bells: &[Arc<Bell>]| {
-            bells
-                .iter()
-                .map(|bell| bell.0.load(Ordering::Relaxed))
-                .collect()
-        };
-        (bells, rung)
+        bells
+    }
+
+    /// How often each was woken.
+    fn rung(bells: &[Arc<Bell>; 4]) -> [usize; 4] {
+        std::array::from_fn(|at| bells[at].0.load(Ordering::Relaxed))
     }
 
     #[test]
     fn one_waiter_is_woken_and_wakes_the_others_that_are_settled() {
         let acks = Acks::default();
-        let (bells, rung) = waiting(&acks);
+        let bells = waiting(&acks);
         acks.settle(3, Ok(()));
         assert!(acks.wake(), "two more are due");
         assert_eq!(rung(&bells), [1, 0, 0, 0]);
@@ -289,7 +288,7 @@ mod tests {
     #[test]
     fn where_the_woken_one_does_not_come_the_writer_wakes_the_others() {
         let acks = Acks::default();
-        let (bells, rung) = waiting(&acks);
+        let bells = waiting(&acks);
         acks.settle(4, Ok(()));
         assert!(acks.wake());
         assert!(!acks.wake());

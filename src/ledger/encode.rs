@@ -4,18 +4,14 @@
 //! record becomes a [`Template`]: the finished line with 64 places for `prev` and a gap for `seq`. The writer thread
 //! copies it and fills these two; it never looks at a field.
 //!
-//! Keys are written in order by hand (a debug assertion holds them to it), strings by `serde_json`, whose escapes are
-//! those of RFC 8785, numbers are integers of at most 2^53 - 1. Absent fields are left out; there is no `null`.
-//! What looks like a token is cut out of every free text, wherever it came from: a last line of defence.
+//! Absent fields are left out; there is no `null`.
 
+use super::clean::mask_query;
+use super::line::{Line, Template, rfc3339, sha256};
 use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
 use crate::config::IntentRecord;
 use crate::policy::decision::GrantUse;
 use crate::policy::time::Timestamp;
-use aws_lc_rs::digest;
-use std::borrow::Cow;
-use std::fmt::Display;
-use std::io::Write as _;
 use std::net::IpAddr;
 
 /// What every record of one ledger has in common.
@@ -25,36 +21,6 @@ pub(super) struct Encoder {
     pub instance: Box<str>,
     /// How intents enter.
     pub intent: IntentRecord,
-}
-
-/// A line but for `seq` and `prev`; ends with a newline.
-#[derive(Debug)]
-pub(super) struct Template {
-    text: Vec<u8>,
-    /// Where the 64 digits of `prev` stand.
-    prev_at: usize,
-    /// Where `seq` is to be inserted.
-    seq_at: usize,
-    /// When it happened, for the age of segments.
-    pub time: Timestamp,
-}
-
-impl Template {
-    /// Bytes it holds.
-    pub fn bytes(&self) -> usize {
-        self.text.len()
-    }
-
-    /// Appends the finished line, newline included.
-    pub fn finish(&self, seq: u64, prev: &[u8; 32], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.extend_from_slice(&self.text[..self.seq_at]);
-        out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
-        out.extend_from_slice(&self.text[self.seq_at..]);
-        // `prev` sorts before `seq`, so its place did not move.
-        let place = start + self.prev_at;
-        hex_into(prev, &mut out[place..place + 64]);
-    }
 }
 
 impl Encoder {
@@ -391,124 +357,6 @@ pub(super) struct Damage<'a> {
     pub cut: Option<(u64, [u8; 32])>,
 }
 
-/// A line as it grows.
-struct Line {
-    text: Vec<u8>,
-    prev_at: usize,
-    seq_at: usize,
-    at: Timestamp,
-    last: &'static str,
-}
-
-impl Line {
-    fn new(at: Timestamp, bytes: usize) -> Self {
-        let mut text = Vec::with_capacity(bytes);
-        text.push(b'{');
-        Line {
-            text,
-            prev_at: 0,
-            seq_at: 0,
-            at,
-            last: "",
-        }
-    }
-
-    fn raw(&mut self, bytes: &[u8]) {
-        self.text.extend_from_slice(bytes);
-    }
-
-    fn string(&mut self, value: &str) {
-        serde_json::to_writer(&mut self.text, value).expect("a string is JSON and memory takes it");
-    }
-
-    fn key(&mut self, key: &'static str) {
-        debug_assert!(self.last < key, "{key} stands before {}", self.last);
-        if !self.last.is_empty() {
-            self.text.push(b',');
-        }
-        self.last = key;
-        self.text.push(b'"');
-        self.raw(key.as_bytes());
-        self.raw(b"\":");
-    }
-
-    fn text(&mut self, key: &'static str, value: &str) {
-        self.key(key);
-        self.string(value);
-    }
-
-    /// Text that came from outside.
-    fn free(&mut self, key: &'static str, value: &str) {
-        self.text(key, &without_tokens(value));
-    }
-
-    /// Something whose text needs no escape.
-    fn shown(&mut self, key: &'static str, value: impl Display) {
-        self.key(key);
-        write!(self.text, "\"{value}\"").expect("memory takes it");
-    }
-
-    fn client(&mut self, client: IpAddr) {
-        self.shown("client", client.to_canonical());
-    }
-
-    fn number(&mut self, key: &'static str, value: u64) {
-        self.key(key);
-        // RFC 8785 numbers are doubles: what is beyond 2^53 - 1 could not be read back exactly.
-        let value = value.min((1 << 53) - 1);
-        self.raw(itoa::Buffer::new().format(value).as_bytes());
-    }
-
-    fn hex(&mut self, key: &'static str, bytes: &[u8; 32]) {
-        let mut digits = [0; 64];
-        hex_into(bytes, &mut digits);
-        self.key(key);
-        self.text.push(b'"');
-        self.raw(&digits);
-        self.text.push(b'"');
-    }
-
-    fn limit(&mut self, cause: &Cause<'_>) {
-        if let Cause::Limit(limit) = cause {
-            self.text("limit", limit.as_str());
-        }
-    }
-
-    fn who(&mut self, cause: &Cause<'_>) {
-        if let Cause::Principal(name) = cause {
-            self.text("principal", name.as_str());
-        }
-    }
-
-    fn prev(&mut self) {
-        self.key("prev");
-        self.text.push(b'"');
-        self.prev_at = self.text.len();
-        self.raw(&[b'0'; 64]);
-        self.text.push(b'"');
-    }
-
-    fn seq(&mut self) {
-        self.key("seq");
-        self.seq_at = self.text.len();
-    }
-
-    fn time(&mut self) {
-        self.text("time", &rfc3339(self.at));
-    }
-
-    fn end(mut self) -> Template {
-        debug_assert!(self.prev_at > 0 && self.seq_at > self.prev_at);
-        self.raw(b"}\n");
-        Template {
-            text: self.text,
-            prev_at: self.prev_at,
-            seq_at: self.seq_at,
-            time: self.at,
-        }
-    }
-}
-
 fn cause_word(cause: &Cause<'_>) -> &'static str {
     match cause {
         Cause::Principal(_) => "principal",
@@ -516,27 +364,6 @@ fn cause_word(cause: &Cause<'_>) -> &'static str {
         Cause::Limit(_) => "limit",
         Cause::Gate => "gate",
     }
-}
-
-/// SHA-256.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    out
-}
-
-fn hex_into(bytes: &[u8; 32], out: &mut [u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
-}
-
-/// RFC 3339, UTC, six digits behind the second.
-pub(super) fn rfc3339(time: Timestamp) -> String {
-    let time = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or(jiff::Timestamp::MAX);
-    format!("{time:.6}")
 }
 
 /// Millionths as the shortest decimal: `1500000` is `1.5`.
@@ -550,93 +377,9 @@ fn decimal(micros: u64) -> String {
         .to_owned()
 }
 
-/// The target with `*` for every query value whose name is not listed. A part without `=` is a value without a name.
-/// Names are compared as sent: one that hides behind an escape is not listed.
-fn mask_query<'t>(target: &'t str, listed: &[Box<str>]) -> Cow<'t, str> {
-    let Some((path, query)) = target.split_once('?') else {
-        return Cow::Borrowed(target);
-    };
-    let mut out = String::with_capacity(target.len());
-    out.push_str(path);
-    let mut mark = '?';
-    for part in query.split('&') {
-        out.push(mark);
-        mark = '&';
-        let (name, value) = part
-            .split_once('=')
-            .map_or((None, part), |(name, value)| (Some(name), value));
-        if let Some(name) = name {
-            out.push_str(name);
-            out.push('=');
-        }
-        let shown = name
-            .or(Some(value))
-            .is_some_and(|name| listed.iter().any(|known| &**known == name));
-        out.push_str(if shown || part.is_empty() { value } else { "*" });
-    }
-    Cow::Owned(out)
-}
-
-/// A text with everything that has the shape of a token cut down to its prefix.
-fn without_tokens(text: &str) -> Cow<'_, str> {
-    const SECRET_BYTES_MIN: usize = 32;
-    let mut out = String::new();
-    let mut copied = 0;
-    let mut from = 0;
-    while let Some(at) = text[from..].find("tg").map(|at| from + at) {
-        let rest = &text.as_bytes()[at..];
-        from = at + 2;
-        if !(rest.starts_with(b"tgs_") || rest.starts_with(b"tgk_")) {
-            continue;
-        }
-        let secret = rest[4..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            .count();
-        if secret >= SECRET_BYTES_MIN {
-            out.push_str(&text[copied..at + 4]);
-            out.push('*');
-            copied = at + 4 + secret;
-            from = copied;
-        }
-    }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
-    out.push_str(&text[copied..]);
-    Cow::Owned(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::token::{Token, TokenKind};
-
-    fn listed(names: &[&str]) -> Vec<Box<str>> {
-        names.iter().map(|&name| name.into()).collect()
-    }
-
-    #[test]
-    fn query_values_are_masked_unless_their_name_is_listed() {
-        let check = |target: &str, expected: &str| {
-            assert_eq!(mask_query(target, &listed(&["page", "q"])), expected);
-        };
-        check("/a", "/a");
-        check("/a?", "/a?");
-        check("/a?page=2&key=s3cret&q=x=y", "/a?page=2&key=*&q=x=y");
-        check("/a?bare&page&%70age=2", "/a?*&page&%70age=*");
-        check("/a?key=1&&key=", "/a?key=*&&key=*");
-        check("/a?x=1?page=2", "/a?x=*");
-    }
-
-    #[test]
-    fn a_token_never_enters_whatever_text_carries_it() {
-        let token = Token::mint(TokenKind::Session, &[9; 32]);
-        let text = format!("use {} or tgs_short, tg", token.reveal());
-        assert_eq!(without_tokens(&text), "use tgs_* or tgs_short, tg");
-        let key = Token::mint(TokenKind::Principal, &[3; 32]);
-        assert_eq!(without_tokens(key.reveal()), "tgk_*");
-    }
 
     #[test]
     fn costs_are_the_shortest_decimal() {

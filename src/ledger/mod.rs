@@ -8,7 +8,10 @@
 //! start; [`verify`] reads all of it back. The ledger asks no clock, decides nothing, and never edits what it wrote.
 
 mod ack;
+mod clean;
 mod encode;
+mod flush;
+mod line;
 mod queue;
 pub mod record;
 mod recover;
@@ -25,7 +28,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use ack::Ack;
-use encode::{Damage, Encoder, Template};
+use encode::{Damage, Encoder};
+use flush::Flusher;
+use line::Template;
 use queue::{Entry, Fate, Queue, locked};
 use record::{DecisionRecord, Event, OutcomeRecord};
 use recover::Cut;
@@ -159,6 +164,7 @@ impl Ledger {
             seen: now,
             buffer: Vec::new(),
             kept: Vec::new(),
+            flusher: Flusher::start().map_err(|error| LedgerError::Thread(error.to_string()))?,
         };
         for cut in &recovered.cuts {
             let line = of_cut(&encoder, cut, now);

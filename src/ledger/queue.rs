@@ -4,7 +4,7 @@
 //! its outcome has one however full things are by then. Places and bytes are bounded; past them, nothing is accepted.
 
 use super::ack::Acks;
-use super::encode::Template;
+use super::line::Template;
 use super::{Level, Unavailable};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

@@ -139,7 +139,7 @@ fn last_of(storage: &dyn Storage, name: &str, kept: Option<u64>) -> Result<[u8; 
         .iter()
         .rposition(|&byte| byte == b'\n')
         .map_or(0, |at| at + 1);
-    Ok(super::encode::sha256(&lines[start..]))
+    Ok(super::line::sha256(&lines[start..]))
 }
 
 fn torn(storage: &dyn Storage, name: &str, kept: u64, end: u64) -> Result<Cut, LedgerError> {

@@ -61,7 +61,7 @@ pub trait Storage: Send + 'static {
 }
 
 /// The open end of the log.
-pub trait Segment: Send + 'static {
+pub trait Segment: Send + std::fmt::Debug + 'static {
     /// Appends; may take less than all.
     ///
     /// # Errors
@@ -73,6 +73,12 @@ pub trait Segment: Send + 'static {
     /// # Errors
     /// What the system says: nothing is known of what is durable.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// A second handle to the same open file, to sync it from another thread.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn twin(&self) -> io::Result<Box<dyn Segment>>;
 }
 
 /// A directory, held with a lock for as long as this lives.
@@ -138,7 +144,7 @@ fn instance(directory: &Path, now: Timestamp) -> Result<String, LedgerError> {
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let (micros, process) = (now.micros(), std::process::id());
     let seed = format!("{micros}\n{process}\n{host}\n{}", directory.display());
-    let digest = super::encode::sha256(seed.as_bytes());
+    let digest = super::line::sha256(seed.as_bytes());
     let mut name = String::from("gate-");
     for byte in &digest[..6] {
         name.push_str(&format!("{byte:02x}"));
@@ -225,6 +231,10 @@ impl Segment for File {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn twin(&self) -> io::Result<Box<dyn Segment>> {
+        Ok(Box::new(self.try_clone()?))
     }
 }
 

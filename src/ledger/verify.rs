@@ -4,7 +4,7 @@
 //! changes nothing. What a chain alone can't show is an edit of the very last line, or its removal: compare
 //! [`Report::head`] with one that was kept elsewhere.
 
-use super::encode::sha256;
+use super::line::sha256;
 use super::storage::{first_seq, segments};
 use serde::Deserialize;
 use std::borrow::Cow;

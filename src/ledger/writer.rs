@@ -1,12 +1,14 @@
 //! The writer: one thread that gives every record its `seq` and `prev` and appends it.
 //!
 //! Group commit: it takes all that waits, writes it with one `write(2)`, syncs once if any of it asked for that, and
-//! only then acknowledges. When the disk fails it stops at once: everything pending fails, nothing is accepted but
+//! only then acknowledges. What did not ask is synced in the background, within a commit window. When the disk fails it stops at once: everything pending fails, nothing is accepted but
 //! outcomes of what has happened already, and the segment is never written again. Once the disk answers, a new segment
 //! begins with a record of the fault, which says how many bytes of the old one count; then the outcomes follow.
 //! An acknowledged line is never moved, rewritten or repeated.
 
-use super::encode::{Damage, Encoder, Template};
+use super::encode::{Damage, Encoder};
+use super::flush::Flusher;
+use super::line::Template;
 use super::queue::{Entry, Fate, Queue, Taken};
 use super::storage::{Segment, Storage, segment_name};
 use super::verify::Chain;
@@ -31,6 +33,8 @@ pub(super) struct Writer {
     pub buffer: Vec<u8>,
     /// Outcomes that wait for the disk.
     pub kept: Vec<Entry>,
+    /// Syncs what is at level `written`.
+    pub flusher: Flusher,
 }
 
 /// When a segment is full.
@@ -63,25 +67,14 @@ impl Writer {
         let mut relay = false;
         loop {
             if self.tail.file.is_none() && !self.wait_for_disk() {
-                return if self.kept.is_empty() {
-                    Ok(())
-                } else {
-                    Err(Unavailable)
-                };
+                return self.end();
             }
             let patience = if relay { RELAY } else { COMMIT_WINDOW };
             match self.queue.take(&mut entries, patience) {
                 Taken::Entries => relay = self.commit(&mut entries),
                 Taken::Idle if relay => relay = self.queue.acks.wake(),
                 Taken::Idle => self.rest(),
-                Taken::Closing => {
-                    self.rest();
-                    return if self.kept.is_empty() {
-                        Ok(())
-                    } else {
-                        Err(Unavailable)
-                    };
-                }
+                Taken::Closing => return self.end(),
             }
         }
     }
@@ -122,6 +115,8 @@ impl Writer {
         lines: impl Iterator<Item = &'t Template>,
         sync: bool,
     ) -> io::Result<()> {
+        // A flush that failed meanwhile: nothing more goes into this segment.
+        self.flusher.look()?;
         self.roll()?;
         let mut chain = self.chain;
         let mut seen = self.seen;
@@ -133,14 +128,15 @@ impl Writer {
             seen = line.time;
         }
         self.seen = seen;
-        let tail = &mut self.tail;
-        let file = tail.file.as_mut().ok_or_else(no_segment)?;
+        let file = self.tail.file.as_mut().ok_or_else(no_segment)?;
         write_all(file.as_mut(), &self.buffer)?;
-        tail.dirty = true;
-        if sync || seen.since(tail.synced) >= COMMIT_WINDOW {
-            file.sync()?;
-            (tail.dirty, tail.synced) = (false, seen);
+        self.tail.dirty = true;
+        if sync {
+            self.sync()?;
+        } else {
+            self.flush()?;
         }
+        let tail = &mut self.tail;
         tail.since.get_or_insert(seen);
         tail.bytes += self.buffer.len() as u64;
         self.chain = chain;
@@ -168,7 +164,9 @@ impl Writer {
         Ok(())
     }
 
+    /// Everything written is on the disk when this returns.
     fn sync(&mut self) -> io::Result<()> {
+        self.flusher.join()?;
         if self.tail.dirty {
             self.tail.file.as_mut().ok_or_else(no_segment)?.sync()?;
             (self.tail.dirty, self.tail.synced) = (false, self.seen);
@@ -176,10 +174,46 @@ impl Writer {
         Ok(())
     }
 
-    /// Nothing to do: what is only in the kernel's hands goes to the disk.
+    /// Begins to sync in the background what is older than a commit window.
+    fn flush(&mut self) -> io::Result<()> {
+        let tail = &mut self.tail;
+        // A clock that was set back must not put the sync off.
+        tail.synced = tail.synced.min(self.seen);
+        let due = self.seen.since(tail.synced) >= COMMIT_WINDOW;
+        if !tail.dirty || !due || self.flusher.busy() {
+            return Ok(());
+        }
+        let file = tail.file.as_ref().ok_or_else(no_segment)?;
+        let Ok(twin) = file.twin() else {
+            // No descriptor to spare: slower, not worse.
+            return self.sync();
+        };
+        self.flusher.begin(twin)?;
+        // What is written from here on is for the next one.
+        (tail.dirty, tail.synced) = (false, self.seen);
+        Ok(())
+    }
+
+    /// Nothing was to do for a commit window: what is only in the kernel's hands goes to the disk.
     fn rest(&mut self) {
-        if let Err(error) = self.sync() {
+        self.seen = self.seen.plus(COMMIT_WINDOW);
+        let flushed = self.flusher.look().and_then(|()| self.flush());
+        if let Err(error) = flushed {
             self.poison(&error, &mut Vec::new());
+        }
+    }
+
+    /// The end: all that was written is synced. `Err` if outcomes are left.
+    fn end(&mut self) -> Result<(), Unavailable> {
+        if self.tail.file.is_some()
+            && let Err(error) = self.sync()
+        {
+            self.poison(&error, &mut Vec::new());
+        }
+        if self.kept.is_empty() {
+            Ok(())
+        } else {
+            Err(Unavailable)
         }
     }
 
@@ -247,6 +281,9 @@ impl Writer {
 
     /// A new segment: the fault, then the outcomes that were kept, all synced; then calls are accepted again.
     fn mend(&mut self) -> io::Result<()> {
+        if let Err(error) = self.flusher.join() {
+            tracing::debug!(%error, "a flush of the segment that failed has failed too");
+        }
         let (name, bytes) = (self.tail.name.clone(), self.tail.bytes);
         let fresh = segment_name(self.chain.next);
         if fresh != name {

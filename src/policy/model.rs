@@ -174,10 +174,6 @@ pub struct Tool {
     pub session_header: SessionHeader,
     /// Method-override header names (lower case) this tool's agents may send; forwarded.
     pub allow_method_override: Box<[Box<str>]>,
-    /// Not part of a held request's identity (lower case).
-    pub volatile_headers: Box<[Box<str>]>,
-    /// Shown masked to approvers (lower case).
-    pub mask_headers: Box<[Box<str>]>,
     /// Query names whose values enter the ledger.
     pub record_query: Box<[Box<str>]>,
     /// Bytes of a body read where one is needed.

@@ -4,7 +4,7 @@
 //! ([`super::route::TableError`]). Here is what needs routes and agents together. It refuses to guess: a finding is
 //! certain, and what can't be decided is no finding.
 
-use super::model::{Policy, Resources, Route, RouteIndex};
+use super::model::{Agent, Ceiling, Policy, Resources, Route, RouteIndex};
 use super::name::{AgentName, ScopeName};
 use super::resource::{Part, ResourcePattern, ResourceTemplate};
 use std::collections::{HashMap, HashSet};
@@ -56,7 +56,7 @@ pub fn errors(policy: &Policy) -> Vec<Finding> {
     let mut findings = Vec::new();
     let needed = by_scope(policy);
     for agent in agents(policy) {
-        for (scope, ceiling) in &policy.agents[agent].scopes {
+        for (scope, ceiling) in scopes(&policy.agents[agent]) {
             if !matches!(ceiling.resources, Resources::Patterns(_)) {
                 continue;
             }
@@ -90,7 +90,7 @@ pub fn warnings(policy: &Policy) -> Vec<Finding> {
         .map(|route| Finding::ScopeUnheld { route: route.index })
         .collect();
     for agent in agents(policy) {
-        for (scope, ceiling) in &policy.agents[agent].scopes {
+        for (scope, ceiling) in scopes(&policy.agents[agent]) {
             let Some(routes) = needed.get(scope) else {
                 findings.push(Finding::ScopeUnneeded {
                     agent: agent.clone(),
@@ -136,6 +136,12 @@ fn agents(policy: &Policy) -> Vec<&AgentName> {
     let mut names: Vec<_> = policy.agents.keys().collect();
     names.sort();
     names
+}
+
+fn scopes(agent: &Agent) -> Vec<(&ScopeName, &Ceiling)> {
+    let mut scopes: Vec<_> = agent.scopes.iter().collect();
+    scopes.sort_by_key(|(scope, _)| *scope);
+    scopes
 }
 
 fn by_scope(policy: &Policy) -> HashMap<&ScopeName, Vec<&Route>> {

@@ -5,6 +5,7 @@
 //! looks the same and its call must be cancelled. It refuses to know what a call means; that is the handler's.
 
 use super::caps::Admission;
+use super::rooms::{Lodged, Rooms};
 use super::watch::{Order, Watch, Watched};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -17,8 +18,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub fn protocol_of_one_call() -> http1::Builder {
 }
 
 /// Serves calls until the peer leaves, a deadline passes or the watch says to stop.
-pub async fn serve<H, F, B>(link: Link, http: &http1::Builder, handle: H)
+pub async fn serve<H, F, B>(link: Link, http: &http1::Builder, rooms: &Arc<Rooms<F>>, handle: H)
 where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<B>>,
@@ -87,9 +87,10 @@ where
     let watch = watched.share();
     let service = service_fn(|request| {
         watch.begin();
-        let answer = unpanicked(handle(request));
-        let watch = Arc::clone(&watch);
-        async move { Ok::<_, Infallible>(answer.await.map(|content| Reply { content, watch })) }
+        Answering {
+            answer: rooms.lodge(handle(request)),
+            watch: Arc::clone(&watch),
+        }
     });
     let mut connection = http.serve_connection(socket, service);
     let mut finishing = false;
@@ -169,23 +170,23 @@ async fn linger(mut stream: TcpStream) {
     let _ = tokio::time::timeout(LINGER_MAX, discard).await;
 }
 
-/// The handler's answer, or 500 where it panicked.
-async fn unpanicked<F, B>(answer: F) -> Response<Content<B>>
+/// A call until its answer's head; tells the watch when the answer is over.
+struct Answering<F> {
+    answer: Lodged<F>,
+    watch: Arc<Watch>,
+}
+
+impl<F, B> Future for Answering<F>
 where
     F: Future<Output = Response<B>>,
 {
-    let mut answer = pin!(answer);
-    let result =
-        poll_fn(
-            |context| match catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(context))) {
-                Ok(poll) => poll.map(Some),
-                Err(_) => Poll::Ready(None),
-            },
-        )
-        .await;
-    match result {
-        Some(response) => response.map(Content::Answer),
-        None => broken(),
+    type Output = Result<Response<Reply<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        let response = answer.map_or_else(broken, |response| response.map(Content::Answer));
+        let watch = Arc::clone(&self.watch);
+        Poll::Ready(Ok(response.map(|content| Reply { content, watch })))
     }
 }
 

@@ -4,6 +4,7 @@
 use super::accept::{Acceptor, Stage};
 use super::caps::Door;
 use super::connection;
+use super::rooms::Rooms;
 use super::watch::{Order, Registry};
 use crate::config::{Caps, Timeouts};
 use bytes::Bytes;
@@ -34,7 +35,7 @@ where
 {
     let registry = Registry::new(&timeouts);
     let acceptor = Acceptor::new(listener, Door::new(caps, || {}), Arc::clone(&registry))?;
-    let handle = Arc::new(handle);
+    let (handle, rooms) = (Arc::new(handle), Rooms::new());
     let sweeping = tokio::spawn({
         let registry = Arc::clone(&registry);
         async move { registry.sweeping().await }
@@ -44,9 +45,9 @@ where
             biased;
             _ = stage.wait_for(|stage| *stage > Stage::Serve) => break,
             link = acceptor.next() => {
-                let (handle, peer) = (Arc::clone(&handle), link.peer);
+                let (handle, rooms, peer) = (Arc::clone(&handle), Arc::clone(&rooms), link.peer);
                 tokio::spawn(async move {
-                    connection::serve(link, &connection::protocol(), |request| handle(request, peer)).await;
+                    connection::serve(link, &connection::protocol(), &rooms, |request| handle(request, peer)).await;
                 });
             }
         }

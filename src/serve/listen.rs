@@ -5,6 +5,7 @@
 
 use super::accept::{Acceptor, Stage};
 use super::caps::Door;
+use super::rooms::Rooms;
 use super::watch::{Order, Registry};
 use super::{connection, socket};
 use crate::config::Listener;
@@ -144,12 +145,13 @@ impl Worker {
             registry,
             mut stage,
         } = self;
-        let handle = Rc::new(handle);
+        let (handle, rooms) = (Rc::new(handle), Rooms::new());
         let acceptor = Acceptor::new(socket, door, Arc::clone(&registry))?;
         let serve = |link: connection::Link, http: &Rc<hyper::server::conn::http1::Builder>| {
             let (handle, http, peer) = (Rc::clone(&handle), Rc::clone(http), link.peer);
+            let rooms = Arc::clone(&rooms);
             spawn_local(async move {
-                connection::serve(link, &http, |request| handle(request, peer)).await;
+                connection::serve(link, &http, &rooms, |request| handle(request, peer)).await;
             });
         };
         let sweeping = spawn_local({

@@ -8,5 +8,6 @@ pub mod control;
 pub mod listen;
 pub mod ops;
 pub mod reload;
+pub mod rooms;
 pub mod socket;
 pub mod watch;

@@ -20,6 +20,7 @@ mod kill;
 mod mint;
 mod restore;
 mod sweep;
+mod table;
 
 pub use error::{ChangeError, GiveError, MintError};
 pub use grants::{Ask, WHY_BYTES_MAX};
@@ -27,8 +28,8 @@ pub use mint::{INTENT_BYTES_MAX, Order, RUN_BYTES_MAX};
 pub use sweep::Swept;
 
 use super::{Change, CostRow, Snapshot, Store, StoreFault};
-use crate::ledger::record::{Cause, Event};
-use crate::ledger::{Ack, Ledger, Level};
+use crate::ledger::Ledger;
+use crate::ledger::record::Cause;
 use crate::policy::id::{GrantId, SessionId};
 use crate::policy::limit::{Cells, Per};
 use crate::policy::model::Policy;
@@ -39,10 +40,10 @@ use crate::policy::token::TokenDigest;
 use arc_swap::ArcSwapOption;
 use restore::Saved;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
-use std::ops::Bound;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use table::DigestHasher;
 
 /// Every session that has not ended. Clones are the same table.
 #[derive(Clone)]
@@ -253,106 +254,6 @@ impl Sessions {
     }
 }
 
-impl Table {
-    fn shard(&self, token: &TokenDigest) -> &Shard {
-        // The other end of the digest picks the bucket within the shard.
-        &self.tokens[usize::from(token.as_bytes()[31]) % SHARDS]
-    }
-
-    /// Shows every session behind `after` to `see` until it returns false. The lock is given up now and then.
-    fn each(&self, after: Option<SessionId>, mut see: impl FnMut(&Arc<LiveSession>) -> bool) {
-        let mut from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        loop {
-            let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-            let mut last = None;
-            for (id, session) in ids.range((from, Bound::Unbounded)).take(EACH_AT_ONCE) {
-                if !see(session) {
-                    return;
-                }
-                last = Some(*id);
-            }
-            let Some(last) = last else { return };
-            from = Bound::Excluded(last);
-        }
-    }
-
-    /// Puts a session where it is found.
-    fn enter(&self, session: &Arc<LiveSession>) {
-        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
-        ids.insert(session.facts.id, Arc::clone(session));
-        drop(ids);
-        let mut shard = self
-            .shard(&session.token)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        shard.insert(session.token, Arc::clone(session));
-    }
-
-    /// Takes a session out: store and ledger know that it has ended.
-    fn forget(&self, session: &LiveSession) {
-        let mut shard = self
-            .shard(&session.token)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        shard.remove(&session.token);
-        drop(shard);
-        let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
-        // Whoever removes it gives its seat back, once.
-        if ids.remove(&session.facts.id).is_none() {
-            return;
-        }
-        drop(ids);
-        let book = locked(&session.book);
-        let mut holders = locked(&self.holders);
-        for grant in book.grants.iter().chain(&book.revoked) {
-            holders.remove(&grant.id);
-        }
-        drop((book, holders));
-        self.leave_seat(&session.facts.project, &session.facts.agent);
-    }
-
-    fn leave_seat(&self, project: &ProjectName, agent: &AgentName) {
-        let key = (project.clone(), agent.clone());
-        if let Some(taken) = locked(&self.seats).get_mut(&key) {
-            *taken = taken.saturating_sub(1);
-        }
-    }
-
-    /// Records a session's change of state.
-    fn tell(
-        &self,
-        session: &LiveSession,
-        change: &'static str,
-        intent: Option<&str>,
-        cause: Cause<'_>,
-        time: Timestamp,
-    ) -> Ack {
-        let event = session_event(&session.facts, change, intent, cause);
-        self.ledger.append(&event, time, Level::Written)
-    }
-}
-
-/// A `session` record.
-fn session_event<'a>(
-    facts: &'a Session,
-    change: &'static str,
-    intent: Option<&'a str>,
-    cause: Cause<'a>,
-) -> Event<'a> {
-    Event::Session {
-        change,
-        project: &facts.project,
-        agent: &facts.agent,
-        session: facts.id,
-        run: facts.run.as_deref(),
-        parent: facts.parent.as_ref().map(|parent| parent.id),
-        expires: facts.expires_at,
-        intent,
-        attributes: mint::attributes_digest(&facts.attributes),
-        cause,
-    }
-}
-
 impl LiveSession {
     fn new(facts: Arc<Session>, token: TokenDigest, parent: Option<Arc<LiveSession>>) -> Self {
         LiveSession {
@@ -494,25 +395,6 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// The digest is a hash already: its first bytes are taken as they are.
-#[derive(Default)]
-struct DigestHasher(u64);
-
-impl Hasher for DigestHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    // The length of an array comes first; it says nothing.
-    fn write_usize(&mut self, _: usize) {}
-}
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -530,5 +412,3 @@ const OWES_GRANT: u8 = 4;
 
 /// Enough that two threads seldom meet.
 const SHARDS: usize = 64;
-/// Sessions looked at before the lock of the table is given up.
-const EACH_AT_ONCE: usize = 4096;

@@ -29,7 +29,7 @@ fn what_is_written_and_what_is_not_arrives_in_the_policy() {
     let project = PROJECT
         .replace("session: { ttl: 15m }", "session: { max_ttl: 1h, max_live: 3 }")
         .replace("on_request, ", "on_request, uses: 5, ttl: 10m, grants: 2, ")
-        .replace("    mount: /crm\n", "    mount: /crm\n    body_limit: 2MiB\n    mask_headers: [X-Api-Key]\n")
+        .replace("    mount: /crm\n", "    mount: /crm\n    body_limit: 2MiB\n    allow_method_override: [X-HTTP-Method]\n")
         .replace("127.0.0.1:9001", "Localhost:9001/base/")
         .replace("        approval: never\n", "        approval: never\n        intent: required\n        cost: { header: X-Cost, fixed: 0.25 }\n")
         .replace("rate: 600/1m", "cost: 5.00/1h, exceeded: quarantine, tool: crm");
@@ -70,7 +70,7 @@ fn what_is_written_and_what_is_not_arrives_in_the_policy() {
         (&*tool.upstream.base_path, tool.upstream.timeout),
         ("/base", Duration::from_secs(30))
     );
-    assert_eq!(&*tool.mask_headers, ["x-api-key".into()]);
+    assert_eq!(&*tool.allow_method_override, ["x-http-method".into()]);
     assert!(!format!("{loaded:?}").contains("s3cret"));
 
     let route = &policy.routes[RouteIndex(1).0 as usize];

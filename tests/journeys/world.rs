@@ -69,7 +69,6 @@ impl World {
             intent: IntentRecord::Full,
             segment_bytes_max: 1 << 30,
             segment_age_max: Duration::from_secs(86_400 * 365),
-            retain: Duration::from_secs(86_400 * 365),
         };
         let wall = clock.now().wall;
         let ledger = Ledger::open_on(Box::new(log.clone()), &settings, wall).expect("a ledger");

@@ -71,8 +71,6 @@ impl Builder {
             preserve_host: false,
             session_header: SessionHeader::Authorization,
             allow_method_override: Box::default(),
-            volatile_headers: Box::default(),
-            mask_headers: Box::default(),
             record_query: Box::default(),
             body_limit: 1 << 20,
         });

@@ -1,5 +1,10 @@
 //! What is acknowledged is there, in one chain, whatever the disk does; what was changed afterwards shows.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
+
+mod disk;
+
+use disk::{Faulty, Misfortune, Plan, misfortune};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
@@ -30,7 +35,6 @@ fn settings(directory: &Path) -> LedgerSettings {
         intent: IntentRecord::Full,
         segment_bytes_max: 1 << 20,
         segment_age_max: Duration::from_secs(3600),
-        retain: Duration::from_secs(3600),
     }
 }
 
@@ -373,127 +377,6 @@ fn nothing_is_accepted_after_the_end() {
         Err(Unavailable)
     );
     assert_eq!(note(&ledger, "late", Level::Written), Err(Unavailable));
-}
-
-/// A disk on which chosen calls fail.
-struct Faulty {
-    disk: Disk,
-    plan: Arc<Plan>,
-}
-
-#[derive(Default)]
-struct Plan {
-    calls: AtomicUsize,
-    faults: Mutex<BTreeMap<usize, Misfortune>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Misfortune {
-    /// EIO; a write may have put some bytes down first.
-    Broken { after_bytes: usize },
-    /// ENOSPC, likewise.
-    Full { after_bytes: usize },
-    /// A write takes less than all and says so.
-    Short { bytes: usize },
-}
-
-impl Misfortune {
-    fn error(self) -> io::Result<()> {
-        match self {
-            Misfortune::Broken { .. } => Err(io::Error::from_raw_os_error(5)),
-            Misfortune::Full { .. } => Err(io::ErrorKind::StorageFull.into()),
-            Misfortune::Short { .. } => Ok(()),
-        }
-    }
-}
-
-impl Plan {
-    fn next(&self) -> Option<Misfortune> {
-        let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        self.faults.lock().unwrap().get(&call).copied()
-    }
-
-    fn judge(&self) -> io::Result<()> {
-        self.next().map_or(Ok(()), Misfortune::error)
-    }
-}
-
-impl Storage for Faulty {
-    fn instance(&self) -> &str {
-        self.disk.instance()
-    }
-
-    fn place(&self, name: &str) -> PathBuf {
-        self.disk.place(name)
-    }
-
-    fn names(&self) -> io::Result<Vec<String>> {
-        self.disk.names()
-    }
-
-    fn bytes(&self, name: &str) -> io::Result<u64> {
-        self.disk.bytes(name)
-    }
-
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>> {
-        self.disk.read(name, from)
-    }
-
-    fn append(&mut self, name: &str, keep: u64) -> io::Result<Box<dyn Segment>> {
-        self.plan.judge()?;
-        Ok(Box::new(FaultySegment {
-            file: self.disk.append(name, keep)?,
-            plan: Arc::clone(&self.plan),
-        }))
-    }
-
-    fn cut(&mut self, name: &str, keep: u64) -> io::Result<()> {
-        self.plan.judge()?;
-        self.disk.cut(name, keep)
-    }
-
-    fn remove(&mut self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn retry_after(&self) -> Duration {
-        Duration::from_millis(1)
-    }
-}
-
-struct FaultySegment {
-    file: Box<dyn Segment>,
-    plan: Arc<Plan>,
-}
-
-impl Segment for FaultySegment {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.plan.next() {
-            None => self.file.write(bytes),
-            Some(Misfortune::Short { bytes: count }) => {
-                self.file.write(&bytes[..count.clamp(1, bytes.len())])
-            }
-            Some(
-                fault @ (Misfortune::Broken { after_bytes } | Misfortune::Full { after_bytes }),
-            ) => {
-                self.file.write(&bytes[..after_bytes.min(bytes.len())])?;
-                fault.error().map(|()| 0)
-            }
-        }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.plan.judge()?;
-        self.file.sync()
-    }
-}
-
-fn misfortune() -> impl Strategy<Value = Misfortune> {
-    prop_oneof![
-        (0..600_usize).prop_map(|after_bytes| Misfortune::Broken { after_bytes }),
-        (0..600_usize).prop_map(|after_bytes| Misfortune::Full { after_bytes }),
-        (0..600_usize).prop_map(|bytes| Misfortune::Short { bytes }),
-    ]
 }
 
 /// Until records are taken again; yields in between.

@@ -37,7 +37,7 @@ pub const SCENES: &[Scene] = &[
         steps: &[
             Step {
                 title: "the gate takes the token and adds the credential of the CRM",
-                line: r#"curl -si "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[200],
                 shows: "Grace Tan",
             },
@@ -54,25 +54,25 @@ pub const SCENES: &[Scene] = &[
         steps: &[
             Step {
                 title: "no token",
-                line: r#"curl -si "$GATE/crm/users/7""#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/7""#,
                 statuses: &[401],
                 shows: "credential_missing",
             },
             Step {
                 title: "around the gate the token is worth nothing",
-                line: r#"curl -si "$BACKEND/users/7" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' "$BACKEND/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[401],
                 shows: "the CRM wants its own credential",
             },
             Step {
                 title: "no route in the policy",
-                line: r#"curl -si "$GATE/crm/invoices" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' "$GATE/crm/invoices" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[403],
                 shows: "no_route",
             },
             Step {
                 title: "the other session is of a research-bot, which may never hold this scope",
-                line: r#"curl -si "$GATE/crm/tickets" -H "Authorization: Bearer $OTHER" -d '{"subject":"hello"}'"#,
+                line: r#"curl -siw '\n' "$GATE/crm/tickets" -H "Authorization: Bearer $OTHER" -d '{"subject":"hello"}'"#,
                 statuses: &[403],
                 shows: "scope_outside_ceiling",
             },
@@ -83,25 +83,25 @@ pub const SCENES: &[Scene] = &[
         steps: &[
             Step {
                 title: "no grant yet, and the answer says how to ask for one",
-                line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[403],
                 shows: "grant_missing",
             },
             Step {
                 title: "the agent asks",
-                line: r#"curl -si "$GATE/.toolgate/grants" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"scope":"refunds.create","resource":"user:7","reason":"the parcel was lost"}'"#,
+                line: r#"curl -siw '\n' "$GATE/.toolgate/grants" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"scope":"refunds.create","resource":"user:7","reason":"the parcel was lost"}'"#,
                 statuses: &[201],
                 shows: "grt_",
             },
             Step {
                 title: "now it passes",
-                line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[201],
                 shows: r#""refund":1"#,
             },
             Step {
                 title: "once",
-                line: r#"curl -si "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[403],
                 shows: "grant_missing",
             },
@@ -112,13 +112,13 @@ pub const SCENES: &[Scene] = &[
         steps: &[
             Step {
                 title: "not customer 8",
-                line: r#"curl -si -X DELETE "$GATE/crm/users/8" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/8" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[403],
                 shows: "resource_outside_ceiling",
             },
             Step {
                 title: "customer 7",
-                line: r#"curl -si -X DELETE "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[204],
                 shows: "",
             },
@@ -147,25 +147,25 @@ pub const SCENES: &[Scene] = &[
             },
             Step {
                 title: "nothing of that session passes any more",
-                line: r#"curl -si "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[403],
                 shows: "quarantined",
             },
             Step {
                 title: "the other session is untouched",
-                line: r#"curl -si "$GATE/crm/users/2" -H "Authorization: Bearer $OTHER""#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/2" -H "Authorization: Bearer $OTHER""#,
                 statuses: &[200],
                 shows: "Bo Lindqvist",
             },
             Step {
                 title: "an operator releases it",
-                line: r#"curl -si "$TOOLGATE_ADMIN/v1/sessions/$SESSION/release" -H "Authorization: Bearer $TOOLGATE_KEY" -H 'Content-Type: application/json' -d '{"reason":"a retry without a pause; mended"}'"#,
+                line: r#"curl -siw '\n' "$TOOLGATE_ADMIN/v1/sessions/$SESSION/release" -H "Authorization: Bearer $TOOLGATE_KEY" -H 'Content-Type: application/json' -d '{"reason":"a retry without a pause; mended"}'"#,
                 statuses: &[200],
                 shows: "ses_",
             },
             Step {
                 title: "and it goes on",
-                line: r#"curl -si "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
+                line: r#"curl -siw '\n' "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[200],
                 shows: "Bo Lindqvist",
             },

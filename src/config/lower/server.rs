@@ -30,7 +30,7 @@ pub fn server(
     let principals = self::principals(&principals, projects, vault, reports);
     let store = raw.store.and_then(|store| store.value.embedded);
     let store = store.and_then(|embedded| embedded.value.path);
-    let ledger = raw.ledger.and_then(|at| ledger(&at.value, reports));
+    let ledger = raw.ledger.and_then(|at| ledger(&at.value));
     let (agents, admin, metrics) = self::listeners(&listeners?, reports)?;
     Some(Server {
         workers: workers(raw.workers.map(|at| at.value)),
@@ -227,13 +227,6 @@ fn principals(
                 // Unset only where secrets are optional, and then nothing is served: no text has this digest.
                 key: key.unwrap_or(TokenDigest::from_bytes([0; 32])),
                 roles: roles.iter().map(|role| self::role(role.value)).collect(),
-                groups: raw.groups.as_ref().map_or_else(Vec::new, |at| {
-                    at.value
-                        .0
-                        .iter()
-                        .map(|group| group.value.0.clone())
-                        .collect()
-                }),
                 projects: allowed
                     .iter()
                     .map(|project| project.value.clone())
@@ -304,9 +297,9 @@ const fn role(raw: raw::Role) -> Role {
     }
 }
 
-fn ledger(raw: &raw::Ledger, reports: &mut Reports) -> Option<LedgerSettings> {
+fn ledger(raw: &raw::Ledger) -> Option<LedgerSettings> {
     let segment = raw.segment.as_ref().map(|at| &at.value);
-    let settings = LedgerSettings {
+    Some(LedgerSettings {
         directory: PathBuf::from(&raw.directory.as_ref()?.value.0),
         intent: match raw.intent.as_ref().map(|at| at.value) {
             Some(raw::Intent::Full) | None => IntentRecord::Full,
@@ -323,18 +316,7 @@ fn ledger(raw: &raw::Ledger, reports: &mut Reports) -> Option<LedgerSettings> {
             |span| span.0,
             SEGMENT_AGE,
         ),
-        retain: or(raw.retain.as_ref(), |span| span.0, RETAIN),
-    };
-    if settings.retain < settings.segment_age_max {
-        let place = raw.retain.as_ref().map(|at| at.place);
-        let place = place.or(raw.segment.as_ref().map(|at| at.place));
-        reports.error(
-            place.unwrap_or_default(),
-            "`retain` is shorter than the age of one segment",
-            "whole segments are dropped: keep records at least as long as `segment.age`",
-        );
-    }
-    Some(settings)
+    })
 }
 
 const HEAD: Duration = Duration::from_secs(10);
@@ -344,4 +326,3 @@ const CONNECTIONS: u32 = 20_000;
 const PER_ADDRESS: u32 = 16_384;
 const SEGMENT_BYTES: u64 = 256 << 20;
 const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);
-const RETAIN: Duration = Duration::from_secs(180 * 86_400);

@@ -35,8 +35,6 @@ pub fn tool(
         preserve_host: or(raw.preserve_host.as_ref(), |flag| flag.0, false),
         session_header,
         allow_method_override: headers(overrides),
-        volatile_headers: headers(raw.volatile_headers.as_ref().map(|at| &*at.value.0)),
-        mask_headers: headers(raw.mask_headers.as_ref().map(|at| &*at.value.0)),
         record_query: raw.record_query.as_ref().map_or_else(Box::default, |at| {
             at.value
                 .0

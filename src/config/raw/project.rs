@@ -179,15 +179,11 @@ record! {
     optional session_header = "session_header": HeaderName,
     /// Method-override headers agents may send. Default: none.
     optional allow_method_override = "allow_method_override": ListOrNone<HeaderName>,
-    /// Headers that are not part of a held request's identity. Default: none.
-    optional volatile_headers = "volatile_headers": ListOrNone<HeaderName>,
-    /// Headers shown masked to approvers. Default: none.
-    optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
     /// Query names whose values enter the ledger. Default: none.
     optional record_query = "record_query": ListOrNone<Text>,
     /// Bytes of a body read where one is needed. Default: 1MiB.
     optional body_limit = "body_limit": Size<KIB, GIB>,
-    ; later "mode"
+    ; later "mode", "volatile_headers", "mask_headers"
     ; one_of "mount", "host"
 }
 

@@ -104,10 +104,9 @@ record! {
     required key = "key": Key,
     /// What it may do.
     required roles = "roles": List<Role>,
-    /// Groups it decides approvals in.
-    optional groups = "groups": List<Text>,
     /// Projects it may do so in.
     required projects = "projects": List<ProjectName>,
+    ; later "groups"
 }
 
 record! {
@@ -156,11 +155,9 @@ record! {
     optional intent = "intent": Intent,
     /// How far a record must have got before its call goes on. Default: written.
     optional _level = "level": Level,
-    /// How long records are kept. Default: 180d.
-    optional retain = "retain": Span<HOUR, { 36_500 * DAY }>,
     /// When a new file is begun.
     optional segment = "segment": Segment,
-    ; later "signing_key", "anchor"
+    ; later "signing_key", "anchor", "retain"
 }
 
 record! {

@@ -20,8 +20,6 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),
-        volatile_headers: Box::default(),
-        mask_headers: Box::default(),
         record_query: Box::default(),
         body_limit: 1 << 20,
     };

@@ -57,8 +57,6 @@ fn tool(backend: SocketAddr) -> Tool {
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),
-        volatile_headers: Box::default(),
-        mask_headers: Box::default(),
         record_query: Box::default(),
         body_limit: 1 << 20,
     }

@@ -211,6 +211,8 @@ impl Cells {
             let part = Part::of(window);
             let mut sum = lock(lazy);
             let sum = sum.get_or_insert_default();
+            // First what has left the window: a sum is bounded, and what is stale takes no room from what is added.
+            sum.total(part, now);
             sum.add(part, now, micros);
             if sum.total(part, now) > bound {
                 let exceedance = Exceedance {
@@ -266,7 +268,8 @@ impl Cells {
         buckets
     }
 
-    /// Adds a sum kept across a restart. What the wall clock says has left the window is forgotten.
+    /// Adds a sum kept across a restart, to the part of the window in which `bucket` lies: best the middle of the part it
+    /// was counted in, which no rounding moves to another. What the wall clock says has left the window is forgotten.
     pub fn restore_cost(&self, limit: LimitIndex, bucket: Timestamp, micros: u64, now: Now) {
         for (_, limit, cell) in self.own(&[limit]) {
             if let (Bound::Cost { window, .. }, Cell::Cost(lazy)) = (limit.bound, cell) {

@@ -34,7 +34,10 @@ impl Rate {
             if early > self.tolerance {
                 return Err(Duration::from_nanos(early - self.tolerance));
             }
-            let next = due.max(now.nanos()).saturating_add(self.interval);
+            // Beyond the end of time nothing fits: a due time that stood still there would admit every call.
+            let Some(next) = due.max(now.nanos()).checked_add(self.interval) else {
+                return Err(Duration::from_nanos(self.interval));
+            };
             match cell.compare_exchange_weak(due, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Ok(()),
                 Err(meanwhile) => due = meanwhile,

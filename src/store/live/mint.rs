@@ -1,7 +1,8 @@
 //! Minting: a session with its own token, within its agent's ceiling and its parent's.
 
 use super::super::{Applied, Change, SessionRow};
-use super::{LiveSession, MintError, Sessions, State, Table, locked, session_event};
+use super::table::session_event;
+use super::{LiveSession, MintError, Sessions, State, Table, locked};
 use crate::ledger::Level;
 use crate::ledger::record::Cause;
 use crate::policy::id::SessionId;

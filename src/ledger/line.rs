@@ -1,0 +1,182 @@
+//! A line as it grows: keys in order, canonical JSON, and the two gaps that the writer fills.
+//!
+//! Keys come in order by hand (a debug assertion holds them to it), strings are written by `serde_json`, whose escapes
+//! are those of RFC 8785, numbers are integers of at most 2^53 - 1. What looks like a token is cut out of every free
+//! text, wherever it came from: a last line of defence.
+
+use super::clean::without_tokens;
+use super::record::Cause;
+use crate::policy::time::Timestamp;
+use aws_lc_rs::digest;
+use std::fmt::Display;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+/// A line but for `seq` and `prev`; ends with a newline.
+#[derive(Debug)]
+pub(super) struct Template {
+    text: Vec<u8>,
+    /// Where the 64 digits of `prev` stand.
+    prev_at: usize,
+    /// Where `seq` is to be inserted.
+    seq_at: usize,
+    /// When it happened, for the age of segments.
+    pub time: Timestamp,
+}
+
+impl Template {
+    /// Bytes it holds.
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Appends the finished line, newline included.
+    pub fn finish(&self, seq: u64, prev: &[u8; 32], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&self.text[..self.seq_at]);
+        out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+        out.extend_from_slice(&self.text[self.seq_at..]);
+        // `prev` sorts before `seq`, so its place did not move.
+        let place = start + self.prev_at;
+        hex_into(prev, &mut out[place..place + 64]);
+    }
+}
+
+/// A line as it grows.
+pub(super) struct Line {
+    text: Vec<u8>,
+    prev_at: usize,
+    seq_at: usize,
+    at: Timestamp,
+    last: &'static str,
+}
+
+impl Line {
+    pub fn new(at: Timestamp, bytes: usize) -> Self {
+        let mut text = Vec::with_capacity(bytes);
+        text.push(b'{');
+        Line {
+            text,
+            prev_at: 0,
+            seq_at: 0,
+            at,
+            last: "",
+        }
+    }
+
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+    }
+
+    pub fn string(&mut self, value: &str) {
+        serde_json::to_writer(&mut self.text, value).expect("a string is JSON and memory takes it");
+    }
+
+    pub fn key(&mut self, key: &'static str) {
+        debug_assert!(self.last < key, "{key} stands before {}", self.last);
+        if !self.last.is_empty() {
+            self.text.push(b',');
+        }
+        self.last = key;
+        self.text.push(b'"');
+        self.raw(key.as_bytes());
+        self.raw(b"\":");
+    }
+
+    pub fn text(&mut self, key: &'static str, value: &str) {
+        self.key(key);
+        self.string(value);
+    }
+
+    /// Text that came from outside.
+    pub fn free(&mut self, key: &'static str, value: &str) {
+        self.text(key, &without_tokens(value));
+    }
+
+    /// Something whose text needs no escape.
+    pub fn shown(&mut self, key: &'static str, value: impl Display) {
+        self.key(key);
+        write!(self.text, "\"{value}\"").expect("memory takes it");
+    }
+
+    pub fn client(&mut self, client: IpAddr) {
+        self.shown("client", client.to_canonical());
+    }
+
+    pub fn number(&mut self, key: &'static str, value: u64) {
+        self.key(key);
+        // RFC 8785 numbers are doubles: what is beyond 2^53 - 1 could not be read back exactly.
+        let value = value.min((1 << 53) - 1);
+        self.raw(itoa::Buffer::new().format(value).as_bytes());
+    }
+
+    pub fn hex(&mut self, key: &'static str, bytes: &[u8; 32]) {
+        let mut digits = [0; 64];
+        hex_into(bytes, &mut digits);
+        self.key(key);
+        self.text.push(b'"');
+        self.raw(&digits);
+        self.text.push(b'"');
+    }
+
+    pub fn limit(&mut self, cause: &Cause<'_>) {
+        if let Cause::Limit(limit) = cause {
+            self.text("limit", limit.as_str());
+        }
+    }
+
+    pub fn who(&mut self, cause: &Cause<'_>) {
+        if let Cause::Principal(name) = cause {
+            self.text("principal", name.as_str());
+        }
+    }
+
+    pub fn prev(&mut self) {
+        self.key("prev");
+        self.text.push(b'"');
+        self.prev_at = self.text.len();
+        self.raw(&[b'0'; 64]);
+        self.text.push(b'"');
+    }
+
+    pub fn seq(&mut self) {
+        self.key("seq");
+        self.seq_at = self.text.len();
+    }
+
+    pub fn time(&mut self) {
+        self.text("time", &rfc3339(self.at));
+    }
+
+    pub fn end(mut self) -> Template {
+        debug_assert!(self.prev_at > 0 && self.seq_at > self.prev_at);
+        self.raw(b"}\n");
+        Template {
+            text: self.text,
+            prev_at: self.prev_at,
+            seq_at: self.seq_at,
+            time: self.at,
+        }
+    }
+}
+
+/// SHA-256.
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+fn hex_into(bytes: &[u8; 32], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+/// RFC 3339, UTC, six digits behind the second.
+pub(super) fn rfc3339(time: Timestamp) -> String {
+    let time = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or(jiff::Timestamp::MAX);
+    format!("{time:.6}")
+}

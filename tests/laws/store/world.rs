@@ -1,0 +1,367 @@
+//! A gate's state on disk and the table over it, with a disk whose changes fail as told.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
+
+use proptest::prelude::*;
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use toolgate::config::{IntentRecord, LedgerSettings};
+use toolgate::ledger::record::Cause;
+use toolgate::ledger::{Ledger, verify};
+use toolgate::policy::id::{GrantId, SessionId};
+use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
+use toolgate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
+use toolgate::policy::resource::{Resource, ResourcePattern};
+use toolgate::policy::subject::{Narrowed, Narrowing};
+use toolgate::policy::time::{Now, Tick, Timestamp};
+use toolgate::policy::token::TokenDigest;
+use toolgate::store::embedded::Embedded;
+use toolgate::store::live::{
+    Ask, ChangeError, GiveError, LiveSession, MintError, Order, Sessions, State,
+};
+use toolgate::store::{Applied, Change, CostRow, Store, StoreFault, StoreFuture};
+use uuid::Uuid;
+
+/// A gate's state on disk, and the table over it.
+pub(super) struct World {
+    pub(super) folder: TempDir,
+    pub(super) policy: Policy,
+    pub(super) ledger: Ledger,
+    pub(super) store: Arc<Flaky>,
+    pub(super) sessions: Sessions,
+    pub(super) now: Now,
+    pub(super) made: u128,
+}
+
+/// The embedded store, of which chosen changes fail: before they are made, or after.
+pub(super) struct Flaky {
+    pub(super) store: Embedded,
+    pub(super) calls: AtomicUsize,
+    pub(super) faults: Mutex<BTreeMap<usize, When>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum When {
+    Before,
+    After,
+}
+
+impl Store for Flaky {
+    fn apply(&self, change: Change) -> StoreFuture<Applied> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let fault = self.faults.lock().unwrap().get(&call).copied();
+        let failed = || Err(StoreFault("the disk is gone".into()));
+        match fault {
+            None => self.store.apply(change),
+            Some(When::Before) => Box::pin(async move { failed() }),
+            Some(When::After) => {
+                let applied = self.store.apply(change);
+                Box::pin(async move {
+                    applied.await?;
+                    failed()
+                })
+            }
+        }
+    }
+}
+
+impl Flaky {
+    /// The next changes fail, counted from here.
+    pub(super) fn fail(&self, next: impl IntoIterator<Item = (usize, When)>) {
+        let at = self.calls.load(Ordering::SeqCst);
+        let faults = next.into_iter().map(|(call, when)| (at + call, when));
+        *self.faults.lock().unwrap() = faults.collect();
+    }
+}
+
+pub(super) fn ceiling(grant: GrantMode, resources: Resources) -> Ceiling {
+    Ceiling {
+        grant,
+        uses: 5,
+        ttl: Duration::from_secs(600),
+        grants: 3,
+        resources,
+    }
+}
+
+pub(super) fn scope(text: &str) -> ScopeName {
+    ScopeName::parse(text).unwrap()
+}
+
+pub(super) fn policy(max_live: Option<u32>) -> Policy {
+    let users = [ResourcePattern::parse("user:*").unwrap()].into();
+    let scopes = HashMap::from([
+        (
+            scope("web.search"),
+            ceiling(GrantMode::OnUse, Resources::Any),
+        ),
+        (
+            scope("tickets.write"),
+            ceiling(GrantMode::OnRequest, Resources::Any),
+        ),
+        (
+            scope("refunds.create"),
+            ceiling(GrantMode::OnRequest, Resources::Patterns(users)),
+        ),
+    ]);
+    let agent = Agent {
+        name: AgentName::parse("bot").unwrap(),
+        ttl: Duration::from_secs(900),
+        max_ttl: Duration::from_secs(3600),
+        max_live,
+        scopes,
+    };
+    Policy::assemble(Parts {
+        project: ProjectName::parse("demo").unwrap(),
+        hash: PolicyHash([1; 32]),
+        agents: vec![agent],
+        tools: Vec::new(),
+        routes: Vec::new(),
+        limits: Vec::new(),
+    })
+    .unwrap()
+}
+
+pub(super) fn order() -> Order {
+    Order {
+        agent: AgentName::parse("bot").unwrap(),
+        ttl: None,
+        attributes: BTreeMap::from([("customer_id".into(), "7".into())]),
+        scopes: None,
+        intent: None,
+        run: Some("run-1".into()),
+        parent: None,
+        minted_by: PrincipalName::parse("orchestrator").unwrap(),
+    }
+}
+
+pub(super) fn ask(name: &str, resource: Option<&str>, uses: u32) -> Ask {
+    Ask {
+        scope: scope(name),
+        resource: resource.map(|text| Resource::parse(text).unwrap()),
+        uses: Some(uses),
+        ttl: None,
+        why: "because".into(),
+    }
+}
+
+pub(super) fn operator() -> PrincipalName {
+    PrincipalName::parse("ops").unwrap()
+}
+
+pub(super) type Opened = (Ledger, Arc<Flaky>, Sessions);
+
+pub(super) fn open(folder: &TempDir, now: Now) -> Opened {
+    let settings = LedgerSettings {
+        directory: folder.path().join("ledger"),
+        intent: IntentRecord::Full,
+        segment_bytes_max: 1 << 20,
+        segment_age_max: Duration::from_secs(86_400),
+    };
+    let ledger = Ledger::open(&settings, now.wall).unwrap();
+    let (store, snapshot) = Embedded::open(&folder.path().join("toolgate.db"), now.wall).unwrap();
+    let store = Arc::new(Flaky {
+        store,
+        calls: AtomicUsize::new(0),
+        faults: Mutex::default(),
+    });
+    let seam: Arc<dyn Store> = Arc::clone(&store) as _;
+    let sessions = Sessions::new(seam, snapshot, ledger.clone(), now);
+    (ledger, store, sessions)
+}
+
+impl World {
+    pub(super) fn new(max_live: Option<u32>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Now {
+            wall: Timestamp::from_micros(1_700_000_000_000_000),
+            tick: Tick::from_nanos(1_000_000_000_000),
+        };
+        let (ledger, store, sessions) = open(&folder, now);
+        World {
+            folder,
+            policy: policy(max_live),
+            ledger,
+            store,
+            sessions,
+            now,
+            made: 0,
+        }
+    }
+
+    /// Closes everything and opens it again, on another monotonic clock.
+    pub(super) fn reopen(self) -> Self {
+        let World {
+            folder,
+            policy,
+            ledger,
+            store,
+            sessions,
+            now,
+            made,
+        } = self;
+        drop((sessions, store, ledger));
+        let now = Now {
+            wall: now.wall,
+            tick: Tick::from_nanos(5_000_000_000),
+        };
+        let (ledger, store, sessions) = open(&folder, now);
+        World {
+            folder,
+            policy,
+            ledger,
+            store,
+            sessions,
+            now,
+            made,
+        }
+    }
+
+    pub(super) fn pass(&mut self, span: Duration) {
+        self.now = Now {
+            wall: self.now.wall.plus(span),
+            tick: self.now.tick.plus(span),
+        };
+    }
+
+    pub(super) fn number(&mut self) -> u128 {
+        self.made += 1;
+        self.made
+    }
+
+    pub(super) async fn mint(&mut self, order: Order) -> Result<Arc<LiveSession>, MintError> {
+        let number = self.number();
+        let (id, token) = (session_id(number), token(number));
+        self.sessions
+            .mint(&self.policy, order, id, token, self.now)
+            .await
+    }
+
+    pub(super) async fn give(&mut self, session: &Arc<LiveSession>, ask: Ask) -> Result<GrantId, GiveError> {
+        let id = GrantId::new(Uuid::from_u128(self.number()));
+        let given = self
+            .sessions
+            .give(&self.policy, session, ask, id, Cause::Agent, self.now)
+            .await;
+        given.map(|grant| grant.id)
+    }
+
+    pub(super) async fn revoke(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {
+        self.sessions
+            .revoke(session, Cause::Principal(&operator()), self.now)
+            .await
+    }
+
+    pub(super) async fn quarantine(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {
+        let cause = Cause::Principal(&operator());
+        self.sessions
+            .quarantine(session, "strange", cause, self.now)
+            .await
+    }
+
+    pub(super) async fn release(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {
+        self.sessions
+            .release(session, "fine", Cause::Principal(&operator()), self.now)
+            .await
+    }
+
+    pub(super) async fn spend(&self, session: &Arc<LiveSession>, grant: GrantId) -> Result<bool, StoreFault> {
+        self.sessions.spend(session, grant, self.now).await
+    }
+
+    pub(super) fn state(&self, session: &LiveSession) -> State {
+        session.state(self.now.tick)
+    }
+
+    /// Everything a restart must bring back.
+    pub(super) fn dump(&self) -> Vec<String> {
+        let all = self
+            .sessions
+            .list(std::slice::from_ref(&self.policy.project), None, usize::MAX);
+        let sessions = all
+            .iter()
+            .filter(|session| self.state(session) != State::Ended);
+        sessions
+            .map(|session| {
+                let facts = &session.facts;
+                let grants = session.with_grants(|grants| {
+                    let mut shown = Vec::new();
+                    for grant in grants.iter().filter(|grant| self.now.tick < grant.ends) {
+                        shown.push((
+                            grant.id,
+                            grant.scope.clone(),
+                            grant.resource.clone(),
+                            grant.uses_left,
+                            grant.uses,
+                            grant.expires_at,
+                            grant.why.clone(),
+                        ));
+                    }
+                    shown
+                });
+                let mut given = session.grants_given();
+                given.sort();
+                format!(
+                    "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {grants:?} {given:?}",
+                    facts.id,
+                    facts.attributes,
+                    facts.narrowing,
+                    facts.parent.as_ref().map(|parent| parent.id),
+                    facts.run,
+                    facts.minted_by,
+                    facts.expires_at,
+                    session.intent(),
+                    self.state(session),
+                    session.quarantined_since(),
+                    session.quarantine_reason(),
+                )
+            })
+            .collect()
+    }
+
+    /// The ledger is whole; its records of one kind, as `change session-or-grant`.
+    pub(super) fn records(&self, kind: &str) -> Vec<String> {
+        let directory = self.folder.path().join("ledger");
+        verify::chain(&directory).unwrap();
+        let mut out = Vec::new();
+        let mut files: Vec<_> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect();
+        files.sort();
+        for file in files
+            .iter()
+            .filter(|path| path.extension().is_some_and(|end| end == "jsonl"))
+        {
+            for line in std::fs::read_to_string(file).unwrap().lines() {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                if line["kind"] == kind {
+                    out.push(line["change"].as_str().unwrap().to_owned());
+                }
+            }
+        }
+        out
+    }
+}
+
+pub(super) fn session_id(number: u128) -> SessionId {
+    SessionId::new(Uuid::from_u128(number))
+}
+
+pub(super) fn token(number: u128) -> TokenDigest {
+    TokenDigest::of(&number.to_string())
+}
+
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
