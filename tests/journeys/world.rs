@@ -581,7 +581,7 @@ impl Store for Switched {
 }
 
 /// A ledger in memory, unless it fails.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Log {
     bytes: Arc<Mutex<Vec<u8>>>,
     fails: Arc<AtomicBool>,
@@ -644,6 +644,11 @@ impl Segment for Log {
 
     fn sync(&mut self) -> io::Result<()> {
         self.check()
+    }
+
+    fn twin(&self) -> io::Result<Box<dyn Segment>> {
+        self.check()?;
+        Ok(Box::new(self.clone()))
     }
 }
 
