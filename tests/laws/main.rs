@@ -1,4 +1,5 @@
 //! The laws: what holds for every input, checked by properties.
+#![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod builder;
 

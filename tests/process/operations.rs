@@ -275,3 +275,19 @@ async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
     }
     assert!(known >= 5, "the README shows how to operate the gate");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_policy_that_the_readme_shows_is_valid() {
+    let readme = include_str!("../../README.md");
+    let (_, yaml) = readme.split_once("```yaml\n").unwrap();
+    let (yaml, _) = yaml.split_once("```").unwrap();
+    let setup = Setup::new("demo", yaml);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_toolgate"));
+    check.args(["check", "--config"]).arg(setup.config());
+    let output = run(check).await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}

@@ -208,12 +208,12 @@ async fn act(world: &mut World, model: &mut Model, step: Step) {
                 return;
             };
             let (id, holder, left) = model.grants[at];
-            if let Some(session) = world.sessions.by_id(model.sessions[holder].id) {
-                if world.spend(&session, id).await.unwrap() {
-                    assert_eq!(model.state(holder), State::Live);
-                    assert!(left > 0, "a use that was not there");
-                    model.grants[at].2 -= 1;
-                }
+            if let Some(session) = world.sessions.by_id(model.sessions[holder].id)
+                && world.spend(&session, id).await.unwrap()
+            {
+                assert_eq!(model.state(holder), State::Live);
+                assert!(left > 0, "a use that was not there");
+                model.grants[at].2 -= 1;
             }
         }
         Step::Intent(at, text) => {
