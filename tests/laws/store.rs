@@ -687,4 +687,3 @@ fn costs_come_back_absolute_and_end_with_their_holder() {
         assert_eq!(costs(world), [8]);
     });
 }
-

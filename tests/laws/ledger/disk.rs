@@ -152,4 +152,3 @@ pub(super) fn misfortune() -> impl Strategy<Value = Misfortune> {
         (0..600_usize).prop_map(|bytes| Misfortune::Short { bytes }),
     ]
 }
-

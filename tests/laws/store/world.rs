@@ -242,7 +242,11 @@ impl World {
             .await
     }
 
-    pub(super) async fn give(&mut self, session: &Arc<LiveSession>, ask: Ask) -> Result<GrantId, GiveError> {
+    pub(super) async fn give(
+        &mut self,
+        session: &Arc<LiveSession>,
+        ask: Ask,
+    ) -> Result<GrantId, GiveError> {
         let id = GrantId::new(Uuid::from_u128(self.number()));
         let given = self
             .sessions
@@ -270,7 +274,11 @@ impl World {
             .await
     }
 
-    pub(super) async fn spend(&self, session: &Arc<LiveSession>, grant: GrantId) -> Result<bool, StoreFault> {
+    pub(super) async fn spend(
+        &self,
+        session: &Arc<LiveSession>,
+        grant: GrantId,
+    ) -> Result<bool, StoreFault> {
         self.sessions.spend(session, grant, self.now).await
     }
 
@@ -364,4 +372,3 @@ pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
         .unwrap()
         .block_on(future)
 }
-
