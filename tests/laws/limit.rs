@@ -555,3 +555,28 @@ fn a_burst_wider_than_time_itself_still_has_an_end() {
     let taken = (0..=most).take_while(|_| take(&cells, START, None).is_none());
     assert!(taken.count() as u64 <= most);
 }
+
+proptest! {
+    /// Shared limits are all asked before one is taken: what the project refuses must not use up what is the agent's.
+    #[test]
+    fn asking_answers_as_taking_would_and_counts_nothing(
+        (window, moments) in schedule(60),
+        count in 1u32..6,
+        smooth in any::<bool>(),
+    ) {
+        let window = Duration::from_nanos(window);
+        let bound = if smooth {
+            Bound::Rate { count, window, burst: count }
+        } else {
+            Bound::Count { count, window }
+        };
+        let (asked, only_taken) = (cells(bound), cells(bound));
+        for &moment in &moments {
+            let now = Tick::from_nanos(moment);
+            let call = Call { now, digest: None };
+            let answers = [asked.ask(ONLY, now), asked.ask(ONLY, now), asked.take(ONLY, call)];
+            let expected = only_taken.take(ONLY, call);
+            prop_assert_eq!(answers, [expected; 3]);
+        }
+    }
+}

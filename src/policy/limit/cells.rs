@@ -161,6 +161,28 @@ impl Cells {
         Ok(())
     }
 
+    /// Whether one more call fits the rates and counts among `limits`. Counts nothing: limits that must count only calls
+    /// which pass are all asked before any is taken. Repeats and cost are not looked at.
+    ///
+    /// # Errors
+    /// The first [`Exceedance`] there would be.
+    pub fn ask(&self, limits: &[LimitIndex], now: Tick) -> Result<(), Exceedance> {
+        for (index, limit, cell) in self.own(limits) {
+            if !matches!(limit.bound, Bound::Rate { .. } | Bound::Count { .. }) {
+                continue;
+            }
+            let (remaining, retry_after) = standing(limit, cell, now);
+            if remaining == 0 {
+                return Err(Exceedance {
+                    limit: index,
+                    exceeded: limit.exceeded,
+                    retry_after,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Adds a cost that is known before the call to the cost limits among `limits`, all or none. With zero `micros` it
     /// only asks whether anything is left.
     ///
