@@ -63,11 +63,14 @@ impl Caller {
             }
             paid += 1;
         }
-        let taken = taken.and_then(|()| {
-            holders
-                .clone()
-                .try_for_each(|cells| cells.take(shared, call))
-        });
+        // All are asked before one counts: what the project refuses must not use up what is the agent's.
+        let taken = taken
+            .and_then(|()| holders.clone().try_for_each(|cells| cells.ask(shared, now)))
+            .and_then(|()| {
+                holders
+                    .clone()
+                    .try_for_each(|cells| cells.take(shared, call))
+            });
         taken.inspect_err(|_| {
             holders
                 .take(paid)

@@ -41,6 +41,7 @@ use arc_swap::ArcSwapOption;
 use restore::Saved;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use table::DigestHasher;
@@ -85,14 +86,7 @@ pub struct LiveSession {
 /// What changes in a session's life and is not read by every call.
 #[derive(Debug, Default)]
 struct Book {
-    /// In the order they were made.
-    grants: Vec<Grant>,
-    /// On their way: they count and conflict already, and permit nothing.
-    asked: Vec<Grant>,
-    /// Gone from memory, perhaps not from the store.
-    revoked: Vec<Grant>,
-    /// Grants ever given, by scope.
-    given: Vec<(ScopeName, u32)>,
+    held: Held,
     /// Since when and why.
     quarantined: Option<Box<(Timestamp, String)>>,
     /// Times it was put in quarantine: tells a release that another came in between.
@@ -101,6 +95,42 @@ struct Book {
     intent: Option<Arc<str>>,
     /// Costs from before the restart, until the counters they belong to are made.
     saved: Option<Box<Saved>>,
+}
+
+/// Stored grants. Most sessions never ask for one, and their memory is counted in bytes: nothing until the first.
+#[derive(Debug, Default)]
+struct Held(Option<Box<Hoard>>);
+
+#[derive(Debug, Default)]
+struct Hoard {
+    /// In the order they were made.
+    grants: Vec<Grant>,
+    /// On their way: they count and conflict already, and permit nothing.
+    asked: Vec<Grant>,
+    /// Gone from memory, perhaps not from the store.
+    revoked: Vec<Grant>,
+    /// Grants ever given, by scope.
+    given: Vec<(ScopeName, u32)>,
+}
+
+impl Deref for Held {
+    type Target = Hoard;
+
+    fn deref(&self) -> &Hoard {
+        static NOTHING: Hoard = Hoard {
+            grants: Vec::new(),
+            asked: Vec::new(),
+            revoked: Vec::new(),
+            given: Vec::new(),
+        };
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Hoard {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// Whether a session's calls may pass.
@@ -309,12 +339,12 @@ impl LiveSession {
     /// Shows its stored grants, in the order they were made; spent and expired ones may be among them. No waiting
     /// within: the session's changes are locked out meanwhile.
     pub fn with_grants<T>(&self, see: impl FnOnce(&[Grant]) -> T) -> T {
-        see(&locked(&self.book).grants)
+        see(&locked(&self.book).held.grants)
     }
 
     /// How many grants of each scope it was ever given.
     pub fn grants_given(&self) -> Vec<(ScopeName, u32)> {
-        locked(&self.book).given.clone()
+        locked(&self.book).held.given.clone()
     }
 
     /// Its counters under this policy; carried over from the policy before where they differ.

@@ -8,17 +8,16 @@ use disk::{Faulty, Misfortune, Plan, misfortune};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
 use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::{
     Cause, DecisionRecord, Event, Fault as CallFault, OutcomeRecord, Verdict,
 };
-use toolgate::ledger::storage::{Disk, Segment, Storage};
+use toolgate::ledger::storage::Disk;
 use toolgate::ledger::verify::{self, LineFault};
 use toolgate::ledger::{Ledger, LedgerError, Level, Unavailable};
 use toolgate::policy::id::{RequestId, SessionId};

@@ -5,31 +5,23 @@
 mod model;
 mod world;
 
-use proptest::prelude::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::task::JoinSet;
-use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::Cause;
-use toolgate::ledger::{Ledger, verify};
-use toolgate::policy::id::{GrantId, SessionId};
-use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
-use toolgate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
-use toolgate::policy::resource::{Resource, ResourcePattern};
+use toolgate::policy::id::GrantId;
+use toolgate::policy::model::LimitIndex;
+use toolgate::policy::name::{AgentName, LimitId, ProjectName};
 use toolgate::policy::subject::{Narrowed, Narrowing};
-use toolgate::policy::time::{Now, Tick, Timestamp};
-use toolgate::policy::token::TokenDigest;
+use toolgate::policy::time::Timestamp;
 use toolgate::store::embedded::Embedded;
 use toolgate::store::live::{
     Ask, ChangeError, GiveError, LiveSession, MintError, Order, Sessions, State,
 };
-use toolgate::store::{Applied, Change, CostRow, Store, StoreFault, StoreFuture};
+use toolgate::store::{Applied, Change, CostRow, SessionRow, Snapshot, Store};
 use uuid::Uuid;
-
 use world::*;
 
 #[test]
@@ -686,4 +678,89 @@ fn costs_come_back_absolute_and_end_with_their_holder() {
         world.sessions.save_cost(own.clone()).await.unwrap();
         assert_eq!(costs(world), [8]);
     });
+}
+
+#[test]
+fn what_a_session_has_spent_comes_back_with_it_and_goes_with_its_release() {
+    run(async {
+        let mut world = World::new(None);
+        world.policy = policy_with(None, vec![spend_limit()]);
+        let session = world.mint(order()).await.unwrap();
+        let limits = [LimitIndex(0)];
+        let cells = session.cells(&world.policy);
+        assert_eq!(cells.charge(&limits, world.now.tick, 4), None);
+        for (bucket, micros) in cells.cost_buckets(LimitIndex(0), world.now) {
+            let row = CostRow {
+                project: world.policy.project.clone(),
+                limit: LimitId::parse("spend").unwrap(),
+                holder: session.facts.id.to_string(),
+                bucket,
+                micros,
+            };
+            world.sessions.save_cost(row).await.unwrap();
+        }
+        let left = |world: &World, session: &LiveSession| {
+            let cells = session.cells(&world.policy);
+            cells
+                .standings(&limits, world.now.tick)
+                .next()
+                .unwrap()
+                .remaining
+        };
+        assert_eq!(left(&world, &session), 6);
+        let world = world.reopen();
+        let session = world.sessions.by_id(session.facts.id).unwrap();
+        assert_eq!(left(&world, &session), 6);
+        world.quarantine(&session).await.unwrap();
+        world.release(&session).await.unwrap();
+        assert_eq!(left(&world, &session), 10);
+        let world = world.reopen();
+        let session = world.sessions.by_id(session.facts.id).unwrap();
+        assert_eq!(left(&world, &session), 10);
+    });
+}
+
+/// What the process holds, in bytes.
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[test]
+fn a_live_session_takes_less_than_a_kibibyte() {
+    const COUNT: u128 = 100_000;
+    let world = World::new(None);
+    // Names are shared, as they are among sessions that were minted.
+    let (order, project) = (order(), world.policy.project.clone());
+    let before = resident();
+    let snapshot = Snapshot {
+        sessions: (0..COUNT)
+            .map(|number| row(number, &order, &project))
+            .collect(),
+        ..Snapshot::default()
+    };
+    let seam: Arc<dyn Store> = Arc::clone(&world.store) as _;
+    let sessions = Sessions::new(seam, snapshot, world.ledger.clone(), world.now);
+    let each = resident().saturating_sub(before) / COUNT as usize;
+    assert_eq!(sessions.counts()[0].sessions, COUNT as u64);
+    assert!(each < 1024, "{each} bytes a session");
+}
+
+/// A session as an orchestrator would mint it, at rest.
+fn row(number: u128, order: &Order, project: &ProjectName) -> SessionRow {
+    SessionRow {
+        id: session_id(number),
+        token: token(number),
+        project: project.clone(),
+        agent: order.agent.clone(),
+        attributes: order.attributes.clone(),
+        narrowing: None,
+        parent: None,
+        run: order.run.clone(),
+        intent: None,
+        minted_by: order.minted_by.clone(),
+        minted_at: Timestamp::from_micros(1_700_000_000_000_000),
+        expires_at: Timestamp::from_micros(1_700_000_900_000_000),
+        quarantined: None,
+    }
 }

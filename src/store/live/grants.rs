@@ -2,7 +2,7 @@
 
 use super::super::{Applied, Change, GrantRow, StoreFault};
 use super::{
-    Book, Busy, ChangeError, GiveError, LiveSession, OWES_GRANT, Sessions, State, Table, locked,
+    Busy, ChangeError, GiveError, Hoard, LiveSession, OWES_GRANT, Sessions, State, Table, locked,
 };
 use crate::ledger::record::{Cause, Event};
 use crate::ledger::{Ack, Level};
@@ -67,8 +67,8 @@ impl Sessions {
         if session.own() == State::Ended {
             return Err(GiveError::Ended);
         }
-        book.asked.retain(|asked| asked.id != id);
-        book.grants.push(grant.clone());
+        book.held.asked.retain(|asked| asked.id != id);
+        book.held.grants.push(grant.clone());
         session.holds_grants.store(true, Ordering::Release);
         locked(&self.0.holders).insert(id, session.facts.id);
         Ok(grant)
@@ -87,7 +87,7 @@ impl Sessions {
     ) -> Result<bool, StoreFault> {
         let spent = {
             let mut book = locked(&session.book);
-            let held = book.grants.iter_mut().find(|held| held.id == grant);
+            let held = book.held.grants.iter_mut().find(|held| held.id == grant);
             match held.filter(|held| held.live_at(now.tick)) {
                 Some(held) if session.state(now.tick) == State::Live => {
                     held.uses_left -= 1;
@@ -101,7 +101,7 @@ impl Sessions {
             Applied::Refused => {
                 // The store knows of fewer uses than memory does: the lesser number is the true one.
                 let mut book = locked(&session.book);
-                if let Some(held) = book.grants.iter_mut().find(|held| held.id == grant) {
+                if let Some(held) = book.held.grants.iter_mut().find(|held| held.id == grant) {
                     held.uses_left = 0;
                 }
                 Ok(false)
@@ -124,11 +124,11 @@ impl Sessions {
         let _busy = Busy::with(session);
         let (stored, told) = {
             let mut book = locked(&session.book);
-            if let Some(held) = book.grants.iter().position(|held| held.id == id) {
-                let gone = book.grants.remove(held);
-                book.revoked.push(gone);
+            if let Some(held) = book.held.grants.iter().position(|held| held.id == id) {
+                let gone = book.held.grants.remove(held);
+                book.held.revoked.push(gone);
             }
-            let Some(gone) = book.revoked.iter().find(|gone| gone.id == id) else {
+            let Some(gone) = book.held.revoked.iter().find(|gone| gone.id == id) else {
                 return Ok(false);
             };
             session.owe(OWES_GRANT);
@@ -170,8 +170,8 @@ impl Table {
     /// A grant is gone for good, from the store too.
     pub(super) fn strike(&self, session: &LiveSession, id: GrantId) {
         let mut book = locked(&session.book);
-        book.revoked.retain(|gone| gone.id != id);
-        if book.revoked.is_empty() {
+        book.held.revoked.retain(|gone| gone.id != id);
+        if book.held.revoked.is_empty() {
             session.paid(OWES_GRANT);
         }
         drop(book);
@@ -227,12 +227,12 @@ impl LiveSession {
             State::Quarantined => return Err(GiveError::Quarantined),
             State::Ended => return Err(GiveError::Ended),
         }
-        book.reserve(&grant, given_max, now.tick)?;
+        book.held.reserve(&grant, given_max, now.tick)?;
         Ok(grant)
     }
 }
 
-impl Book {
+impl Hoard {
     fn reserve(&mut self, grant: &Grant, max: u32, now: Tick) -> Result<(), GiveError> {
         let scope = grant.scope.clone();
         let same = |held: &&Grant| {
@@ -282,13 +282,13 @@ impl Drop for Undo<'_> {
     fn drop(&mut self) {
         let Some(grant) = self.grant else { return };
         let mut book = locked(&self.session.book);
-        let asked = book.asked.iter().position(|asked| asked.id == grant);
+        let asked = book.held.asked.iter().position(|asked| asked.id == grant);
         if let Some(asked) = asked {
             // Left for the sweep too, should the store not take this either.
-            let mut gone = book.asked.remove(asked);
+            let mut gone = book.held.asked.remove(asked);
             // Nobody was told of it, so its end needs no record.
             gone.uses_left = 0;
-            book.revoked.push(gone);
+            book.held.revoked.push(gone);
             self.session.owe(OWES_GRANT);
         }
         drop(book);

@@ -6,10 +6,12 @@ use super::{LiveSession, QUARANTINED, Table, locked};
 use crate::policy::id::SessionId;
 use crate::policy::limit::{Cells, Per};
 use crate::policy::model::{LimitIndex, Policy};
+use crate::policy::name::{AgentName, PrincipalName, ProjectName};
 use crate::policy::resource::Resource;
 use crate::policy::subject::{Grant, Session};
 use crate::policy::time::Now;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -36,6 +38,7 @@ impl Saved {
 /// Fills an empty table.
 pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
     let mut sessions = HashMap::new();
+    let mut names = Names::default();
     for row in snapshot.sessions {
         let id = row.id;
         // Parents come first. A child whose parent is missing can't be: the store ends both at once.
@@ -47,7 +50,7 @@ pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
                 continue;
             }
         };
-        let session = session(row, parent, now);
+        let session = session(row, parent, &mut names, now);
         if let Some(parent) = &session.parent {
             parent.adopt(&session);
         }
@@ -68,7 +71,7 @@ pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
     } in snapshot.given
     {
         if let Some(session) = sessions.get(&session) {
-            locked(&session.book).given.push((scope, count));
+            locked(&session.book).held.given.push((scope, count));
         }
     }
     for row in snapshot.costs {
@@ -87,16 +90,37 @@ pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
     sessions.values().for_each(|session| table.enter(session));
 }
 
-fn session(row: SessionRow, parent: Option<Arc<LiveSession>>, now: Now) -> Arc<LiveSession> {
+/// Names that many sessions share are kept once.
+#[derive(Default)]
+struct Names {
+    projects: HashSet<ProjectName>,
+    agents: HashSet<AgentName>,
+    principals: HashSet<PrincipalName>,
+}
+
+fn once<T: Clone + Eq + Hash>(known: &mut HashSet<T>, name: T) -> T {
+    if let Some(known) = known.get(&name) {
+        return known.clone();
+    }
+    known.insert(name.clone());
+    name
+}
+
+fn session(
+    row: SessionRow,
+    parent: Option<Arc<LiveSession>>,
+    names: &mut Names,
+    now: Now,
+) -> Arc<LiveSession> {
     let facts = Session {
         id: row.id,
-        project: row.project,
-        agent: row.agent,
+        project: once(&mut names.projects, row.project),
+        agent: once(&mut names.agents, row.agent),
         attributes: row.attributes,
         narrowing: row.narrowing,
         parent: parent.as_ref().map(|parent| Arc::clone(&parent.facts)),
         run: row.run.map(Into::into),
-        minted_by: row.minted_by,
+        minted_by: once(&mut names.principals, row.minted_by),
         minted_at: row.minted_at,
         expires_at: row.expires_at,
         ends: now.tick_at(row.expires_at),
@@ -133,5 +157,5 @@ fn grant(table: &Table, session: &LiveSession, row: GrantRow, now: Now) {
     };
     locked(&table.holders).insert(grant.id, session.facts.id);
     session.holds_grants.store(true, Ordering::Release);
-    locked(&session.book).grants.push(grant);
+    locked(&session.book).held.grants.push(grant);
 }

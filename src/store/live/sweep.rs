@@ -65,6 +65,7 @@ impl LiveSession {
         let ended = self.state(now.tick) == State::Ended;
         let grants = self.holds_grants.load(Ordering::Acquire)
             && locked(&self.book)
+                .held
                 .grants
                 .iter()
                 .any(|grant| now.tick >= grant.ends);
@@ -100,25 +101,26 @@ impl Table {
         self.begin_quarantine(session, now, steps);
         let mut book = locked(&session.book);
         let expired: Vec<_> = book
+            .held
             .grants
             .extract_if(.., |grant| now.tick >= grant.ends)
             .collect();
         session
             .holds_grants
-            .store(!book.grants.is_empty(), Ordering::Release);
+            .store(!book.held.grants.is_empty(), Ordering::Release);
         for grant in &expired {
             // A spent one ended with its last use, which its decision recorded.
             let told = (grant.uses_left > 0)
                 .then(|| self.tell_grant(session, "expired", grant, Cause::Gate, now.wall));
             steps.push(self.revoke_step(session, grant.id, told));
         }
-        for grant in &book.revoked {
+        for grant in &book.held.revoked {
             let told = (grant.uses_left > 0)
                 .then(|| self.tell_grant(session, "revoked", grant, Cause::Gate, now.wall));
             steps.push(self.revoke_step(session, grant.id, told));
         }
         if !expired.is_empty() {
-            book.revoked.extend(expired);
+            book.held.revoked.extend(expired);
             session.owe(OWES_GRANT);
         }
     }

@@ -63,7 +63,7 @@ impl Table {
         drop(ids);
         let book = locked(&session.book);
         let mut holders = locked(&self.holders);
-        for grant in book.grants.iter().chain(&book.revoked) {
+        for grant in book.held.grants.iter().chain(&book.held.revoked) {
             holders.remove(&grant.id);
         }
         drop((book, holders));

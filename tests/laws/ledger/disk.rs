@@ -3,26 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 use proptest::prelude::*;
-use std::collections::{BTreeMap, HashSet};
-use std::future::Future;
+use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tempfile::TempDir;
-use toolgate::config::{IntentRecord, LedgerSettings};
-use toolgate::ledger::record::{
-    Cause, DecisionRecord, Event, Fault as CallFault, OutcomeRecord, Verdict,
-};
 use toolgate::ledger::storage::{Disk, Segment, Storage};
-use toolgate::ledger::verify::{self, LineFault};
-use toolgate::ledger::{Ledger, LedgerError, Level, Unavailable};
-use toolgate::policy::id::{RequestId, SessionId};
-use toolgate::policy::model::PolicyHash;
-use toolgate::policy::name::{AgentName, ProjectName};
-use toolgate::policy::time::Timestamp;
-use uuid::Uuid;
 
 /// A disk on which chosen calls fail.
 pub(super) struct Faulty {

@@ -3,29 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 use proptest::prelude::*;
-use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tempfile::TempDir;
-use tokio::task::JoinSet;
-use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::Cause;
-use toolgate::ledger::{Ledger, verify};
 use toolgate::policy::id::{GrantId, SessionId};
-use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
-use toolgate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
-use toolgate::policy::resource::{Resource, ResourcePattern};
+use toolgate::policy::resource::ResourcePattern;
 use toolgate::policy::subject::{Narrowed, Narrowing};
-use toolgate::policy::time::{Now, Tick, Timestamp};
-use toolgate::policy::token::TokenDigest;
-use toolgate::store::embedded::Embedded;
-use toolgate::store::live::{
-    Ask, ChangeError, GiveError, LiveSession, MintError, Order, Sessions, State,
-};
-use toolgate::store::{Applied, Change, CostRow, Store, StoreFault, StoreFuture};
-use uuid::Uuid;
+use toolgate::store::live::{GiveError, MintError, Order, State};
 
 use super::world::*;
 #[derive(Clone, Debug)]

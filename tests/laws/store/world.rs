@@ -2,29 +2,27 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
-use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use tokio::task::JoinSet;
 use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::Cause;
 use toolgate::ledger::{Ledger, verify};
 use toolgate::policy::id::{GrantId, SessionId};
+use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
 use toolgate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
 use toolgate::policy::resource::{Resource, ResourcePattern};
-use toolgate::policy::subject::{Narrowed, Narrowing};
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use toolgate::policy::token::TokenDigest;
 use toolgate::store::embedded::Embedded;
 use toolgate::store::live::{
     Ask, ChangeError, GiveError, LiveSession, MintError, Order, Sessions, State,
 };
-use toolgate::store::{Applied, Change, CostRow, Store, StoreFault, StoreFuture};
+use toolgate::store::{Applied, Change, Store, StoreFault, StoreFuture};
 use uuid::Uuid;
 
 /// A gate's state on disk, and the table over it.
@@ -93,7 +91,25 @@ pub(super) fn scope(text: &str) -> ScopeName {
     ScopeName::parse(text).unwrap()
 }
 
+/// Ten millionths an hour.
+pub(super) fn spend_limit() -> Limit {
+    Limit {
+        id: LimitId::parse("spend").unwrap(),
+        per: Per::Session,
+        select: Select::default(),
+        bound: Bound::Cost {
+            micros: 10,
+            window: Duration::from_secs(3600),
+        },
+        exceeded: Exceeded::Quarantine,
+    }
+}
+
 pub(super) fn policy(max_live: Option<u32>) -> Policy {
+    policy_with(max_live, Vec::new())
+}
+
+pub(super) fn policy_with(max_live: Option<u32>, limits: Vec<Limit>) -> Policy {
     let users = [ResourcePattern::parse("user:*").unwrap()].into();
     let scopes = HashMap::from([
         (
@@ -122,7 +138,7 @@ pub(super) fn policy(max_live: Option<u32>) -> Policy {
         agents: vec![agent],
         tools: Vec::new(),
         routes: Vec::new(),
-        limits: Vec::new(),
+        limits,
     })
     .unwrap()
 }
