@@ -196,11 +196,11 @@ pub fn session(agent: &str, attributes: &[(&str, &str)]) -> Session {
     }
 }
 
-/// The same session, narrowed; a scope's patterns and uses.
-pub fn narrowed(
-    mut session: Session,
-    scopes: &[(&str, Option<Vec<ResourcePattern>>, Option<u32>)],
-) -> Session {
+/// What is left of one scope: its name, patterns and uses.
+pub type Left<'a> = (&'a str, Option<Vec<ResourcePattern>>, Option<u32>);
+
+/// The same session, narrowed.
+pub fn narrowed(mut session: Session, scopes: &[Left<'_>]) -> Session {
     let left = scopes.iter().map(|(scope, resources, uses)| {
         let left = Narrowed {
             resources: resources.clone().map(Into::into),

@@ -1,6 +1,6 @@
 //! Laws of decisions and of what is proven of a policy, on small policies, against the contract read word by word.
 
-use crate::builder::{Builder, at, ceiling, child_of, grant, narrowed, pattern, session};
+use crate::builder::{Builder, Left, at, ceiling, child_of, grant, narrowed, pattern, session};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -134,7 +134,7 @@ fn descent(runs: &[Run]) -> Session {
         let attributes: Vec<(&str, &str)> = run.id.iter().map(|id| ("id", *id)).collect();
         let whole = session(&format!("a{}", run.agent), &attributes);
         let Some(left) = &run.left else { return whole };
-        let scopes: Vec<(&str, Option<Vec<ResourcePattern>>, Option<u32>)> = left
+        let scopes: Vec<Left<'_>> = left
             .iter()
             .map(|(scope, (patterns, uses))| {
                 let patterns = patterns
