@@ -197,10 +197,10 @@ pub fn session(agent: &str, attributes: &[(&str, &str)]) -> Session {
 }
 
 /// What is left of one scope: its name, patterns and uses.
-pub type Left<'a> = (&'a str, Option<Vec<ResourcePattern>>, Option<u32>);
+pub type NarrowedTo<'a> = (&'a str, Option<Vec<ResourcePattern>>, Option<u32>);
 
 /// The same session, narrowed.
-pub fn narrowed(mut session: Session, scopes: &[Left<'_>]) -> Session {
+pub fn narrowed(mut session: Session, scopes: &[NarrowedTo<'_>]) -> Session {
     let left = scopes.iter().map(|(scope, resources, uses)| {
         let left = Narrowed {
             resources: resources.clone().map(Into::into),

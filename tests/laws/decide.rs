@@ -1,6 +1,8 @@
 //! Laws of decisions and of what is proven of a policy, on small policies, against the contract read word by word.
 
-use crate::builder::{Builder, Left, at, ceiling, child_of, grant, narrowed, pattern, session};
+use crate::builder::{
+    Builder, NarrowedTo, at, ceiling, child_of, grant, narrowed, pattern, session,
+};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use toolgate::policy::decision::{Decision, GrantUse, Reason};
 use toolgate::policy::model::{Ceiling, GrantMode, Policy, Resources};
 use toolgate::policy::name::ProjectName;
 use toolgate::policy::proofs::{self, Finding};
-use toolgate::policy::resource::{Resource, ResourcePattern};
+use toolgate::policy::resource::Resource;
 use toolgate::policy::subject::{Grant, Session, Subject};
 use toolgate::policy::target::Target;
 use toolgate::policy::{AccessRequest, ceiling as effective, decide};
@@ -134,7 +136,7 @@ fn descent(runs: &[Run]) -> Session {
         let attributes: Vec<(&str, &str)> = run.id.iter().map(|id| ("id", *id)).collect();
         let whole = session(&format!("a{}", run.agent), &attributes);
         let Some(left) = &run.left else { return whole };
-        let scopes: Vec<Left<'_>> = left
+        let scopes: Vec<NarrowedTo<'_>> = left
             .iter()
             .map(|(scope, (patterns, uses))| {
                 let patterns = patterns
