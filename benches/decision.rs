@@ -5,6 +5,10 @@
 //! a cache when it is asked for again. Only the call's own text lies in order, as a request that has just been read does.
 //! Every answer is checked to be an allow, and nothing is precomputed that a real call would have to compute.
 //!
+//! That is the worst case (`scattered`): no session ever calls twice while it is remembered. Agents don't behave so: they
+//! run, and call the same tool again and again. `runs` has the same sessions and routes, of which 64 sessions at a time
+//! make 32 calls each, one after another in turn, to any route of one tool.
+//!
 //! `cargo bench --bench decision`; a part of it: `cargo bench --bench decision -- whole`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark is a test")]
@@ -87,15 +91,57 @@ struct Place {
 struct World {
     policy: Policy,
     sessions: &'static Table,
-    /// All calls behind one another.
+    /// By [`Order`].
+    calls: [Calls; 2],
+}
+
+/// All calls behind one another.
+struct Calls {
     text: String,
     places: Vec<Place>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Size {
     routes: usize,
     sessions: usize,
+}
+
+/// Who calls what next.
+#[derive(Clone, Copy)]
+enum Order {
+    /// Anyone anything.
+    Scattered,
+    /// [`LIVELY`] sessions in turn, each [`RUN`] times, each of one tool.
+    Runs,
+}
+
+/// Sessions that call in turn.
+const LIVELY: usize = 64;
+/// Calls of one session before another has its place.
+const RUN: usize = 32;
+
+impl Order {
+    /// Session and route of a call.
+    fn of(self, number: usize, size: Size) -> (usize, usize) {
+        let chance = scattered(number);
+        match self {
+            Order::Scattered => (
+                (chance >> 20) as usize % size.sessions,
+                chance as usize % size.routes,
+            ),
+            Order::Runs => {
+                let run = number / (LIVELY * RUN) * LIVELY + number % LIVELY;
+                let whose = scattered(run);
+                let of_tool = ROUTES_OF_TOOL.min(size.routes);
+                let tool = whose as usize % (size.routes / of_tool);
+                (
+                    (whose >> 20) as usize % size.sessions,
+                    tool * of_tool + chance as usize % of_tool,
+                )
+            }
+        }
+    }
 }
 
 impl fmt::Display for Size {
@@ -232,20 +278,27 @@ fn sessions(count: usize) -> &'static Table {
 /// The worlds of each size, made once.
 fn world(size: Size) -> &'static World {
     static WORLDS: [OnceLock<World>; 9] = [const { OnceLock::new() }; 9];
-    let at = sizes()
-        .position(|have| have.routes == size.routes && have.sessions == size.sessions)
-        .unwrap();
-    WORLDS[at].get_or_init(|| {
-        let (mut text, mut places) = (String::new(), Vec::with_capacity(CALLS));
+    let at = sizes().position(|have| have == size).unwrap();
+    WORLDS[at].get_or_init(|| World {
+        policy: Policy::assemble(parts(size.routes)).unwrap(),
+        sessions: sessions(size.sessions),
+        calls: [Order::Scattered, Order::Runs].map(|order| Calls::of(size, order)),
+    })
+}
+
+impl Calls {
+    fn of(size: Size, order: Order) -> Self {
+        let mut calls = Self {
+            text: String::new(),
+            places: Vec::with_capacity(CALLS),
+        };
         for number in 0..CALLS {
-            let chance = scattered(number);
-            let session = (chance >> 20) as usize % size.sessions;
-            let route = chance as usize % size.routes;
+            let (session, route) = order.of(number, size);
             let (tool, kind) = place_of(route / ROUTES_OF_KIND);
-            let (id, start) = (customer_of(session), text.len());
-            text.push_str(token_of(session).reveal());
-            let token_end = text.len();
-            text.push_str(&format!("/tools/t{tool}/v1/k{kind}"));
+            let (id, start) = (customer_of(session), calls.text.len());
+            calls.text.push_str(token_of(session).reveal());
+            let token_end = calls.text.len();
+            calls.text.push_str(&format!("/tools/t{tool}/v1/k{kind}"));
             let (method, behind) = match route % ROUTES_OF_KIND {
                 0 => ("GET", format!("/{id}")),
                 1 => ("DELETE", format!("/{id}")),
@@ -253,21 +306,25 @@ fn world(size: Size) -> &'static World {
                 3 => ("POST", format!("/{id}:run")),
                 _ => ("GET", "?page=2".to_owned()),
             };
-            text.push_str(&behind);
-            places.push(Place {
+            calls.text.push_str(&behind);
+            calls.places.push(Place {
                 start,
                 token_end,
-                end: text.len(),
+                end: calls.text.len(),
                 method,
             });
         }
-        World {
-            policy: Policy::assemble(parts(size.routes)).unwrap(),
-            sessions: sessions(size.sessions),
-            text,
-            places,
+        calls
+    }
+
+    fn request(&self, number: usize) -> Request<'_> {
+        let place = &self.places[number % CALLS];
+        Request {
+            token: &self.text[place.start..place.token_end],
+            method: place.method,
+            target: &self.text[place.token_end..place.end],
         }
-    })
+    }
 }
 
 /// The largest of a number of routes: for what does not look at sessions.
@@ -279,13 +336,9 @@ fn of_routes(routes: usize) -> &'static World {
 }
 
 impl World {
+    /// A call of those in no order.
     fn request(&self, number: usize) -> Request<'_> {
-        let place = &self.places[number % CALLS];
-        Request {
-            token: &self.text[place.start..place.token_end],
-            method: place.method,
-            target: &self.text[place.token_end..place.end],
-        }
+        self.calls[Order::Scattered as usize].request(number)
     }
 
     /// One decision, in the order of the gate's journey.
@@ -339,18 +392,34 @@ fn round<T>(bencher: Bencher<'_, '_>, mut step: impl FnMut(usize) -> T) {
     });
 }
 
-#[divan::bench(args = sizes(), sample_count = 400, sample_size = 1000)]
-fn whole(bencher: Bencher<'_, '_>, size: &Size) {
-    let world = world(*size);
-    round(bencher, |number| {
-        let decision = world.decide(&world.request(number), moment(number));
-        assert!(
-            matches!(decision, Some(Decision::Allow(_))),
-            "{}",
-            world.request(number).target
-        );
-        decision
-    });
+/// A whole decision.
+mod whole {
+    use super::*;
+
+    #[divan::bench(args = sizes(), sample_count = 400, sample_size = 1000)]
+    fn runs(bencher: Bencher<'_, '_>, size: &Size) {
+        whole(bencher, *size, Order::Runs);
+    }
+
+    #[divan::bench(args = sizes(), sample_count = 400, sample_size = 1000)]
+    fn scattered(bencher: Bencher<'_, '_>, size: &Size) {
+        whole(bencher, *size, Order::Scattered);
+    }
+
+    fn whole(bencher: Bencher<'_, '_>, size: Size, order: Order) {
+        let world = world(size);
+        let calls = &world.calls[order as usize];
+        round(bencher, |number| {
+            let request = calls.request(number);
+            let decision = world.decide(&request, moment(number));
+            assert!(
+                matches!(decision, Some(Decision::Allow(_))),
+                "{}",
+                request.target
+            );
+            decision
+        });
+    }
 }
 
 /// The parts of it.
@@ -421,7 +490,7 @@ mod steps {
                 world
                     .policy
                     .table
-                    .find(&world.policy, world.places[at].method, &targets[at]);
+                    .find(&world.policy, world.request(at).method, &targets[at]);
             matched.unwrap().route
         });
     }
@@ -481,11 +550,11 @@ mod steps {
     }
 
     fn matches<'t>(world: &'t World, targets: &'t [Target]) -> Vec<(Matched<'t>, &'t Route)> {
-        let found = targets.iter().zip(&world.places).map(|(target, place)| {
+        let found = targets.iter().enumerate().map(|(at, target)| {
             let matched = world
                 .policy
                 .table
-                .find(&world.policy, place.method, target)
+                .find(&world.policy, world.request(at).method, target)
                 .unwrap();
             (matched, world.policy.route(matched.route))
         });

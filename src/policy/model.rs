@@ -3,7 +3,7 @@
 
 use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ProjectName, RouteId, ScopeName, ToolName};
-use super::resource::{ResourcePattern, ResourceTemplate};
+use super::resource::{ResourcePattern, ResourceTemplate, Shared};
 use super::route::hash::Table;
 use super::route::{RouteMatch, RouteTable, TableError};
 use super::template::Template;
@@ -353,7 +353,8 @@ impl Policy {
     ///
     /// # Errors
     /// Every fault of the whole, each with the positions in [`Parts`] it is about.
-    pub fn assemble(parts: Parts) -> Result<Self, Vec<TableError>> {
+    pub fn assemble(mut parts: Parts) -> Result<Self, Vec<TableError>> {
+        share(&mut parts);
         let mut faults = name_faults(&parts);
         let mut matches = Vec::with_capacity(parts.routes.len());
         let mut routes = Vec::with_capacity(parts.routes.len());
@@ -457,6 +458,30 @@ impl LimitLists {
             }
         }
         lists
+    }
+}
+
+/// Puts equal templates, patterns and names in one place.
+fn share(parts: &mut Parts) {
+    let (mut shared, mut names) = (Shared::default(), HashSet::new());
+    for route in &mut parts.routes {
+        if let Some(resource) = &mut route.resource {
+            shared.template(resource);
+        }
+        for each in &mut route.matches {
+            each.template.share_names(&mut names);
+        }
+    }
+    let ceilings = parts
+        .agents
+        .iter_mut()
+        .flat_map(|agent| agent.scopes.values_mut());
+    for ceiling in ceilings {
+        if let Resources::Patterns(patterns) = &mut ceiling.resources {
+            patterns
+                .iter_mut()
+                .for_each(|pattern| shared.pattern(pattern));
+        }
     }
 }
 

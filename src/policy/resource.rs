@@ -6,8 +6,9 @@
 
 use super::subject::Session;
 use super::template::Captures;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// A computed `type:id`. Only [`ResourceTemplate::fill`] and [`Resource::parse`] make one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,19 +17,19 @@ pub struct Resource(Box<str>);
 /// How a route computes its resource: `user:{user_id}`, `org:{org}:repo:{repo}` is one type `org` and an id of three parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceTemplate {
-    pub(super) parts: Box<[Part]>,
+    pub(super) parts: Arc<[Part]>,
 }
 
 /// What a ceiling allows: a literal, `type:*`, or a template over session attributes (`user:{session.customer_id}`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourcePattern {
-    pub(super) parts: Box<[Part]>,
+    pub(super) parts: Arc<[Part]>,
     /// Ends in `*`, written in the YAML: matches any non-empty rest of the id.
     pub(super) any_id: bool,
 }
 
 /// A piece of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Text as written.
     Literal(Box<str>),
@@ -68,6 +69,28 @@ pub const RESOURCE_BYTES_MAX: usize = 1024;
 
 /// Attribute look-up for patterns.
 pub type Attributes = BTreeMap<Box<str>, Box<str>>;
+
+/// What is equal lies in one place: most routes and ceilings of a policy write the same few templates and patterns, and
+/// those that calls read all the time stay near.
+#[derive(Debug, Default)]
+pub(super) struct Shared(HashSet<Arc<[Part]>>);
+
+impl Shared {
+    pub(super) fn template(&mut self, template: &mut ResourceTemplate) {
+        self.share(&mut template.parts);
+    }
+
+    pub(super) fn pattern(&mut self, pattern: &mut ResourcePattern) {
+        self.share(&mut pattern.parts);
+    }
+
+    fn share(&mut self, parts: &mut Arc<[Part]>) {
+        match self.0.get(parts) {
+            Some(have) => *parts = Arc::clone(have),
+            None => drop(self.0.insert(Arc::clone(parts))),
+        }
+    }
+}
 
 impl Resource {
     /// A resource as a grant or an answer spells it.
@@ -125,7 +148,7 @@ impl ResourceTemplate {
     pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
         // On the stack first, so that what is allocated has the right size.
         let mut text = Text::default();
-        for part in &self.parts {
+        for part in &*self.parts {
             match part {
                 Part::Literal(literal) => text.push(literal.as_bytes())?,
                 Part::Path(name) => text.push_decoded(captures.get(name)?)?,
@@ -181,7 +204,7 @@ impl ResourcePattern {
     /// nothing. Does not allocate: values are compared as they would be encoded.
     pub fn matches(&self, resource: &Resource, attributes: &Attributes) -> bool {
         let mut rest = resource.as_str().as_bytes();
-        for part in &self.parts {
+        for part in &*self.parts {
             let behind = match part {
                 Part::Literal(literal) => rest.strip_prefix(literal.as_bytes()),
                 Part::Session(name) => attributes
@@ -202,7 +225,7 @@ impl ResourcePattern {
     /// As it reads for a session with these attributes, for showing only: `None` where one is missing.
     pub fn filled(&self, attributes: &Attributes) -> Option<String> {
         let mut text = String::new();
-        for part in &self.parts {
+        for part in &*self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
                 Part::Session(name) => {

@@ -4,14 +4,16 @@
 //! never match a canonical target) and forms that readers take differently (`{id?}`, `{a}{b}`, `:id`).
 
 use super::target::{self, Ambiguity};
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// A parsed path template. Two templates are of one shape when only the names of their parameters differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     text: Box<str>,
     segments: Box<[Segment]>,
-    names: Box<[Box<str>]>,
+    names: Arc<[Box<str>]>,
 }
 
 /// What one segment of a path must be.
@@ -183,6 +185,14 @@ impl Template {
     /// Names of the parameters, in order.
     pub fn names(&self) -> &[Box<str>] {
         &self.names
+    }
+
+    /// Shares the names with another template that has the same: what calls read all the time stays near.
+    pub(super) fn share_names(&mut self, all: &mut HashSet<Arc<[Box<str>]>>) {
+        match all.get(&self.names) {
+            Some(have) => self.names = Arc::clone(have),
+            None => drop(all.insert(Arc::clone(&self.names))),
+        }
     }
 
     pub(super) fn segments(&self) -> &[Segment] {
