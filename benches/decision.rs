@@ -339,7 +339,7 @@ fn round<T>(bencher: Bencher<'_, '_>, mut step: impl FnMut(usize) -> T) {
     });
 }
 
-#[divan::bench(args = sizes(), min_time = 1)]
+#[divan::bench(args = sizes(), sample_count = 400, sample_size = 1000)]
 fn whole(bencher: Bencher<'_, '_>, size: &Size) {
     let world = world(*size);
     round(bencher, |number| {

@@ -1,6 +1,6 @@
 //! What a session may ever be granted: its agent's ceiling, what narrowing left of it, and the same of every parent.
 
-use super::model::{Ceiling, GrantMode, Policy, Resources};
+use super::model::{Ceiling, GrantMode, Policy, Resources, Route, ScopeNumber};
 use super::resource::{Resource, ResourcePattern};
 use super::subject::{Narrowed, Session};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug)]
 pub struct Effective<'a> {
     policy: &'a Policy,
-    scope: &'a str,
+    scope: (ScopeNumber, &'a str),
     own: Bound<'a>,
 }
 
@@ -27,6 +27,25 @@ pub fn ceiling<'a>(
     session: &'a Session,
     scope: &'a str,
 ) -> Option<Effective<'a>> {
+    let scope = (policy.held.scope(scope)?, scope);
+    effective(policy, session, scope)
+}
+
+/// The same for the scope that a route needs, which needs no look-up.
+pub(super) fn ceiling_of_route<'a>(
+    policy: &'a Policy,
+    session: &'a Session,
+    route: &'a Route,
+) -> Option<Effective<'a>> {
+    let scope = (policy.held.scope_of(route.index), route.scope.as_str());
+    effective(policy, session, scope)
+}
+
+fn effective<'a>(
+    policy: &'a Policy,
+    session: &'a Session,
+    scope: (ScopeNumber, &'a str),
+) -> Option<Effective<'a>> {
     let own = bound(policy, session, scope)?;
     // A parent that may not hold it has nothing to pass on.
     let passed_on = parents(session).all(|parent| bound(policy, parent, scope).is_some());
@@ -38,9 +57,12 @@ fn parents(session: &Session) -> impl Iterator<Item = &Session> {
     std::iter::successors(session.parent.as_deref(), |parent| parent.parent.as_deref())
 }
 
-fn bound<'a>(policy: &'a Policy, session: &'a Session, scope: &str) -> Option<Bound<'a>> {
-    let agent = policy.agents.get(session.agent.as_str())?;
-    let ceiling = agent.scopes.get(scope)?;
+fn bound<'a>(
+    policy: &'a Policy,
+    session: &'a Session,
+    (number, scope): (ScopeNumber, &str),
+) -> Option<Bound<'a>> {
+    let ceiling = policy.held.ceiling(&session.agent, number)?;
     let narrowed = match &session.narrowing {
         None => None,
         Some(narrowing) => Some(narrowing.scopes.get(scope)?),

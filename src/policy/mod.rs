@@ -56,7 +56,7 @@ pub fn decide<'p>(
     if subject.session.project != policy.project {
         return deny(Reason::ScopeOutsideCeiling, resource);
     }
-    let Some(ceiling) = ceiling(policy, subject.session, route.scope.as_str()) else {
+    let Some(ceiling) = ceiling::ceiling_of_route(policy, subject.session, route) else {
         return deny(Reason::ScopeOutsideCeiling, resource);
     };
     // A template that could not be filled leaves no resource to judge, and a bound on nothing would hold for everything.

@@ -123,22 +123,20 @@ impl ResourceTemplate {
     /// The resource of one call. `None` where something it reads is missing, decodes to other than UTF-8, or makes it
     /// too long: then there is no resource, and nothing that bounds resources allows the call.
     pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
-        let mut text = String::with_capacity(64);
+        // On the stack first, so that what is allocated has the right size.
+        let mut text = Text::default();
         for part in &self.parts {
             match part {
-                Part::Literal(literal) => text.push_str(literal),
-                Part::Path(name) => push_decoded(&mut text, captures.get(name)?)?,
+                Part::Literal(literal) => text.push(literal.as_bytes())?,
+                Part::Path(name) => text.push_decoded(captures.get(name)?)?,
                 Part::Session(name) => {
                     let value = session.attributes.get(&**name)?;
                     (!value.is_empty()).then_some(())?;
-                    value.bytes().for_each(|byte| push_byte(&mut text, byte));
+                    text.push_encoded(value.as_bytes())?;
                 }
             }
-            if text.len() > RESOURCE_BYTES_MAX {
-                return None;
-            }
         }
-        Some(Resource(text.into_boxed_str()))
+        Some(Resource(text.as_str().into()))
     }
 }
 
@@ -385,30 +383,70 @@ fn push_byte(text: &mut String, byte: u8) {
     }
 }
 
-/// Decodes a canonical capture once and appends it as a literal. `None`: it is empty or not UTF-8.
-fn push_decoded(text: &mut String, capture: &str) -> Option<()> {
-    if capture.is_empty() {
-        return None;
-    }
-    if !capture.contains('%') {
-        capture.bytes().for_each(|byte| push_byte(text, byte));
-        return Some(());
-    }
-    let bytes = capture.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        if byte == b'%' {
-            decoded.push(upper_hex_pair(bytes, at)?);
-            at += 3;
-        } else {
-            decoded.push(byte);
-            at += 1;
+/// A resource in the making; `None` from its methods: it would be too long.
+struct Text {
+    bytes: [u8; RESOURCE_BYTES_MAX],
+    length: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self {
+            bytes: [0; RESOURCE_BYTES_MAX],
+            length: 0,
         }
     }
-    std::str::from_utf8(&decoded).ok()?;
-    decoded.iter().for_each(|&byte| push_byte(text, byte));
-    Some(())
+}
+
+impl Text {
+    fn push(&mut self, bytes: &[u8]) -> Option<()> {
+        let end = self.length + bytes.len();
+        self.bytes.get_mut(self.length..end)?.copy_from_slice(bytes);
+        self.length = end;
+        Some(())
+    }
+
+    fn push_encoded(&mut self, value: &[u8]) -> Option<()> {
+        if value.iter().all(|&byte| is_plain(byte)) {
+            return self.push(value);
+        }
+        value.iter().try_for_each(|&byte| {
+            if is_plain(byte) {
+                self.push(&[byte])
+            } else {
+                self.push(&encoded(byte))
+            }
+        })
+    }
+
+    /// Decodes a canonical capture once and appends it as a literal. `None` also: it is empty or not UTF-8.
+    fn push_decoded(&mut self, capture: &str) -> Option<()> {
+        if capture.is_empty() {
+            return None;
+        }
+        if !capture.contains('%') {
+            return self.push_encoded(capture.as_bytes());
+        }
+        let bytes = capture.as_bytes();
+        let mut decoded = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if byte == b'%' {
+                decoded.push(upper_hex_pair(bytes, at)?);
+                at += 3;
+            } else {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+        std::str::from_utf8(&decoded).ok()?;
+        self.push_encoded(&decoded)
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length])
+            .expect("literals and encoded bytes are ASCII")
+    }
 }
 
 /// What is behind `value`, encoded, at the start of `text`.

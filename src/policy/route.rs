@@ -4,6 +4,7 @@
 //! template, then the method; never a fallback to anything less specific. It refuses at build whatever would make the
 //! answer depend on the order of the file: equal matches, and templates that cross without one lying within the other.
 
+pub(super) mod hash;
 mod shapes;
 mod tree;
 
@@ -11,14 +12,14 @@ use super::model::{LimitIndex, Mount, Policy, RouteIndex, Tool, ToolIndex};
 use super::name::AgentName;
 use super::target::{Target, canonical_path, is_name_or_ipv4, with_plain_delimiters};
 use super::template::{Captures, Template};
-use shapes::{Arms, Shapes};
-use std::collections::HashMap;
+use hash::Table;
+use shapes::{Found, Shapes};
 
 /// Built when a policy is assembled; one set of templates per tool.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    hosts: HashMap<Box<str>, ToolIndex>,
-    mounts: HashMap<Box<str>, ToolIndex>,
+    hosts: Table<Box<str>, ToolIndex>,
+    mounts: Table<Box<str>, ToolIndex>,
     /// Longest key of `mounts`: longer prefixes of a path are not looked up.
     mount_bytes_max: usize,
     /// By [`ToolIndex`].
@@ -193,43 +194,45 @@ impl RouteTable {
         method: &str,
         target: &'t Target,
     ) -> Result<Matched<'t>, NoRoute> {
-        let (tool, path, arms) = self
+        let (tool, path, found) = self
             .locate(policy, target.host(), target.path())
             .ok_or(NoRoute::Tool)?;
-        let arms = arms.ok_or(NoRoute::Route(tool))?;
+        let found = found.ok_or(NoRoute::Route(tool))?;
         if let Some(plain) = with_plain_delimiters(target.path()) {
             let other = self.locate(policy, target.host(), &plain);
             let same = other.is_some_and(|(other_tool, _, other)| {
-                other_tool == tool && other.is_some_and(|other| std::ptr::eq(other, arms))
+                other_tool == tool && other.is_some_and(|other| other.shape() == found.shape())
             });
             if !same {
                 return Err(NoRoute::Route(tool));
             }
         }
-        let index = arms.answering(method).ok_or(NoRoute::Route(tool))?;
-        let captures = arms.template(index).captures(path);
+        let shapes = &self.tools[tool.0 as usize];
+        let (route, captures) = shapes
+            .answering(&found, method, path)
+            .ok_or(NoRoute::Route(tool))?;
         Ok(Matched {
-            route: arms.route(index),
+            route,
             tool,
             path,
-            captures: captures.ok_or(NoRoute::Route(tool))?,
+            captures,
         })
     }
 
     /// The tool of a path, the path behind its mount, and the most specific shape there.
-    fn locate<'p>(
-        &self,
+    fn locate<'t>(
+        &'t self,
         policy: &Policy,
         host: &str,
-        path: &'p str,
-    ) -> Option<(ToolIndex, &'p str, Option<&Arms>)> {
+        path: &'t str,
+    ) -> Option<(ToolIndex, &'t str, Option<Found<'t>>)> {
         let tool = self.tool(host, path)?;
         let behind = match &policy.tool(tool).mount {
             Mount::Path(mount) if &**mount != "/" => &path[mount.len()..],
             Mount::Path(_) | Mount::Host(_) => path,
         };
-        let arms = self.tools[tool.0 as usize].most_specific(behind);
-        Some((tool, behind, arms))
+        let found = self.tools[tool.0 as usize].most_specific(behind);
+        Some((tool, behind, found))
     }
 
     /// The tool a target is for. The gate's own paths are no tool's, wherever it is mounted.

@@ -161,9 +161,10 @@ fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
     if authority.len() > AUTHORITY_BYTES_MAX {
         return Err(Ambiguity::Authority);
     }
-    let (host, port) = match authority.find(']') {
+    let place = |wanted| authority.bytes().position(|byte| byte == wanted);
+    let (host, port) = match place(b']') {
         Some(end) => authority.split_at(end + 1),
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+        None => authority.split_at(place(b':').unwrap_or(authority.len())),
     };
     let port_is_good = match port.strip_prefix(':') {
         None => port.is_empty(),
@@ -186,17 +187,27 @@ fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
 
 /// Whether a host is a name, or an IPv4 address in the one spelling that all resolvers read alike.
 pub(super) fn is_name_or_ipv4(host: &str) -> bool {
-    let label_is_good = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if !host.split('.').all(label_is_good) {
+    let mut label = 0;
+    for byte in host.bytes() {
+        label = match byte {
+            b'.' if label == 0 => return false,
+            b'.' => 0,
+            b'-' | b'_' => label + 1,
+            _ if byte.is_ascii_alphanumeric() => label + 1,
+            _ => return false,
+        };
+        if label > 63 {
+            return false;
+        }
+    }
+    if label == 0 {
         return false;
     }
     // `127.1`, `0x7f.0.0.1` and `2130706433` are addresses to some resolvers and names to others.
-    let last = host.rsplit('.').next().unwrap_or(host);
+    let last = &host[host
+        .bytes()
+        .rposition(|b| b == b'.')
+        .map_or(0, |dot| dot + 1)..];
     let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let is_number = last.bytes().all(|b| b.is_ascii_digit())
         || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -231,13 +242,15 @@ pub(super) fn canonical_path(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
     if !path.starts_with('/') {
         return Err(Ambiguity::Form);
     }
-    let canonical = match path.bytes().position(|byte| !is_plain(byte)) {
-        None => Cow::Borrowed(path),
-        Some(_) => decode_unreserved(path)?,
+    let canonical = match path.bytes().all(is_plain) {
+        true => Cow::Borrowed(path),
+        false => decode_unreserved(path)?,
     };
     check_segments(&canonical)?;
-    if canonical.contains('%') {
-        check_decoded(&canonical)?;
+    if let Cow::Owned(decoded) = &canonical
+        && decoded.contains('%')
+    {
+        check_decoded(decoded)?;
     }
     Ok(canonical)
 }
@@ -245,27 +258,24 @@ pub(super) fn canonical_path(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
 /// Bytes that a canonical path has as they are. `[`, `]`, `^` and `|` are beyond RFC 3986, but browsers and common
 /// clients send them raw and no reader takes them for anything else.
 const fn is_plain(byte: u8) -> bool {
-    is_unreserved(byte)
-        || matches!(
-            byte,
-            b'/' | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b'='
-                | b':'
-                | b'@'
-                | b'['
-                | b']'
-                | b'^'
-                | b'|'
-        )
+    PLAIN[byte as usize]
 }
+
+const PLAIN: [bool; 256] = {
+    let others = b"/!$&'()*+,=:@[]^|";
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = is_unreserved(byte as u8);
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        plain[others[at] as usize] = true;
+        at += 1;
+    }
+    plain
+};
 
 const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
@@ -336,19 +346,23 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
 /// No `.`, no `..`, and an empty segment only behind a trailing slash.
 fn check_segments(path: &str) -> Result<(), Ambiguity> {
     let bytes = path.as_bytes();
-    let mut start = 1;
-    loop {
-        let rest = &bytes[start..];
-        let slash = rest.iter().position(|&byte| byte == b'/');
-        match &rest[..slash.unwrap_or(rest.len())] {
-            b"." | b".." => return Err(Ambiguity::DotSegment),
-            b"" if slash.is_some() => return Err(Ambiguity::EmptySegment),
+    // Where the segment began, and whether it holds nothing but dots so far.
+    let (mut start, mut dots) = (1, true);
+    for (at, &byte) in bytes.iter().enumerate().skip(1) {
+        if byte != b'/' {
+            dots &= byte == b'.';
+            continue;
+        }
+        match at - start {
+            0 => return Err(Ambiguity::EmptySegment),
+            1 | 2 if dots => return Err(Ambiguity::DotSegment),
             _ => {}
         }
-        match slash {
-            Some(slash) => start += slash + 1,
-            None => return Ok(()),
-        }
+        (start, dots) = (at + 1, true);
+    }
+    match bytes.len().saturating_sub(start) {
+        1 | 2 if dots => Err(Ambiguity::DotSegment),
+        _ => Ok(()),
     }
 }
 

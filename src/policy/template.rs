@@ -1,7 +1,6 @@
 //! Path templates: `/users/{user_id}`, `/models/{model}:predict`, `/files/{*path}`.
 //!
-//! A template is what a route matches behind its tool's mount, and the truth about what it captures: whatever index
-//! finds a candidate, [`Template::captures`] has the last word. It refuses literals that are not canonical (they could
+//! A template is what a route matches behind its tool's mount, and what it captures there. It refuses literals that are not canonical (they could
 //! never match a canonical target) and forms that readers take differently (`{id?}`, `{a}{b}`, `:id`).
 
 use super::target::{self, Ambiguity};
@@ -188,6 +187,30 @@ impl Template {
 
     pub(super) fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// What it captures, if an index has found that it matches `path` and which parts of it are the parameters' values,
+    /// in order. `None`: they are not parts of it.
+    pub(super) fn captured<'t>(
+        &'t self,
+        path: &'t str,
+        values: impl Iterator<Item = &'t str>,
+    ) -> Option<Captures<'t>> {
+        let mut captures = Captures {
+            names: &self.names,
+            path,
+            spans: [(0, 0); PARAMETERS_MAX],
+        };
+        let mut taken = 0;
+        for value in values {
+            let start = value.as_ptr().addr().checked_sub(path.as_ptr().addr())?;
+            let end = start + value.len();
+            (end <= path.len()).then_some(())?;
+            *captures.spans.get_mut(taken)? =
+                (u16::try_from(start).ok()?, u16::try_from(end).ok()?);
+            taken += 1;
+        }
+        (taken == self.names.len()).then_some(captures)
     }
 
     /// What it captures of a canonical path behind the mount; `None` if it does not match all of it.

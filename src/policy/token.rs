@@ -97,12 +97,12 @@ pub fn parse(kind: TokenKind, text: &str) -> Option<TokenDigest> {
         return None;
     }
     let (signed, sum) = text.split_at(TOKEN_BYTES - 6);
-    let mut expected = String::with_capacity(6);
-    URL_SAFE_NO_PAD.encode_string(
-        crc32fast::hash(signed.as_bytes()).to_be_bytes(),
-        &mut expected,
-    );
-    (expected == sum).then(|| TokenDigest::of(text))
+    let mut expected = [0; 6];
+    let checksum = crc32fast::hash(signed.as_bytes()).to_be_bytes();
+    URL_SAFE_NO_PAD
+        .encode_slice(checksum, &mut expected)
+        .expect("four bytes are six characters");
+    (expected == *sum.as_bytes()).then(|| TokenDigest::of(text))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! parameter beside a rest, the bare mount) lies in a [`Tree`]; where both find one, the more specific wins.
 
 use super::super::model::RouteIndex;
-use super::super::template::{Relation, Segment, Template, relation};
+use super::super::template::{Captures, Relation, Segment, Template, relation};
 use super::tree::Tree;
 use super::{RouteMatch, TableError};
 
@@ -18,28 +18,69 @@ pub(super) struct Shapes {
 
 /// The routes of one shape, told apart by method.
 #[derive(Debug)]
-pub(super) struct Arms(Vec<Arm>);
+struct Arms(Vec<Arm>);
 
 #[derive(Debug)]
 struct Arm {
-    method: Box<str>,
+    method: Method,
     route: RouteIndex,
     template: Template,
 }
 
+/// A method; the common ones need no look at their text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Method {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+    Other(Box<str>),
+}
+
+/// What a path was found to match, before the method is looked at.
+pub(super) struct Found<'t> {
+    shape: usize,
+    /// What the index captured, if it was the index that found it.
+    values: Option<matchit::Params<'t, 't>>,
+}
+
+impl Found<'_> {
+    /// Which shape of its tool.
+    pub(super) fn shape(&self) -> usize {
+        self.shape
+    }
+}
+
+impl Method {
+    fn of(text: &str) -> Option<Self> {
+        Some(match text {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "PATCH" => Self::Patch,
+            "DELETE" => Self::Delete,
+            "OPTIONS" => Self::Options,
+            _ => return None,
+        })
+    }
+}
+
 impl Arms {
-    /// The position of the arm for a method; HEAD is answered by GET's unless it has one of its own.
-    pub(super) fn answering(&self, method: &str) -> Option<usize> {
-        let of = |method: &str| self.0.iter().position(|arm| *arm.method == *method);
-        of(method).or_else(|| if method == "HEAD" { of("GET") } else { None })
-    }
-
-    pub(super) fn template(&self, position: usize) -> &Template {
-        &self.0[position].template
-    }
-
-    pub(super) fn route(&self, position: usize) -> RouteIndex {
-        self.0[position].route
+    /// The arm for a method; HEAD is answered by GET's unless it has one of its own.
+    fn answering(&self, text: &str) -> Option<&Arm> {
+        let of = |wanted: &Method| self.0.iter().find(|arm| arm.method == *wanted);
+        match Method::of(text) {
+            Some(Method::Head) => of(&Method::Head).or_else(|| of(&Method::Get)),
+            Some(method) => of(&method),
+            None => self
+                .0
+                .iter()
+                .find(|arm| matches!(&arm.method, Method::Other(other) if **other == *text)),
+        }
     }
 
     fn segments(&self) -> &[Segment] {
@@ -47,16 +88,17 @@ impl Arms {
     }
 
     fn add(&mut self, entry: &RouteMatch, faults: &mut Vec<TableError>) {
-        for method in &entry.methods {
-            if let Some(position) = self.0.iter().position(|arm| arm.method == *method) {
+        for text in &entry.methods {
+            let method = Method::of(text).unwrap_or_else(|| Method::Other(text.clone()));
+            if let Some(first) = self.0.iter().find(|arm| arm.method == method) {
                 faults.push(TableError::Duplicate {
-                    first: self.0[position].route,
+                    first: first.route,
                     second: entry.route,
-                    method: method.clone(),
+                    method: text.clone(),
                 });
             } else {
                 self.0.push(Arm {
-                    method: method.clone(),
+                    method,
                     route: entry.route,
                     template: entry.template.clone(),
                 });
@@ -97,21 +139,46 @@ impl Shapes {
     }
 
     /// The most specific shape that matches all of a canonical path behind the mount.
-    pub(super) fn most_specific(&self, path: &str) -> Option<&Arms> {
-        let plain = self.plain.at(path).ok().map(|found| *found.value);
+    pub(super) fn most_specific<'t>(&'t self, path: &'t str) -> Option<Found<'t>> {
+        let plain = self.plain.at(path).ok().map(|found| Found {
+            shape: *found.value,
+            values: Some(found.params),
+        });
         let other = self.other.as_ref().and_then(|tree| tree.find(path));
-        let shape = match (plain, other) {
+        let other = other.map(|shape| Found {
+            shape,
+            values: None,
+        });
+        match (plain, other) {
             (Some(a), Some(b)) => {
-                match relation(self.arms[a].segments(), self.arms[b].segments()) {
-                    Relation::Around => b,
+                let segments = |found: &Found<'_>| self.arms[found.shape].segments();
+                match relation(segments(&a), segments(&b)) {
+                    Relation::Around => Some(b),
                     // Shapes of one table are never the same, never crossing, and these two share this path.
-                    Relation::Within | Relation::Same | Relation::Apart | Relation::Crossing => a,
+                    Relation::Within | Relation::Same | Relation::Apart | Relation::Crossing => {
+                        Some(a)
+                    }
                 }
             }
-            (Some(shape), None) | (None, Some(shape)) => shape,
-            (None, None) => return None,
+            (found, other) => found.or(other),
+        }
+    }
+
+    /// The route for a method of what was found for a path, and what its template captures there.
+    pub(super) fn answering<'t>(
+        &'t self,
+        found: &Found<'t>,
+        method: &str,
+        path: &'t str,
+    ) -> Option<(RouteIndex, Captures<'t>)> {
+        let arm = self.arms[found.shape].answering(method)?;
+        let captures = match &found.values {
+            Some(values) => arm
+                .template
+                .captured(path, values.iter().map(|(_, value)| value)),
+            None => arm.template.captures(path),
         };
-        Some(&self.arms[shape])
+        Some((arm.route, captures?))
     }
 }
 
@@ -131,7 +198,7 @@ fn report_crossings(
             && relation(have.segments(), segments) == Relation::Crossing
         {
             faults.push(TableError::Overlap {
-                first: have.route(0),
+                first: have.0[0].route,
                 second,
             });
         }

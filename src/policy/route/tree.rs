@@ -2,12 +2,12 @@
 //! first, most specific branch first (at look-up, for the templates that matchit can't hold).
 
 use super::super::template::{Affixes, Segment};
-use std::collections::HashMap;
+use super::hash::Table;
 
 /// A node stands behind some segments of some templates.
 #[derive(Debug, Default)]
 pub(super) struct Tree {
-    literals: HashMap<Box<str>, Tree>,
+    literals: Table<Box<str>, Tree>,
     /// More specific affixes first.
     parameters: Vec<(Affixes, Tree)>,
     rest: Option<usize>,
@@ -111,7 +111,8 @@ impl Tree {
             return self.end;
         }
         let behind_slash = path.strip_prefix('/')?;
-        let end = behind_slash.find('/').unwrap_or(behind_slash.len());
+        let slash = behind_slash.bytes().position(|byte| byte == b'/');
+        let end = slash.unwrap_or(behind_slash.len());
         let (segment, behind) = behind_slash.split_at(end);
         if let Some(next) = self.literals.get(segment)
             && let Some(shape) = next.find(behind)
