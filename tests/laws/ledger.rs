@@ -569,3 +569,42 @@ fn after_a_fault_the_new_segment_begins_with_it_and_the_outcomes_that_waited() {
     assert_eq!(verify::chain(&directory).unwrap().records, 3);
     assert!(ledger.stats().failures >= 1);
 }
+
+#[test]
+fn a_background_sync_that_fails_stops_the_ledger_before_another_line_is_acknowledged_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("ledger");
+    let plan = Arc::new(Plan::default());
+    let faulty = Faulty {
+        disk: Disk::open(&directory, NOW).unwrap(),
+        plan: Arc::clone(&plan),
+    };
+    let ledger = Ledger::open_on(Box::new(faulty), &settings(&directory), NOW).unwrap();
+    let event = Event::Strangers {
+        client: None,
+        count: 1,
+    };
+    let at = plan.calls.load(Ordering::SeqCst);
+    // A write, a write more than a commit window later, and the sync that this begins.
+    let fault = Misfortune::Broken { after_bytes: 0 };
+    *plan.faults.lock().unwrap() = BTreeMap::from([(at + 2, fault)]);
+    wait(ledger.append(&event, NOW, Level::Written)).unwrap();
+    let later = NOW.plus(Duration::from_secs(2));
+    wait(ledger.append(&event, later, Level::Written)).unwrap();
+    while plan.calls.load(Ordering::SeqCst) < at + 3 {
+        std::thread::yield_now();
+    }
+    // The answer of the sync may be a moment behind the call; it is looked for before each write.
+    let mut taken = 2;
+    while wait(ledger.append(&event, later, Level::Written)).is_ok() {
+        taken += 1;
+        // Fewer than fill the segment, whose end would find it too.
+        assert!(taken < 2_000, "the failure went unnoticed");
+    }
+    assert_eq!(ledger.stats().failures, 1);
+    until_healthy(&ledger);
+    ledger.close().unwrap();
+    let report = verify::chain(&directory).unwrap();
+    assert_eq!((report.segments, report.records), (2, taken + 1));
+    assert_eq!(lines(&directory).pop().unwrap()["change"], "fault");
+}

@@ -1,8 +1,10 @@
 //! Where a backend listens, and how a connection to it is opened.
 
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 
@@ -20,8 +22,8 @@ pub struct Place {
 enum Address {
     /// Written as an IP address: nothing is looked up.
     Literal(SocketAddr),
-    /// Looked up for every new connection, so that a backend that moves is followed.
-    Name(Box<str>, u16),
+    /// Looked up for new connections, at most once in [`FOUND_FOR`], so that a backend that moves is followed.
+    Name(Arc<str>, u16),
 }
 
 /// A text that is not `host:port`.
@@ -45,6 +47,24 @@ pub enum DialFault {
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 8;
+
+/// How long what a name was resolved to is used: a burst of new connections asks the resolver, which blocks a thread,
+/// once and not for each.
+const FOUND_FOR: Duration = Duration::from_secs(1);
+/// Names whose addresses are kept; another look-up is all that forgetting one costs.
+const FOUND_MAX: u64 = 1024;
+
+/// Host and port, as written.
+type Name = (Arc<str>, u16);
+
+static FOUND: LazyLock<Cache<Name, Arc<[SocketAddr]>>> = LazyLock::new(|| {
+    Cache::builder()
+        .max_capacity(FOUND_MAX)
+        // The default policy may refuse to keep what is new.
+        .eviction_policy(EvictionPolicy::lru())
+        .time_to_live(FOUND_FOR)
+        .build()
+});
 
 impl Place {
     /// From `host:port`; an IPv6 address stands in brackets.
@@ -97,18 +117,33 @@ async fn open(place: &Place, timeout: Duration) -> Result<TcpStream, DialFault> 
             .await
             .map_err(|_| DialFault::Unreachable)?,
         Address::Name(host, port) => {
-            let addresses: Vec<SocketAddr> = lookup_host((&**host, *port))
-                .await
-                .map_err(|_| DialFault::NoAddress)?
-                .take(ADDRESSES_MAX)
-                .collect();
-            first(&addresses, timeout).await?
+            let name = (Arc::clone(host), *port);
+            let addresses = resolve(&name).await?;
+            let opened = first(&addresses, timeout).await;
+            if opened.is_err() {
+                // It may have moved: the next call asks again.
+                FOUND.invalidate(&name);
+            }
+            opened?
         }
     };
     stream
         .set_nodelay(true)
         .map_err(|_| DialFault::Unreachable)?;
     Ok(stream)
+}
+
+/// The addresses of a name, in the resolver's order.
+async fn resolve(name: &Name) -> Result<Arc<[SocketAddr]>, DialFault> {
+    if let Some(addresses) = FOUND.get(name) {
+        return Ok(addresses);
+    }
+    let found = lookup_host((&*name.0, name.1))
+        .await
+        .map_err(|_| DialFault::NoAddress)?;
+    let addresses: Arc<[SocketAddr]> = found.take(ADDRESSES_MAX).collect();
+    FOUND.insert(name.clone(), Arc::clone(&addresses));
+    Ok(addresses)
 }
 
 /// The first address that answers, in the resolver's order. Each has its share of the time, so that one that swallows
@@ -129,6 +164,23 @@ async fn first(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_name_is_kept_while_it_leads_somewhere_and_asked_anew_when_it_does_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let place = Place::parse(&format!("localhost:{port}")).unwrap();
+        let name = (Arc::from("localhost"), port);
+        let patience = Duration::from_secs(5);
+        assert!(connect(&place, patience).await.is_ok());
+        assert!(FOUND.get(&name).is_some());
+        drop(listener);
+        assert_eq!(
+            connect(&place, patience).await.unwrap_err(),
+            DialFault::Unreachable
+        );
+        assert!(FOUND.get(&name).is_none());
+    }
 
     #[test]
     fn one_place_has_one_number_however_often_and_in_whichever_case_it_is_written() {
