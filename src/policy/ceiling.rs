@@ -1,6 +1,7 @@
 //! What a session may ever be granted: its agent's ceiling, what narrowing left of it, and the same of every parent.
 
-use super::model::{Ceiling, GrantMode, Policy, Resources, Route, ScopeNumber};
+use super::held::ScopeNumber;
+use super::model::{Ceiling, GrantMode, Policy, Resources, Route};
 use super::resource::{Resource, ResourcePattern};
 use super::subject::{Narrowed, Session};
 use std::time::Duration;

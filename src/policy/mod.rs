@@ -5,6 +5,7 @@
 
 pub mod ceiling;
 pub mod decision;
+mod held;
 pub mod id;
 pub mod limit;
 pub mod model;
