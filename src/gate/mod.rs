@@ -28,7 +28,7 @@ pub mod forward;
 mod costs;
 mod refusal;
 pub mod respond;
-mod strangers;
+pub(crate) mod strangers;
 
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
@@ -36,6 +36,7 @@ pub use ruleset::Ruleset;
 use crate::config::Cidr;
 use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
+use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::decision::{GrantUse, Permit};
 use crate::policy::model::Policy;
@@ -126,7 +127,10 @@ impl Gate {
             metrics: parts.metrics,
             settings: parts.settings,
             rulesets: ArcSwap::default(),
-            strangers: strangers::Strangers::default(),
+            strangers: strangers::Strangers::new(|client, count| Event::Strangers {
+                client,
+                count,
+            }),
             costs: costs::Costs::default(),
         }))
     }

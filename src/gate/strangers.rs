@@ -1,7 +1,8 @@
 //! Failed authentication, in summary: one record per client address and second, the rest one count, so that strangers
 //! can't fill the disk.
 //!
-//! Counting is the hot half and takes one short lock; writing is [`Strangers::flush`]'s, once a second.
+//! Counting is the hot half and takes one short lock; writing is [`Strangers::flush`]'s, once a second. The agents'
+//! listener and the admin API keep one each.
 
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
@@ -9,11 +10,14 @@ use crate::policy::time::Timestamp;
 use std::collections::HashMap;
 use std::mem;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counts since the last flush.
-#[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<Counts>);
+/// Who failed since the last flush.
+#[derive(Debug)]
+pub(crate) struct Strangers {
+    counts: Mutex<Counts>,
+    event: fn(Option<IpAddr>, u64) -> Event<'static>,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -23,9 +27,17 @@ struct Counts {
 }
 
 impl Strangers {
+    /// Failures at a listener, written down as `event` makes them of a client (`None`: all the rest) and a count.
+    pub(crate) fn new(event: fn(Option<IpAddr>, u64) -> Event<'static>) -> Self {
+        Self {
+            counts: Mutex::default(),
+            event,
+        }
+    }
+
     /// One failure from `client`.
-    pub(super) fn note(&self, client: IpAddr) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn note(&self, client: IpAddr) {
+        let mut counts = self.counts();
         if counts.by_address.len() < ADDRESSES_MAX || counts.by_address.contains_key(&client) {
             *counts.by_address.entry(client).or_default() += 1;
         } else {
@@ -34,8 +46,8 @@ impl Strangers {
     }
 
     /// Writes what was counted. What the ledger does not take is counted on, without addresses.
-    pub(super) async fn flush(&self, ledger: &Ledger, time: Timestamp) {
-        let counts = mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) async fn flush(&self, ledger: &Ledger, time: Timestamp) {
+        let counts = mem::take(&mut *self.counts());
         let mut lost = 0;
         let known = counts
             .by_address
@@ -43,14 +55,18 @@ impl Strangers {
             .map(|(client, count)| (Some(client), count));
         let rest = (counts.rest > 0).then_some((None, counts.rest));
         for (client, count) in known.chain(rest) {
-            let event = Event::Strangers { client, count };
+            let event = (self.event)(client, count);
             if ledger.append(&event, time, Level::Written).await.is_err() {
                 lost += count;
             }
         }
         if lost > 0 {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).rest += lost;
+            self.counts().rest += lost;
         }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,12 +80,12 @@ mod tests {
 
     #[test]
     fn beyond_a_hundred_addresses_a_second_only_a_count_is_kept() {
-        let strangers = Strangers::default();
+        let strangers = Strangers::new(|client, count| Event::Strangers { client, count });
         for last in 0..=255 {
             strangers.note(Ipv4Addr::new(192, 0, 2, last).into());
             strangers.note(Ipv4Addr::new(192, 0, 2, 0).into());
         }
-        let counts = strangers.0.lock().unwrap();
+        let counts = strangers.counts();
         assert_eq!(counts.by_address.len(), ADDRESSES_MAX);
         assert_eq!(counts.by_address[&IpAddr::from([192, 0, 2, 0])], 257);
         assert_eq!(counts.rest, 156);

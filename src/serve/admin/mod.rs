@@ -5,7 +5,6 @@
 //! and records it before this answers.
 
 mod caller;
-mod failures;
 mod grants;
 mod input;
 mod openapi;
@@ -16,11 +15,11 @@ mod sessions;
 mod view;
 
 use self::caller::Caller;
-use self::failures::Failures;
 use self::problem::Refused;
 use super::reload::Reload;
 use crate::config::Principal;
 use crate::gate::Gate;
+use crate::gate::strangers::Strangers;
 use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
@@ -37,7 +36,7 @@ use axum::routing::{delete, get, post};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What the API acts on.
@@ -63,7 +62,7 @@ pub struct Parts {
 /// The admin API of one gate.
 pub struct Admin {
     parts: Parts,
-    failures: Failures,
+    failures: Strangers,
 }
 
 /// Who may call, by the digest of the key: one look-up, and nothing to compare whose time could tell.
@@ -87,7 +86,7 @@ impl Admin {
     pub fn new(parts: Parts) -> Arc<Self> {
         Arc::new(Self {
             parts,
-            failures: Failures::default(),
+            failures: Strangers::new(failed),
         })
     }
 
@@ -117,6 +116,17 @@ impl Admin {
         {
             tracing::error!(principal = %caller.principal.name, call, "an admin call could not be recorded");
         }
+    }
+}
+
+/// What is written down of callers without a good key.
+fn failed(client: Option<IpAddr>, count: u64) -> Event<'static> {
+    Event::Principal {
+        change: "failed",
+        principal: None,
+        client,
+        count,
+        detail: "authentication at the admin API",
     }
 }
 
