@@ -146,11 +146,14 @@ pub(super) async fn revoke(
     let now = admin.parts.clock.now();
     let cause = Cause::Principal(&caller.principal.name);
     let done = admin.parts.sessions.revoke(&session, cause, now).await;
-    done.map_err(not_changed)?;
-    admin
-        .record_call(&caller, &format!("DELETE /v1/sessions/{id}"))
-        .await;
-    Ok(shown(&admin, &session))
+    changed(
+        &admin,
+        &caller,
+        &session,
+        done,
+        &format!("DELETE /v1/sessions/{id}"),
+    )
+    .await
 }
 
 /// Put a session in quarantine: nothing of it passes until it is released. Needs the role operator.
@@ -172,11 +175,14 @@ pub(super) async fn quarantine(
         .sessions
         .quarantine(&session, &reason, cause, now)
         .await;
-    done.map_err(not_changed)?;
-    admin
-        .record_call(&caller, &format!("POST /v1/sessions/{id}/quarantine"))
-        .await;
-    Ok(shown(&admin, &session))
+    changed(
+        &admin,
+        &caller,
+        &session,
+        done,
+        &format!("POST /v1/sessions/{id}/quarantine"),
+    )
+    .await
 }
 
 /// Let a session out of quarantine; its counters are cleared. Needs the role operator.
@@ -198,11 +204,27 @@ pub(super) async fn release(
         .sessions
         .release(&session, &reason, cause, now)
         .await;
+    changed(
+        &admin,
+        &caller,
+        &session,
+        done,
+        &format!("POST /v1/sessions/{id}/release"),
+    )
+    .await
+}
+
+/// The end of each of these: the call is recorded beside the change, and the session is shown as it is now.
+async fn changed(
+    admin: &Admin,
+    caller: &Caller,
+    session: &LiveSession,
+    done: Result<(), ChangeError>,
+    call: &str,
+) -> Result<Response, Refused> {
     done.map_err(not_changed)?;
-    admin
-        .record_call(&caller, &format!("POST /v1/sessions/{id}/release"))
-        .await;
-    Ok(shown(&admin, &session))
+    admin.record_call(caller, call).await;
+    Ok(shown(admin, session))
 }
 
 /// Roles that may look at sessions.
