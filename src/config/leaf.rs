@@ -7,6 +7,7 @@ use super::units;
 use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
 };
+use crate::policy::time::duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 use std::time::Duration;
@@ -120,7 +121,7 @@ impl<const MIN: u64, const MAX: u64> Read for Span<MIN, MAX> {
         let (least, most) = (Duration::from_millis(MIN), Duration::from_millis(MAX));
         let (least, most) = (units::show_duration(least), units::show_duration(most));
         let what = format!("a duration from {least} to {most}");
-        let span = scalar(node).and_then(units::duration);
+        let span = scalar(node).and_then(duration);
         match span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX)) {
             Some(millis) if (MIN..=MAX).contains(&millis) => span.map(Self),
             Some(0) => unexpected(node, &what, ZERO, reports),

@@ -1,20 +1,7 @@
 //! Durations, sizes, bounds and amounts as the YAML writes them. Exact: no floating point.
 
+use crate::policy::time::duration;
 use std::time::Duration;
-
-/// `30s`, `15m`: a whole number and one of `ms s m h d`. `None`: not of this form, or too long to count.
-pub(super) fn duration(text: &str) -> Option<Duration> {
-    let (number, unit) = split(text)?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(millis).map(Duration::from_millis)
-}
 
 /// The shortest text that [`duration`] reads as `span` (whole milliseconds).
 pub(super) fn show_duration(span: Duration) -> String {

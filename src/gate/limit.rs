@@ -16,14 +16,13 @@ use crate::ledger::record::{BodyDigest, Cause};
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
 use crate::policy::model::{LimitIndex, Policy, Route, ToolIndex};
 use crate::policy::target::Target;
-use crate::policy::time::{Now, Tick};
+use crate::policy::time::{Now, Tick, seconds_up};
 use aws_lc_rs::digest;
 use cost::{Reported, fixed_cost, reported_cost};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 impl Caller {
     /// Rates, counts and repeats of this session alone.
@@ -109,7 +108,7 @@ impl Caller {
         for standing in self.cells.standings(shown, now) {
             separate(&mut text);
             let id = &self.ruleset.policy.limits[standing.limit.0 as usize].id;
-            let resets = up_to_seconds(standing.resets_in);
+            let resets = seconds_up(standing.resets_in);
             let _ = write!(text, "\"{id}\";r={};t={resets}", standing.remaining);
         }
         named(&text)
@@ -330,7 +329,7 @@ pub(super) fn policy_field(policy: &Policy, shown: &[LimitIndex]) -> Option<Head
             continue;
         };
         separate(&mut text);
-        let window = up_to_seconds(window);
+        let window = seconds_up(window);
         let _ = write!(text, "\"{}\";q={count};w={window}", limit.id);
     }
     named(&text)
@@ -348,10 +347,6 @@ fn named(list: &str) -> Option<HeaderValue> {
     }
     // Names are letters, digits, `.`, `_` and `-`; the rest is written above.
     HeaderValue::from_str(list).ok()
-}
-
-fn up_to_seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 /// Of a call that matched no route and whose repeats are watched, this much body is read.

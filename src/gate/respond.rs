@@ -11,7 +11,7 @@ pub use problem::{Action, Challenge, Kind, Problem, problem, problem_type};
 use crate::gate::record::Entry;
 use crate::gate::refusal::Refusal;
 use crate::policy::decision::Reason;
-use crate::policy::time::Timestamp;
+use crate::policy::time::{Timestamp, seconds_up};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
@@ -130,7 +130,7 @@ pub(super) fn timestamp(time: Timestamp) -> String {
 
 /// Seconds for `Retry-After`: never early, never zero.
 pub(super) fn whole_seconds(span: Duration) -> u64 {
-    (span.as_secs() + u64::from(span.subsec_nanos() > 0)).max(1)
+    seconds_up(span).max(1)
 }
 
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");

@@ -20,6 +20,27 @@ pub struct Now {
     pub tick: Tick,
 }
 
+/// `30s`, `15m`: a whole number and one of `ms s m h d`, wherever a duration is written (YAML, and JSON to the gate).
+/// `None`: not of this form, or too long to count.
+pub fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// Whole seconds, rounded up: who waits that long does not come too early.
+pub fn seconds_up(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
+}
+
 impl Timestamp {
     /// From microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {

@@ -16,12 +16,12 @@ use crate::policy::id::GrantId;
 use crate::policy::name::ScopeName;
 use crate::policy::resource::Resource;
 use crate::policy::subject::Grant;
+use crate::policy::time::duration;
 use crate::store::live::{Ask, ChangeError, GiveError, WHY_BYTES_MAX};
 use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 /// What an agent asks for. `ttl` is written as in the YAML, `5m`.
 #[derive(Deserialize)]
@@ -138,7 +138,7 @@ fn parse(input: Input) -> Result<Ask, Refusal> {
         return Err(wrong("uses", &"a grant has at least one use"));
     }
     let ttl = match input.ttl.as_deref() {
-        Some(text) => Some(ttl(text).ok_or_else(|| {
+        Some(text) => Some(duration(text).filter(|ttl| !ttl.is_zero()).ok_or_else(|| {
             wrong(
                 "ttl",
                 &"write a whole number above zero and one of ms, s, m, h, d, such as \"5m\"",
@@ -160,22 +160,6 @@ fn parse(input: Input) -> Result<Ask, Refusal> {
         ttl,
         why: why.to_owned(),
     })
-}
-
-/// `5m`, as the YAML writes durations.
-fn ttl(text: &str) -> Option<Duration> {
-    let unit = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(unit);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let span = number.parse::<u64>().ok()?.checked_mul(millis)?;
-    (span > 0).then(|| Duration::from_millis(span))
 }
 
 /// Why a grant was not given, in the reasons' words.

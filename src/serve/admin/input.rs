@@ -2,6 +2,7 @@
 
 use super::problem::Refused;
 use crate::policy::decision::Reason;
+use crate::policy::time::duration;
 use axum::body::Body;
 use axum::extract::{Query, Request};
 use http::Uri;
@@ -122,27 +123,12 @@ pub(super) struct Span(pub Duration);
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
-        span(&text).map(Self).ok_or_else(|| {
+        duration(&text).map(Self).ok_or_else(|| {
             D::Error::custom(
                 "a duration is a text of a whole number and one of ms, s, m, h, d: \"15m\"",
             )
         })
     }
-}
-
-fn span(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(split);
-    let number: u64 = number.parse().ok()?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(millis).map(Duration::from_millis)
 }
 
 /// Which part of a list is asked for.
@@ -214,7 +200,7 @@ mod tests {
             "99999999999999999999d",
             "1w",
         ] {
-            assert!(span(wrong).is_none(), "{wrong}");
+            assert!(duration(wrong).is_none(), "{wrong}");
         }
     }
 }

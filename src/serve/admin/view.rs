@@ -3,11 +3,10 @@
 use crate::policy::limit::{Bound, Per};
 use crate::policy::model::{LimitIndex, Policy};
 use crate::policy::subject::{Grant, Narrowing};
-use crate::policy::time::{Now, Timestamp};
+use crate::policy::time::{Now, Timestamp, seconds_up};
 use crate::store::live::LiveSession;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
 use utoipa::ToSchema;
 
 /// A page of a list.
@@ -246,7 +245,7 @@ fn limits(session: &LiveSession, policy: &Policy, now: Now) -> Vec<LimitView> {
                 quota,
                 window_seconds: window.as_secs(),
                 remaining,
-                resets_in_seconds: whole_seconds(standing.resets_in),
+                resets_in_seconds: seconds_up(standing.resets_in),
             }
         })
         .collect()
@@ -259,10 +258,6 @@ fn limits(session: &LiveSession, policy: &Policy, now: Now) -> Vec<LimitView> {
 )]
 fn amount(micros: u64) -> serde_json::Number {
     serde_json::Number::from_f64(micros as f64 / 1e6).unwrap_or_else(|| 0.into())
-}
-
-fn whole_seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 /// RFC 3339, UTC.
