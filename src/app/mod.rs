@@ -291,6 +291,8 @@ impl Running {
         let mut joining = tokio::task::spawn_blocking(move || data_plane.join());
         let finished = tokio::time::timeout(bound, &mut joining).await.is_ok();
         if !finished {
+            // Tunnels never finish by themselves: both their ends are told.
+            self.parts.gate.close_tunnels();
             self.stage.send_replace(Stage::Cut);
             // Bounded by the threads themselves.
             let _ = joining.await;
@@ -307,6 +309,7 @@ impl fmt::Debug for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.parts.gate.close_tunnels();
         self.stage.send_replace(Stage::Cut);
         self.control_stage.send_replace(Stage::Cut);
     }

@@ -44,6 +44,7 @@ impl Parts {
             settings: Settings {
                 trusted_proxies: server.agents.trusted_proxies.clone(),
                 body_idle: server.agents.timeouts.body_idle,
+                idle: server.agents.timeouts.idle,
                 costs,
             },
         });

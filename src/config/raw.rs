@@ -7,7 +7,7 @@ mod server;
 
 pub(super) use project::{
     Agent, Cost, Credential, Exceeded, Grant, IntentRule, Limit, Per, Project, Resources, Route,
-    Scope, SecretText, Session, Tool, Upstream,
+    Scope, SecretText, Session, Tool, Upgrade, Upstream,
 };
 pub(super) use server::{Caps, Intent, Key, Ledger, Listeners, Principal, Role, Server, Timeouts};
 

@@ -100,6 +100,11 @@ impl Meter {
         }
     }
 
+    /// Counts bytes from the agent that are no body's: a tunnel's.
+    pub fn count_in(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Counts body bytes of an answer: for those the gate makes itself.
     pub fn count_out(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -3,18 +3,21 @@
 //! Everything after this reads the canonical target; nothing rereads the raw one. What two readers could understand
 //! differently is refused, never repaired.
 
+use crate::gate::body::RequestBody;
 use crate::gate::fields;
 use crate::gate::forward::Outfit;
+use crate::gate::forward::upgrade::Handshake;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::policy::AccessRequest;
-use crate::policy::model::{IntentRule, Route};
+use crate::policy::model::{IntentRule, Route, Upgrade};
 use crate::policy::route::NoRoute;
 use crate::policy::target::Target;
 use crate::policy::template::Captures;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -119,6 +122,25 @@ impl<'a> Described<'a> {
             route: self.route,
             resource: filled,
         })
+    }
+
+    /// The WebSocket that the call asks for, on a route that serves one. On any other the asking is ignored, as
+    /// RFC 9110 section 7.8 lets a server do, and not passed on.
+    ///
+    /// # Errors
+    /// It is not asked for as RFC 6455 has it.
+    pub(super) fn handshake(
+        &self,
+        head: &Parts,
+        body: Option<&RequestBody>,
+    ) -> Result<Option<Handshake>, Refusal> {
+        match self.route.upgrade {
+            Some(Upgrade::WebSocket) => {
+                Handshake::asked(head, body.is_none_or(Body::is_end_stream))
+                    .map_err(Refusal::handshake)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Refuses where the route wants to know what the call is for, and nobody said.

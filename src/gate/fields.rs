@@ -214,6 +214,11 @@ fn check_nominations(value: &HeaderValue, rules: &Rules) -> Result<(), FieldFaul
 /// Most options of one `Connection`: each is compared with each field.
 const NOMINATED_MAX: usize = 32;
 
+/// The elements of every field of the name `list`, trimmed, without the empty ones.
+pub fn listed<'h>(headers: &'h HeaderMap, list: &HeaderName) -> impl Iterator<Item = &'h [u8]> {
+    headers.get_all(list).into_iter().flat_map(options)
+}
+
 /// The elements of a comma-separated list, trimmed, without the empty ones.
 fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value

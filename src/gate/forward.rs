@@ -8,6 +8,7 @@
 
 mod answer;
 mod outfit;
+pub mod upgrade;
 
 pub use answer::{StreamFault, UpstreamBody};
 pub use outfit::{Outfit, OutfitError};
@@ -26,6 +27,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use std::net::IpAddr;
 use std::sync::Arc;
+use upgrade::{Handshake, Tunnel};
 
 /// A permitted call, as it was checked.
 pub struct Outbound<'a> {
@@ -49,6 +51,14 @@ pub struct Outbound<'a> {
     pub session: Arc<dyn Liveness>,
     /// By which its end and the timeouts are told.
     pub clock: &'a Arc<dyn Clock>,
+}
+
+/// What comes back behind an answer's head.
+pub enum Passage {
+    /// A body.
+    Body(UpstreamBody),
+    /// The backend has switched; so must the agent's connection.
+    Tunnel(Box<Tunnel>),
 }
 
 /// A forwarded call that brought no answer.
@@ -111,7 +121,8 @@ impl SendFault {
     }
 }
 
-/// Sends the call that `permit` was given for. Dropping the future cancels it at the backend.
+/// Sends the call that `permit` was given for; with a `handshake`, asks the backend to become a tunnel. Dropping the
+/// future cancels it at the backend.
 ///
 /// # Errors
 /// [`SendFault`]: the backend's answer did not begin.
@@ -119,8 +130,14 @@ pub async fn send(
     permit: Permit<'_>,
     call: Outbound<'_>,
     body: RequestBody,
-) -> Result<Response<UpstreamBody>, SendFault> {
-    exchange(call, body, permit.grant()).await
+    handshake: Option<Handshake>,
+) -> Result<Response<Passage>, SendFault> {
+    match handshake {
+        Some(handshake) => upgrade::exchange(call, handshake, Arc::clone(body.meter())).await,
+        None => exchange(call, body, permit.grant())
+            .await
+            .map(|answer| answer.map(Passage::Body)),
+    }
 }
 
 /// Whether a call may be written a second time.
@@ -205,13 +222,22 @@ impl Outbound<'_> {
     }
 
     async fn dial(&self, guard: &Guard) -> Result<Lease, SendFault> {
+        let timeout = self.outfit.connect_timeout;
+        Self::dialled(Lease::fresh(&self.outfit.place, timeout), guard).await
+    }
+
+    async fn dial_for_upgrade(&self, guard: &Guard) -> Result<Lease, SendFault> {
+        let timeout = self.outfit.connect_timeout;
+        Self::dialled(Lease::for_upgrade(&self.outfit.place, timeout), guard).await
+    }
+
+    async fn dialled(
+        dial: impl Future<Output = Result<Lease, DialFault>>,
+        guard: &Guard,
+    ) -> Result<Lease, SendFault> {
         // The connect timeout alone bounds this step.
         guard.disarm();
-        let dialled = guard.watch(Lease::fresh(
-            &self.outfit.place,
-            self.outfit.connect_timeout,
-        ));
-        match dialled.await {
+        match guard.watch(dial).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(DialFault::Timeout)) => Err(SendFault::Timeout(Slow::Connect)),
             Ok(Err(fault @ (DialFault::NoAddress | DialFault::Unreachable))) => {

@@ -46,6 +46,8 @@ use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
+use forward::Passage;
+use forward::upgrade::{Bounds, Tunnel};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -56,6 +58,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// The gate. One for all threads and listeners.
 #[derive(Clone)]
@@ -80,8 +83,10 @@ pub struct GateParts {
 pub struct Settings {
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Cidr>,
-    /// How long an agent's body may stand still.
+    /// How long an agent's body, or what a side of a tunnel should take, may stand still.
     pub body_idle: Duration,
+    /// How long both sides of a tunnel may be silent.
+    pub idle: Duration,
     /// Costs of agents and projects that outlived the last run; used when the first policies are installed.
     pub costs: Vec<CostRow>,
 }
@@ -91,6 +96,7 @@ impl Default for Settings {
         Self {
             trusted_proxies: Vec::new(),
             body_idle: Duration::from_secs(30),
+            idle: Duration::from_secs(75),
             costs: Vec::new(),
         }
     }
@@ -112,6 +118,15 @@ pub(crate) struct Inner {
     rulesets: ArcSwap<HashMap<ProjectName, Arc<Ruleset>>>,
     strangers: strangers::Strangers,
     costs: costs::Costs,
+    /// Whether tunnels are to be closed.
+    stopping: watch::Sender<bool>,
+}
+
+/// What follows an answer's head.
+enum Sequel {
+    Body(Content),
+    /// The agent's connection is switched once the head is sent.
+    Tunnel(Box<Tunnel>),
 }
 
 impl Gate {
@@ -132,6 +147,7 @@ impl Gate {
                 count,
             }),
             costs: costs::Costs::default(),
+            stopping: watch::Sender::new(false),
         }))
     }
 
@@ -178,6 +194,11 @@ impl Gate {
         }
     }
 
+    /// Says goodbye on every tunnel, and on those that open from now on: the gate stops.
+    pub fn close_tunnels(&self) {
+        self.0.stopping.send_replace(true);
+    }
+
     /// One request, whatever comes of it. Must run within a tokio runtime.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {
         let gate = &self.0;
@@ -200,11 +221,17 @@ impl Gate {
             Err(refusal) => {
                 // Written down before it is said.
                 let refusal = entry.deny(refusal).await;
-                respond::refused(refusal, &entry).map(Content::Own)
+                respond::refused(refusal, &entry).map(|own| Sequel::Body(Content::Own(own)))
             }
         };
         entry.answer(&mut response);
-        response.map(|content| ReplyBody::new(content, entry))
+        response.map(|sequel| match sequel {
+            Sequel::Body(content) => ReplyBody::new(content, entry),
+            Sequel::Tunnel(tunnel) => {
+                gate.open(tunnel, entry);
+                ReplyBody::none()
+            }
+        })
     }
 
     /// Everything that is done to a request.
@@ -214,7 +241,7 @@ impl Gate {
         peer: Peer,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
-    ) -> Result<Response<Content>, Refusal> {
+    ) -> Result<Response<Sequel>, Refusal> {
         let (gate, now) = (&*self.0, entry.opened);
         // Read once, here. What was read is judged further down, so that strangers learn nothing from it.
         let mut target = describe::target(head);
@@ -248,6 +275,8 @@ impl Gate {
         // After matching, because the tool says which fields it allows.
         fields::check_request(&head.headers, target.as_str(), call.outfit.rules())
             .map_err(Refusal::field)?;
+        // Two readers must not differ on whether this is still HTTP.
+        let handshake = call.handshake(head, body.as_ref())?;
         // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
         // read ahead only where repeats of it are counted.
         gate.take_of_route(caller, &call, head, target, body, entry)
@@ -275,13 +304,35 @@ impl Gate {
             permit,
             gate.outbound(caller, &call, head, target, peer),
             body,
+            handshake,
         )
         .await;
         entry.answered();
         let answer = answer.map_err(|fault| gate.unanswered(caller, fault))?;
         // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
         gate.charge(caller, call.route, answer.headers(), entry);
-        Ok(answer.map(Content::Upstream))
+        Ok(answer.map(Sequel::from))
+    }
+}
+
+impl From<Passage> for Sequel {
+    fn from(passage: Passage) -> Self {
+        match passage {
+            Passage::Body(body) => Sequel::Body(Content::Upstream(body)),
+            Passage::Tunnel(tunnel) => Sequel::Tunnel(tunnel),
+        }
+    }
+}
+
+impl Inner {
+    /// Drives a tunnel for as long as it lasts; its end is the end of the record.
+    fn open(&self, tunnel: Box<Tunnel>, mut entry: Box<Entry>) {
+        let bounds = Bounds {
+            idle: self.settings.idle,
+            stall: self.settings.body_idle,
+        };
+        let stopping = self.stopping.subscribe();
+        tokio::spawn(tunnel.run(bounds, stopping, move |ended| entry.closed(ended)));
     }
 }
 

@@ -5,13 +5,16 @@
 //! observe the same facts at the same moment. It refuses to decide anything.
 
 use crate::gate::body::Meter;
+use crate::gate::forward::upgrade::Ended;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
-use crate::gate::{Inner, describe, intent};
+use crate::gate::{Inner, Sequel, describe, intent};
 use crate::io::clock;
 use crate::io::metrics::{Decided, GrantKind};
-use crate::ledger::record::{BodyDigest, DecisionRecord, Fault, OutcomeRecord, Verdict};
+use crate::ledger::record::{
+    BodyDigest, DecisionRecord, Fault, FrameCounts, OutcomeRecord, Verdict,
+};
 use crate::ledger::{Level, Slot, Unavailable};
 use crate::policy::decision::{GrantUse, Reason};
 use crate::policy::id::RequestId;
@@ -62,6 +65,7 @@ pub(super) struct Entry {
     trip: Option<Exceedance>,
     status: Option<u16>,
     fault: Option<Fault>,
+    frames: Option<FrameCounts>,
     settled: bool,
 }
 
@@ -101,6 +105,7 @@ impl Entry {
             trip: None,
             status: None,
             fault: None,
+            frames: None,
             settled: false,
         })
     }
@@ -180,10 +185,10 @@ impl Entry {
     pub(super) fn own(
         &mut self,
         answer: Result<Response<Bytes>, Refusal>,
-    ) -> Result<Response<Content>, Refusal> {
+    ) -> Result<Response<Sequel>, Refusal> {
         let answer = answer?;
         self.decided = Some((Decided::Own, self.gate.clock.now().tick));
-        Ok(answer.map(Content::Own))
+        Ok(answer.map(|own| Sequel::Body(Content::Own(own))))
     }
 
     async fn commit(
@@ -253,7 +258,7 @@ impl Entry {
 
     /// The answer's head is about to be sent: every answer carries the id, those to a known session what is left of its
     /// limits.
-    pub(super) fn answer(&mut self, response: &mut Response<Content>) {
+    pub(super) fn answer(&mut self, response: &mut Response<Sequel>) {
         self.status = Some(response.status().as_u16());
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&self.id.to_string()) {
@@ -272,6 +277,12 @@ impl Entry {
                 headers.append(RATELIMIT, field);
             }
         }
+    }
+
+    /// The tunnel that the call became is over.
+    pub(super) fn closed(&mut self, ended: Ended) {
+        self.frames = Some(ended.frames);
+        self.settle(ended.fault);
     }
 
     /// The call is over. The first time counts.
@@ -299,6 +310,7 @@ impl Entry {
                 total_micros: took.total,
                 cost_micros: self.cost_micros,
                 fault,
+                frames: self.frames,
             });
         }
         self.observe(&took);

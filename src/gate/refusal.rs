@@ -5,6 +5,7 @@
 use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
 use crate::gate::forward::SendFault;
+use crate::gate::forward::upgrade::HandshakeFault;
 use crate::gate::respond::{Action, Next};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Denial, Reason};
@@ -240,6 +241,17 @@ impl Refusal {
 
     pub(super) fn field_forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Reason::FieldForbidden, detail)
+    }
+
+    /// A WebSocket that was not asked for properly.
+    pub(super) fn handshake(fault: HandshakeFault) -> Self {
+        let status = match fault {
+            HandshakeFault::Version => StatusCode::UPGRADE_REQUIRED,
+            HandshakeFault::Upgrade | HandshakeFault::Body | HandshakeFault::Key => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        Self::malformed(status, fault.to_string())
     }
 
     /// A field that may not be sent.

@@ -15,7 +15,7 @@ use crate::policy::time::{Timestamp, seconds_up};
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -94,6 +94,12 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
     // What could not be read can't be trusted to end where it says.
     if parts.reason == Reason::RequestMalformed {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    // What could be asked for instead (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     response
 }

@@ -9,12 +9,15 @@
 
 mod dial;
 mod pool;
+mod tunnel;
 mod wire;
 
 pub use dial::{DialFault, Place, PlaceError};
+pub use tunnel::Tunnel;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
@@ -29,6 +32,9 @@ use wire::Tally;
 
 /// What a request's body may fail with.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Told of each 1xx that comes before the answer.
+pub type Interim = Box<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 /// A request's body on its way to a backend.
 #[derive(Default)]
@@ -52,6 +58,7 @@ struct Connection {
 pub struct Lease {
     connection: Option<Connection>,
     origin: Origin,
+    interim: Option<Interim>,
 }
 
 /// Where a lease's connection comes from.
@@ -71,6 +78,14 @@ pub enum Unanswered {
     Silent(ExchangeFault),
     /// The answer's head was begun and is not one.
     Broken(ExchangeFault),
+}
+
+/// What came of asking for another protocol.
+pub enum Upgrade {
+    /// It is spoken from here on.
+    Switched(Response<()>, Tunnel),
+    /// An answer like any other.
+    Answered(Response<Incoming>),
 }
 
 /// What went wrong on a connection that was open.
@@ -96,6 +111,7 @@ impl Lease {
         pool::here().take(place.number()).map(|connection| Self {
             connection: Some(connection),
             origin: Origin::Kept,
+            interim: None,
         })
     }
 
@@ -113,7 +129,7 @@ impl Lease {
             .map_err(|_| DialFault::Unreachable)?;
         let task = tokio::spawn(async move {
             // Whoever waits for an answer or a body is told by hyper; this is for the one who reads the log.
-            if let Err(error) = driver.await {
+            if let Err(error) = driver.with_upgrades().await {
                 tracing::debug!(%error, "a connection to a backend ended");
             }
         });
@@ -126,7 +142,21 @@ impl Lease {
         Ok(Self {
             connection: Some(connection),
             origin: Origin::Fresh,
+            interim: None,
         })
+    }
+
+    /// A connection for [`Lease::upgrade`], within `timeout`.
+    ///
+    /// # Errors
+    /// [`DialFault`]: nothing was sent.
+    pub async fn for_upgrade(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+        Self::fresh(place, timeout).await
+    }
+
+    /// Has each 1xx that comes before the answer told to `interim`; without it they are passed over.
+    pub fn relay(&mut self, interim: Interim) {
+        self.interim = Some(interim);
     }
 
     /// Where its connection comes from.
@@ -145,8 +175,13 @@ impl Lease {
     /// [`Unanswered`].
     pub async fn exchange(
         &mut self,
-        request: Request<Outgoing>,
+        mut request: Request<Outgoing>,
     ) -> Result<Response<Incoming>, Unanswered> {
+        if let Some(interim) = self.interim.take() {
+            hyper::ext::on_informational(&mut request, move |response| {
+                interim(response.status(), response.headers());
+            });
+        }
         let connection = self
             .connection
             .as_mut()
@@ -165,6 +200,32 @@ impl Lease {
                     }
                 }
             }),
+        }
+    }
+
+    /// Asks for `protocol`, `websocket` say, with a request that has no body. The lease is to be kept for as long as the
+    /// tunnel.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn upgrade(
+        &mut self,
+        mut request: Request<Outgoing>,
+        protocol: &'static str,
+    ) -> Result<Upgrade, Unanswered> {
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+        let mut response = self.exchange(request).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(Upgrade::Answered(response));
+        }
+        match hyper::upgrade::on(&mut response).await {
+            Ok(upgraded) => Ok(Upgrade::Switched(
+                response.map(|_| ()),
+                Tunnel::new(upgraded),
+            )),
+            Err(_) => Err(Unanswered::Broken(ExchangeFault::Broke)),
         }
     }
 

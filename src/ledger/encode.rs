@@ -96,6 +96,16 @@ impl Encoder {
         if let Some(fault) = record.fault {
             line.text("fault", fault.as_str());
         }
+        if let Some(frames) = record.frames {
+            line.key("frames");
+            line.raw(
+                format!(
+                    "{{\"received\":{},\"sent\":{}}}",
+                    frames.received, frames.sent
+                )
+                .as_bytes(),
+            );
+        }
         line.text("instance", &self.instance);
         line.text("kind", "outcome");
         line.prev();

@@ -14,7 +14,8 @@
 //!
 //! **`outcome`:** `request`, `project`, `session`, `status` (sent to the agent), `bytes_in`, `bytes_out` (body bytes
 //! from and to the agent), `decision_micros`, `upstream_micros`, `total_micros`, `cost` (a decimal *string*, `"0.01"`:
-//! JSON numbers are doubles and money is not), `fault` ([`Fault::as_str`]).
+//! JSON numbers are doubles and money is not), `fault` ([`Fault::as_str`]), `frames` (of a call that became a WebSocket:
+//! `received` from the agent, `sent` to it; `bytes_in` and `bytes_out` are then those of the frames, heads included).
 //!
 //! **Changes of state** have `change`, `cause` (`principal`, `agent`, `limit`, `gate`) and with it `principal` (name)
 //! or `limit` (id):
@@ -136,6 +137,17 @@ pub struct OutcomeRecord<'a> {
     pub cost_micros: Option<u64>,
     /// How it ended, other than well.
     pub fault: Option<Fault>,
+    /// Of a call that became a tunnel.
+    pub frames: Option<FrameCounts>,
+}
+
+/// Frames that went through a tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameCounts {
+    /// From the agent.
+    pub received: u64,
+    /// To the agent.
+    pub sent: u64,
 }
 
 /// How a call ended other than by its last byte.
@@ -153,6 +165,8 @@ pub enum Fault {
     UpstreamTimeout,
     /// The answer of the backend broke off after its head.
     UpstreamBroke,
+    /// A tunnel through which neither side sent anything for too long.
+    Idle,
     /// A reported cost could not be read.
     CostUnreadable,
     /// The gate stopped before the end.
@@ -171,6 +185,7 @@ impl Fault {
             Fault::UpstreamFailed => "upstream_failed",
             Fault::UpstreamTimeout => "upstream_timeout",
             Fault::UpstreamBroke => "upstream_broke",
+            Fault::Idle => "idle",
             Fault::CostUnreadable => "cost_unreadable",
             Fault::GateStopped => "gate_stopped",
             Fault::Internal => "internal",

@@ -91,6 +91,8 @@ pub struct RoutePart {
     pub intent: IntentRule,
     /// Bytes of a body read where one is needed.
     pub body_limit: u64,
+    /// What a call may become.
+    pub upgrade: Option<Upgrade>,
 }
 
 /// One part of a route's match.
@@ -254,6 +256,8 @@ pub struct Route {
     pub intent: IntentRule,
     /// Bytes of a body read where one is needed; the tool's unless the route says otherwise.
     pub body_limit: u64,
+    /// What a call may become; of requests by GET alone.
+    pub upgrade: Option<Upgrade>,
     /// `per: session` rates and counts that name this route, its tool or its scope, and `repeats` that cover it; in
     /// file order.
     pub session_limits: Box<[LimitIndex]>,
@@ -261,6 +265,13 @@ pub struct Route {
     pub shared_limits: Box<[LimitIndex]>,
     /// Cost limits (any holder) that cover this route; charged when the outcome is known.
     pub cost_limits: Box<[LimitIndex]>,
+}
+
+/// What a call may become instead of request and answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Frames both ways (RFC 6455), over HTTP/1.1 or HTTP/2 (RFC 8441).
+    WebSocket,
 }
 
 /// Whether a route demands an intent.
@@ -316,6 +327,7 @@ impl Policy {
                 cost: part.cost,
                 intent: part.intent,
                 body_limit: part.body_limit,
+                upgrade: part.upgrade,
                 session_limits: lists.session.into(),
                 shared_limits: lists.shared.into(),
                 cost_limits: lists.cost.into(),

@@ -24,6 +24,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// Longest request head (and trailer section). hyper answers 431, or 414 where the request line alone passes 64 KiB.
 const HEAD_BYTES_MAX: usize = 96 * 1024;
@@ -79,11 +80,7 @@ where
         watched,
         admission: _admission,
     } = link;
-    let socket = TokioIo::new(Socket {
-        stream,
-        watch: watched.share(),
-        ended: false,
-    });
+    let (socket, home) = Socket::new(stream, watched.share());
     let watch = watched.share();
     let service = service_fn(|request| {
         watch.begin();
@@ -92,7 +89,9 @@ where
             watch: Arc::clone(&watch),
         }
     });
-    let mut connection = http.serve_connection(socket, service);
+    let mut connection = http
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
     let mut finishing = false;
     let mut quiet = false;
     let end = poll_fn(|context| {
@@ -111,7 +110,10 @@ where
         Pin::new(&mut connection).poll(context).map(End::Closed)
     })
     .await;
-    let socket = connection.into_parts().io.into_inner();
+    drop(connection);
+    let Some(socket) = returned(home, &watched).await else {
+        return;
+    };
     match end {
         End::Closed(result) => {
             if let Err(error) = result {
@@ -132,6 +134,18 @@ where
             let _ = socket.stream.set_zero_linger();
         }
     }
+}
+
+/// The socket, once nobody has it any longer. A call that became a tunnel may have it for hours: until then the
+/// connection keeps its place under the caps, and a drain waits for it. Who drives the tunnel bounds it.
+async fn returned(mut home: oneshot::Receiver<Returned>, watched: &Watched) -> Option<Returned> {
+    if let Ok(socket) = home.try_recv() {
+        return Some(socket);
+    }
+    watched.begin();
+    let socket = home.await.ok();
+    watched.rest();
+    socket
 }
 
 /// How the driving of a connection ended.
@@ -256,20 +270,57 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
     }
 }
 
-/// The socket, noting its movements.
+/// The socket, noting its movements. Whoever drops it last, hyper or a tunnel, it comes back to the connection's task.
 struct Socket {
-    stream: TcpStream,
+    /// Until it is dropped.
+    stream: Option<TcpStream>,
     watch: Arc<Watch>,
+    ended: bool,
+    home: Option<oneshot::Sender<Returned>>,
+}
+
+/// A socket that nobody uses any longer.
+struct Returned {
+    stream: TcpStream,
     /// The peer has said that it sends no more.
     ended: bool,
 }
 
 impl Socket {
+    fn new(stream: TcpStream, watch: Arc<Watch>) -> (Self, oneshot::Receiver<Returned>) {
+        let (home, returned) = oneshot::channel();
+        let socket = Self {
+            stream: Some(stream),
+            watch,
+            ended: false,
+            home: Some(home),
+        };
+        (socket, returned)
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(
+            self.stream
+                .as_mut()
+                .expect("a socket has its stream until it is dropped"),
+        )
+    }
+
     fn note(&self, poll: &Poll<io::Result<usize>>) {
         match poll {
             Poll::Ready(Ok(_)) => self.watch.sent(),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.watch.blocked(),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(home)) = (self.stream.take(), self.home.take()) {
+            let ended = self.ended;
+            // Nobody waits for it: it is closed.
+            let _ = home.send(Returned { stream, ended });
         }
     }
 }
@@ -281,7 +332,7 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        ready!(self.stream().poll_read(context, buffer))?;
         if buffer.filled().len() == before {
             self.ended = true;
         } else {
@@ -297,7 +348,7 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let poll = self.stream().poll_write(context, bytes);
         self.note(&poll);
         poll
     }
@@ -307,20 +358,22 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let poll = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let poll = self.stream().poll_write_vectored(context, slices);
         self.note(&poll);
         poll
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.stream
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.stream().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.stream().poll_shutdown(context)
     }
 }

@@ -95,6 +95,7 @@ impl Builder {
             irreversible: false,
             intent: IntentRule::Optional,
             body_limit: 1 << 20,
+            upgrade: None,
         });
         self
     }

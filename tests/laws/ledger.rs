@@ -15,7 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::{
-    Cause, DecisionRecord, Event, Fault as CallFault, OutcomeRecord, Verdict,
+    Cause, DecisionRecord, Event, Fault as CallFault, FrameCounts, OutcomeRecord, Verdict,
 };
 use toolgate::ledger::storage::Disk;
 use toolgate::ledger::verify::{self, LineFault};
@@ -111,6 +111,10 @@ impl Call {
             total_micros: 4,
             cost_micros: Some(10_000),
             fault: Some(CallFault::AgentLeft),
+            frames: Some(FrameCounts {
+                received: 5,
+                sent: 6,
+            }),
         }
     }
 }

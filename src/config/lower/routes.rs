@@ -5,7 +5,9 @@ use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw;
 use crate::config::read::{At, clipped};
-use crate::policy::model::{Cost, IntentRule, MatchPart, Mount, RoutePart, Tool, ToolIndex};
+use crate::policy::model::{
+    Cost, IntentRule, MatchPart, Mount, RoutePart, Tool, ToolIndex, Upgrade,
+};
 use crate::policy::resource::ResourceTemplate;
 use crate::policy::template::{Template, TemplateFault};
 
@@ -49,6 +51,7 @@ pub fn route(
         refuse_unbound(template, *place, &matches, reports);
     }
     demand_approval(raw, &matches, reports);
+    refuse_unasked_upgrade(raw, &matches, reports);
     let cost = raw.cost.as_ref().map(|at| cost(&at.value));
     reports.leave();
     let places = RoutePlace {
@@ -74,6 +77,9 @@ pub fn route(
             Some(raw::IntentRule::Optional) | None => IntentRule::Optional,
         },
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, tool.body_limit),
+        upgrade: raw.upgrade.as_ref().map(|at| match at.value {
+            raw::Upgrade::Websocket => Upgrade::WebSocket,
+        }),
     };
     (!part.matches.is_empty()).then_some((part, places))
 }
@@ -245,6 +251,24 @@ fn demand_approval(raw: &raw::Route, matches: &[(MatchPart, MatchPlace)], report
         format!("{what} needs the approval of a person, which is not available yet"),
         "write `approval: never` to let it pass without",
     );
+}
+
+/// A WebSocket is asked for with GET alone (RFC 6455 section 4.1); elsewhere the key could never have an effect.
+fn refuse_unasked_upgrade(
+    raw: &raw::Route,
+    matches: &[(MatchPart, MatchPlace)],
+    reports: &mut Reports,
+) {
+    let Some(upgrade) = &raw.upgrade else {
+        return;
+    };
+    if !matches.is_empty() && !matches.iter().any(|(_, place)| &*place.method == "GET") {
+        reports.error(
+            upgrade.place,
+            "a WebSocket is asked for with GET, which this route does not match",
+            "add a `GET` to `match`, or remove `upgrade`",
+        );
+    }
 }
 
 fn cost(raw: &raw::Cost) -> Option<Cost> {

@@ -281,7 +281,16 @@ record! {
     optional body_limit = "body_limit": Size<KIB, GIB>,
     /// Whether decisions are enforced. Default: enforce.
     optional _mode = "mode": Mode,
-    ; later "where", "upgrade"
+    /// `websocket`: a call that asks for it becomes a tunnel. It lasts as long as its session, and is cut once neither
+    /// side has sent anything, pings included, for the listener's `timeouts.idle`. Default: none.
+    optional upgrade = "upgrade": Upgrade,
+    ; later "where"
+}
+
+words! {
+    /// What a call may be upgraded to.
+    Upgrade: "a value of `upgrade`";
+    Websocket = "websocket",
 }
 
 /// `never`; chains come with approvals.

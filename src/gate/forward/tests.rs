@@ -3,6 +3,7 @@
 mod connections;
 mod messages;
 mod streams;
+mod upgrades;
 
 use super::super::body::Meter;
 use super::*;
@@ -40,6 +41,9 @@ struct Gate {
     session: Arc<Switch>,
     /// Of the last call.
     meter: Arc<Mutex<Arc<Meter>>>,
+    /// Of the last tunnel.
+    ended: Arc<Mutex<Option<upgrade::Ended>>>,
+    stopping: tokio::sync::watch::Sender<bool>,
 }
 
 fn tool(backend: SocketAddr) -> Tool {
@@ -68,11 +72,25 @@ impl Gate {
     }
 
     async fn with(tool: Tool, body_idle: Duration) -> Self {
+        Self::bounded(tool, body_idle, SOON * 10).await
+    }
+
+    async fn bounded(tool: Tool, body_idle: Duration, idle: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let gate = Self {
             address: listener.local_addr().unwrap(),
             session: Arc::new(Switch(AtomicBool::new(true))),
             meter: Arc::default(),
+            ended: Arc::default(),
+            stopping: tokio::sync::watch::Sender::new(false),
+        };
+        let tunnels = Tunnels {
+            bounds: upgrade::Bounds {
+                idle,
+                stall: body_idle,
+            },
+            ended: gate.ended.clone(),
+            stopping: gate.stopping.clone(),
         };
         let outfit = Arc::new(Outfit::new(&tool).unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -82,21 +100,24 @@ impl Gate {
                 stream.set_nodelay(true).unwrap();
                 let (outfit, clock, session, last) =
                     (outfit.clone(), clock.clone(), session.clone(), last.clone());
+                let tunnels = tunnels.clone();
                 let service = service_fn(move |request| {
                     let (outfit, clock, session, last) =
                         (outfit.clone(), clock.clone(), session.clone(), last.clone());
+                    let tunnels = tunnels.clone();
                     async move {
                         let meter = Arc::<Meter>::default();
                         *last.lock().unwrap() = meter.clone();
                         Ok::<_, std::convert::Infallible>(
-                            relay(request, &outfit, session, &clock, peer, meter, body_idle).await,
+                            relay(request, &outfit, session, &clock, peer, meter, tunnels).await,
                         )
                     }
                 });
                 tokio::spawn(
                     hyper::server::conn::http1::Builder::new()
                         .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), service),
+                        .serve_connection(TokioIo::new(stream), service)
+                        .with_upgrades(),
                 );
             }
         });
@@ -111,9 +132,31 @@ impl Gate {
         self.session.0.store(false, Ordering::Relaxed);
     }
 
+    /// The end of the last tunnel, once it has one.
+    async fn ended(&self) -> upgrade::Ended {
+        timeout(SOON, async {
+            loop {
+                if let Some(ended) = self.ended.lock().unwrap().take() {
+                    return ended;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the tunnel ends")
+    }
+
     fn meter(&self) -> Arc<Meter> {
         self.meter.lock().unwrap().clone()
     }
+}
+
+/// How tunnels are driven.
+#[derive(Clone)]
+struct Tunnels {
+    bounds: upgrade::Bounds,
+    ended: Arc<Mutex<Option<upgrade::Ended>>>,
+    stopping: tokio::sync::watch::Sender<bool>,
 }
 
 async fn relay(
@@ -123,7 +166,7 @@ async fn relay(
     clock: &Arc<dyn Clock>,
     peer: SocketAddr,
     meter: Arc<Meter>,
-    body_idle: Duration,
+    tunnels: Tunnels,
 ) -> Response<BoxBody<Bytes, StreamFault>> {
     let (head, incoming) = request.into_parts();
     let refuse = |status: u16, text: String| {
@@ -133,11 +176,16 @@ async fn relay(
             .body(Empty::new().map_err(|never| match never {}).boxed())
             .unwrap()
     };
-    let body = RequestBody::new(incoming, &head.headers, meter, body_idle, clock);
+    let idle = tunnels.bounds.stall;
+    let body = RequestBody::new(incoming, &head.headers, meter.clone(), idle, clock);
     let target = head.uri.path_and_query().unwrap().as_str();
     if let Err(fault) = fields::check_request(&head.headers, target, outfit.rules()) {
         return refuse(400, fault.to_string());
     }
+    let handshake = match Handshake::asked(&head, body.is_end_stream()) {
+        Ok(handshake) => handshake,
+        Err(fault) => return refuse(400, fault.to_string()),
+    };
     let call = Outbound {
         outfit,
         method: &head.method,
@@ -150,8 +198,23 @@ async fn relay(
         session,
         clock,
     };
-    match exchange(call, body, GrantUse::OnUse).await {
-        Ok(response) => response.map(BodyExt::boxed),
+    let answer = match handshake {
+        Some(handshake) => upgrade::exchange(call, handshake, meter).await,
+        None => exchange(call, body, GrantUse::OnUse)
+            .await
+            .map(|answer| answer.map(Passage::Body)),
+    };
+    match answer {
+        Ok(response) => response.map(|passage| match passage {
+            Passage::Body(body) => body.boxed(),
+            Passage::Tunnel(tunnel) => {
+                let (ended, stopping) = (tunnels.ended, tunnels.stopping.subscribe());
+                tokio::spawn(tunnel.run(tunnels.bounds, stopping, move |end| {
+                    *ended.lock().unwrap() = Some(end);
+                }));
+                Empty::new().map_err(|never| match never {}).boxed()
+            }
+        }),
         Err(fault) => refuse(
             if matches!(fault, SendFault::Timeout(_)) {
                 504
@@ -174,7 +237,34 @@ impl Wire {
     }
 
     async fn send(&mut self, text: &str) {
-        self.0.write_all(text.as_bytes()).await.unwrap();
+        self.send_bytes(text.as_bytes()).await;
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).await.unwrap();
+    }
+
+    /// The next bytes, exactly so many.
+    async fn take(&mut self, bytes: usize) -> Vec<u8> {
+        timeout(SOON, async {
+            while self.1.len() < bytes {
+                assert_ne!(self.0.read_buf(&mut self.1).await.unwrap(), 0, "closed");
+            }
+        })
+        .await
+        .expect("bytes that come");
+        let rest = self.1.split_off(bytes);
+        std::mem::replace(&mut self.1, rest)
+    }
+
+    /// Everything up to the other side's close, as bytes.
+    async fn rest_bytes(&mut self) -> Vec<u8> {
+        timeout(SOON, async {
+            while let Ok(1..) = self.0.read_buf(&mut self.1).await {}
+        })
+        .await
+        .expect("the other side closes");
+        std::mem::take(&mut self.1)
     }
 
     /// Everything up to and with `mark`.

@@ -11,7 +11,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// What the agents' listener sends as a body.
-pub struct ReplyBody {
+pub struct ReplyBody(Option<Reply>);
+
+struct Reply {
     content: Content,
     entry: Box<Entry>,
     /// Where the length was announced: hyper does not ask for the end once that much was sent.
@@ -28,16 +30,23 @@ pub(in crate::gate) enum Content {
 
 impl ReplyBody {
     pub(in crate::gate) fn new(content: Content, entry: Box<Entry>) -> Self {
-        Self {
+        Self(Some(Reply {
             announced: match &content {
                 Content::Own(_) => None,
                 Content::Upstream(body) => body.size_hint().exact(),
             },
             content,
             entry,
-        }
+        }))
     }
 
+    /// None: what follows the head is no body, and its end is recorded elsewhere.
+    pub(in crate::gate) fn none() -> Self {
+        Self(None)
+    }
+}
+
+impl Reply {
     /// Whether nothing is left to send.
     fn complete(&self) -> bool {
         match &self.content {
@@ -61,7 +70,9 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = &mut *self;
+        let Some(this) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
         let body = match &mut this.content {
             Content::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Content::Own(bytes) => {
@@ -84,21 +95,23 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Own(bytes) => bytes.is_empty(),
-            Content::Upstream(body) => body.is_end_stream(),
+        match self.0.as_ref().map(|reply| &reply.content) {
+            None => true,
+            Some(Content::Own(bytes)) => bytes.is_empty(),
+            Some(Content::Upstream(body)) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(body) => body.size_hint(),
+        match self.0.as_ref().map(|reply| &reply.content) {
+            None => SizeHint::with_exact(0),
+            Some(Content::Own(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Some(Content::Upstream(body)) => body.size_hint(),
         }
     }
 }
 
-impl Drop for ReplyBody {
+impl Drop for Reply {
     fn drop(&mut self) {
         let ended = (!self.complete()).then_some(Fault::AgentLeft);
         self.entry.settle(ended);
