@@ -10,6 +10,7 @@ mod files;
 mod leaf;
 mod load;
 mod lower;
+mod pem;
 mod raw;
 mod read;
 mod schema;
@@ -24,6 +25,7 @@ pub use schema::{SchemaKind, schema};
 
 use crate::policy::model::Policy;
 use crate::policy::name::{PrincipalName, ProjectName};
+use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -47,10 +49,22 @@ pub struct Loaded {
     pub projects: Vec<Policy>,
     /// What is legal and probably not meant.
     pub warnings: Vec<Warning>,
+    /// What will be a warning from a time on: certificates that expire. See [`Loaded::warnings_at`].
+    pub expiries: Vec<(Timestamp, Warning)>,
     /// Every file read (server, projects, secret files), for watching.
     pub files: Vec<PathBuf>,
     /// The patterns of `projects`, from the working directory: a file that newly fits one is a change too.
     pub patterns: Vec<PathBuf>,
+}
+
+impl Loaded {
+    /// All warnings that hold at this time.
+    pub fn warnings_at(&self, now: Timestamp) -> impl Iterator<Item = &Warning> {
+        let expired = self.expiries.iter().filter(move |(from, _)| *from <= now);
+        self.warnings
+            .iter()
+            .chain(expired.map(|(_, warning)| warning))
+    }
 }
 
 /// Legal and probably not meant; an error under `check --strict`. `text` is the rendered report with place and help.
