@@ -6,7 +6,7 @@
 
 mod validity;
 
-use super::error::{Place, Reports};
+use super::error::Reports;
 use super::leaf::Text;
 use super::read::At;
 use super::secrets::Vault;
