@@ -6,7 +6,7 @@
 use crate::gate::body::RequestBody;
 use crate::gate::fields;
 use crate::gate::forward::Outfit;
-use crate::gate::forward::upgrade::Handshake;
+use crate::gate::forward::upgrade::{Handshake, HandshakeFault, is_extended};
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::policy::AccessRequest;
@@ -139,6 +139,7 @@ impl<'a> Described<'a> {
                 Handshake::asked(head, body.is_none_or(Body::is_end_stream))
                     .map_err(Refusal::handshake)
             }
+            None if is_extended(head) => Err(Refusal::handshake(HandshakeFault::Unserved)),
             None => Ok(None),
         }
     }

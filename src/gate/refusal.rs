@@ -247,6 +247,7 @@ impl Refusal {
     pub(super) fn handshake(fault: HandshakeFault) -> Self {
         let status = match fault {
             HandshakeFault::Version => StatusCode::UPGRADE_REQUIRED,
+            HandshakeFault::Unserved => StatusCode::NOT_IMPLEMENTED,
             HandshakeFault::Upgrade | HandshakeFault::Body | HandshakeFault::Key => {
                 StatusCode::BAD_REQUEST
             }

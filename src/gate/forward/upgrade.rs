@@ -12,14 +12,14 @@ mod frames;
 mod handshake;
 mod tunnel;
 
-pub use handshake::{Handshake, HandshakeFault};
+pub use handshake::{Handshake, HandshakeFault, is_extended, read_as_get};
 pub use tunnel::{Bounds, Ended, Tunnel};
 
 use super::super::body::Meter;
 use super::super::fields::{self, Framing, Length};
 use super::{Outbound, Passage, Reuse, SendFault, Slow, UpstreamBody, UpstreamFault};
 use crate::io::sweep::{self, Lapse};
-use crate::io::upstream::{ExchangeFault, Outgoing, Unanswered, Upgrade};
+use crate::io::upstream::{ExchangeFault, Lease, Outgoing, Unanswered, Upgrade};
 use http::Response;
 use std::sync::Arc;
 use tunnel::{Backend, Watch};
@@ -37,12 +37,15 @@ pub(super) async fn exchange(
     let guard = watch
         .sweep
         .guard(Some(Arc::clone(&call.session)), call.outfit.timeout);
-    let mut request = call.request(Framing::None, Outgoing::Empty)?;
-    handshake.ask(request.headers_mut());
-    // A connection of its own, which never returns to those that are kept: the backend may have switched it.
-    let mut lease = call.dial_for_upgrade(&guard).await?;
+    let outfit = call.outfit;
+    // A connection of its own, which never returns to those that are kept, or a stream of its own.
+    let opening = Lease::for_upgrade(&outfit.place, outfit.connect_timeout);
+    let mut lease = call.dial(opening, &guard).await?;
+    let version = lease.version();
+    let mut request = call.request(Framing::None, Outgoing::Empty, version)?;
+    handshake.ask(request.headers_mut(), version);
     guard.arm();
-    guard.cut(lease.task());
+    guard.cut(lease.cut());
     let answered = match guard.watch(lease.upgrade(request, WEBSOCKET)).await {
         Ok(answered) => answered.map_err(unanswered)?,
         Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
@@ -50,6 +53,9 @@ pub(super) async fn exchange(
     };
     guard.settle();
     match answered {
+        Upgrade::Answered(response) if handshake.is_misread(response.status()) => {
+            Err(SendFault::Failed(UpstreamFault::Upgrade))
+        }
         Upgrade::Answered(response) => {
             let (head, incoming, _) = super::receive(response, call.method)?;
             let body = UpstreamBody::new(incoming, lease, Reuse::No, guard, meter);
@@ -57,9 +63,11 @@ pub(super) async fn exchange(
         }
         Upgrade::Switched(response, stream) => {
             let (mut head, ()) = response.into_parts();
-            let extensions = handshake.judge(&head.headers).map_err(SendFault::Failed)?;
+            let extensions = handshake
+                .judge(&head.headers, version)
+                .map_err(SendFault::Failed)?;
             fields::clean_response(&mut head.headers, Length::OfBody);
-            handshake.confirm(&mut head.headers);
+            handshake.confirm(&mut head);
             let backend = Backend {
                 stream,
                 _lease: lease,

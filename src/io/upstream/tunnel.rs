@@ -1,5 +1,6 @@
-//! Bytes of another protocol, both ways, over the connection that a backend was asked on.
+//! Bytes of another protocol, both ways, over what a backend was asked on.
 
+use super::http2;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::io;
@@ -7,12 +8,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection that speaks another protocol now. The [`Lease`](super::Lease) that it came of must outlive it.
-pub struct Tunnel(TokioIo<Upgraded>);
+/// A connection, or a stream of one, that speaks another protocol now. The [`Lease`](super::Lease) that it came of must
+/// outlive it.
+pub struct Tunnel(Kind);
+
+enum Kind {
+    Http1(TokioIo<Upgraded>),
+    Http2(http2::Tunnel),
+}
 
 impl Tunnel {
-    pub(super) fn new(upgraded: Upgraded) -> Self {
-        Self(TokioIo::new(upgraded))
+    pub(super) fn http1(upgraded: Upgraded) -> Self {
+        Self(Kind::Http1(TokioIo::new(upgraded)))
+    }
+
+    pub(super) fn http2(tunnel: http2::Tunnel) -> Self {
+        Self(Kind::Http2(tunnel))
     }
 }
 
@@ -22,7 +33,10 @@ impl AsyncRead for Tunnel {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        match &mut self.0 {
+            Kind::Http1(tunnel) => Pin::new(tunnel).poll_read(cx, buf),
+            Kind::Http2(tunnel) => Pin::new(tunnel).poll_read(cx, buf),
+        }
     }
 }
 
@@ -32,14 +46,23 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        match &mut self.0 {
+            Kind::Http1(tunnel) => Pin::new(tunnel).poll_write(cx, buf),
+            Kind::Http2(tunnel) => Pin::new(tunnel).poll_write(cx, buf),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        match &mut self.0 {
+            Kind::Http1(tunnel) => Pin::new(tunnel).poll_flush(cx),
+            Kind::Http2(tunnel) => Pin::new(tunnel).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        match &mut self.0 {
+            Kind::Http1(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
+            Kind::Http2(tunnel) => Pin::new(tunnel).poll_shutdown(cx),
+        }
     }
 }

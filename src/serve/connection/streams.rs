@@ -34,6 +34,8 @@ pub(super) fn protocol<P>(plane: P, head_bytes_max: usize) -> http2::Builder<P> 
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_local_error_reset_streams(RESETS_OWN_MAX)
+        // WebSockets (RFC 8441); what a route does not serve is refused.
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX));
     http
 }

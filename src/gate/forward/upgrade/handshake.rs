@@ -1,10 +1,11 @@
-//! The opening handshake (RFC 6455 section 4), judged on both sides.
+//! The opening handshake (RFC 6455 section 4, over HTTP/2 RFC 8441 section 5), judged on both sides.
 //!
 //! An agent's is judged before anything is decided, a backend's before anything of it is believed. Subprotocols and
 //! extensions are the two sides' own affair and pass as they are.
 
 use super::super::super::fields;
 use super::super::UpstreamFault;
+use crate::io::clock;
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,18 +14,22 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 
 /// A WebSocket that an agent asks for, properly.
 pub struct Handshake {
-    /// As the agent sent it.
+    /// How the agent is answered.
+    version: Version,
+    /// As the agent sent it; over HTTP/2, where there is none, one of the gate's own for a backend that needs one.
     key: HeaderValue,
-    /// The agent's connection, once it was told of the switch.
+    /// The agent's connection or stream, once it was told of the switch.
     pub(super) agent: OnUpgrade,
 }
 
-/// A WebSocket that was not asked for properly: 400 `request_malformed`; [`HandshakeFault::Version`] is 426.
+/// A WebSocket that was not asked for properly: 400 `request_malformed`; [`HandshakeFault::Version`] is 426,
+/// [`HandshakeFault::Unserved`] 501.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeFault {
     /// `Upgrade` names more than the one protocol.
@@ -36,6 +41,9 @@ pub enum HandshakeFault {
     /// Absent, repeated, or not 16 bytes in base64.
     #[error("a WebSocket is asked for with one `Sec-WebSocket-Key` of 16 bytes in base64")]
     Key,
+    /// Asked for by extended CONNECT on a route that serves none: any answer but a refusal would be read as a tunnel.
+    #[error("this route serves no WebSocket; send an ordinary request")]
+    Unserved,
     /// Not 13.
     #[error("of WebSocket only version 13 is served; send `Sec-WebSocket-Version: 13`")]
     Version,
@@ -51,9 +59,21 @@ pub(super) enum Extensions {
 /// What the two sides' proof is made of (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// The one protocol there is.
-const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const VERSION: &[u8] = b"13";
+
+/// Reads a WebSocket asked for by extended CONNECT (RFC 8441) as the GET that it stands for, so that there is one
+/// method to match, decide and record. Any other CONNECT stays one, and is refused as such.
+pub fn read_as_get(head: &mut Parts) {
+    if head.method == Method::CONNECT && is_extended(head) {
+        head.method = Method::GET;
+    }
+}
+
+/// Whether `head` is an extended CONNECT for a WebSocket: what an answer of 2xx means then is that it is one.
+pub fn is_extended(head: &Parts) -> bool {
+    let protocol = head.extensions.get::<Protocol>();
+    head.version == Version::HTTP_2 && protocol.is_some_and(|asked| asked.as_str() == "websocket")
+}
 
 impl Handshake {
     /// What `head` asks for. `None`: no WebSocket; whatever else it wants to upgrade to is ignored, as RFC 9110
@@ -63,14 +83,11 @@ impl Handshake {
     /// [`HandshakeFault`]: it wants a WebSocket, and two readers could differ on whether it asked for one.
     pub fn asked(head: &Parts, bodyless: bool) -> Result<Option<Self>, HandshakeFault> {
         let headers = &head.headers;
-        if head.method != Method::GET
-            || head.version != Version::HTTP_11
-            || !names(headers, &CONNECTION, b"upgrade")
-            || !names(headers, &UPGRADE, b"websocket")
-        {
+        let extended = is_extended(head);
+        if !extended && !asks_to_switch(head) {
             return Ok(None);
         }
-        if fields::listed(headers, &UPGRADE).count() != 1 {
+        if !extended && fields::listed(headers, &UPGRADE).count() != 1 {
             return Err(HandshakeFault::Upgrade);
         }
         if !bodyless || headers.contains_key(TRANSFER_ENCODING) || has_length(headers) {
@@ -79,48 +96,86 @@ impl Handshake {
         if only(headers, &SEC_WEBSOCKET_VERSION).map(HeaderValue::as_bytes) != Some(VERSION) {
             return Err(HandshakeFault::Version);
         }
-        let key = only(headers, &SEC_WEBSOCKET_KEY).ok_or(HandshakeFault::Key)?;
-        if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-            return Err(HandshakeFault::Key);
-        }
+        let key = if extended {
+            own_key()
+        } else {
+            let key = only(headers, &SEC_WEBSOCKET_KEY).ok_or(HandshakeFault::Key)?;
+            if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
+                return Err(HandshakeFault::Key);
+            }
+            key.clone()
+        };
         // Absent only if the listener can't hand its connections over.
         let agent = head.extensions.get::<OnUpgrade>().cloned();
         Ok(agent.map(|agent| Self {
-            key: key.clone(),
+            version: head.version,
+            key,
             agent,
         }))
     }
 
-    /// Asks the backend in the agent's stead, whatever was left of the agent's own words.
-    pub(super) fn ask(&self, headers: &mut HeaderMap) {
-        switch(headers);
-        headers.insert(SEC_WEBSOCKET_KEY, self.key.clone());
+    /// Asks the backend in the agent's stead, in the form of `version`, whatever was left of the agent's own words.
+    pub(super) fn ask(&self, headers: &mut HeaderMap, version: Version) {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        if version == Version::HTTP_2 {
+            headers.remove(SEC_WEBSOCKET_KEY);
+        } else {
+            headers.insert(SEC_WEBSOCKET_KEY, self.key.clone());
+        }
     }
 
-    /// Whether the backend's 101 is the answer to this handshake.
+    /// Whether the head that came with a switch, over `version`, is the answer to this handshake.
     ///
     /// # Errors
     /// [`UpstreamFault::Upgrade`]: it switches to something that nobody asked for.
-    pub(super) fn judge(&self, headers: &HeaderMap) -> Result<Extensions, UpstreamFault> {
+    pub(super) fn judge(
+        &self,
+        headers: &HeaderMap,
+        version: Version,
+    ) -> Result<Extensions, UpstreamFault> {
         let proof = only(headers, &SEC_WEBSOCKET_ACCEPT);
-        let switched = names(headers, &CONNECTION, b"upgrade")
-            && names(headers, &UPGRADE, b"websocket")
-            && fields::listed(headers, &UPGRADE).count() == 1
-            && proof.is_some_and(|proof| proof.as_bytes() == accept(&self.key).as_bytes())
-            && !headers.contains_key(TRANSFER_ENCODING)
-            && !has_length(headers);
-        if !switched {
+        // Over HTTP/2 the stream's own answer is the proof.
+        let proven = version == Version::HTTP_2
+            || names(headers, &CONNECTION, b"upgrade")
+                && names(headers, &UPGRADE, b"websocket")
+                && fields::listed(headers, &UPGRADE).count() == 1
+                && proof.is_some_and(|proof| proof.as_bytes() == accept(&self.key).as_bytes());
+        if !proven || headers.contains_key(TRANSFER_ENCODING) || has_length(headers) {
             return Err(UpstreamFault::Upgrade);
         }
         Ok(Extensions::of(headers))
     }
 
-    /// Tells the agent that its connection is switched.
-    pub(super) fn confirm(&self, headers: &mut HeaderMap) {
-        switch(headers);
-        headers.insert(SEC_WEBSOCKET_ACCEPT, accept(&self.key));
+    /// Tells the agent, in the form of its version, that its connection or stream is switched.
+    pub(super) fn confirm(&self, head: &mut http::response::Parts) {
+        if self.version == Version::HTTP_2 {
+            head.status = StatusCode::OK;
+            head.headers.remove(SEC_WEBSOCKET_ACCEPT);
+        } else {
+            head.status = StatusCode::SWITCHING_PROTOCOLS;
+            switch(&mut head.headers);
+            head.headers.insert(SEC_WEBSOCKET_ACCEPT, accept(&self.key));
+        }
+        head.version = Version::HTTP_11;
     }
+
+    /// Whether the agent would take this answer, which is no switch, for one.
+    pub(super) fn is_misread(&self, status: StatusCode) -> bool {
+        self.version == Version::HTTP_2 && status.is_success()
+    }
+}
+
+/// Over HTTP/1.1.
+fn asks_to_switch(head: &Parts) -> bool {
+    head.method == Method::GET
+        && head.version == Version::HTTP_11
+        && names(&head.headers, &CONNECTION, b"upgrade")
+        && names(&head.headers, &UPGRADE, b"websocket")
+}
+
+fn own_key() -> HeaderValue {
+    let key = STANDARD.encode(clock::random::<16>());
+    HeaderValue::from_str(&key).expect("base64 is a field value")
 }
 
 impl Extensions {
@@ -142,7 +197,7 @@ fn accept(key: &HeaderValue) -> HeaderValue {
 /// The spelling of browsers: some backends compare case by case.
 fn switch(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(UPGRADE, WEBSOCKET);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 fn names(headers: &HeaderMap, list: &HeaderName, wanted: &[u8]) -> bool {
