@@ -136,6 +136,8 @@ const OPS_TIMEOUTS: Timeouts = Timeouts {
     body_idle: Duration::from_secs(30),
     idle: Duration::from_secs(75),
 };
+/// How long tunnels have to say goodbye before everything is cut.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
 /// How long the control plane's last answers may take when the gate stops.
 const CONTROL_DRAIN: Duration = Duration::from_secs(2);
 
@@ -311,9 +313,12 @@ impl Running {
         if !finished {
             // Tunnels never finish by themselves: both their ends are told.
             self.parts.gate.close_tunnels();
-            self.stage.send_replace(Stage::Cut);
-            // Bounded by the threads themselves.
-            let _ = joining.await;
+            let farewell = tokio::time::timeout(FAREWELL_MAX, &mut joining).await;
+            if farewell.is_err() {
+                self.stage.send_replace(Stage::Cut);
+                // Bounded by the threads themselves.
+                let _ = joining.await;
+            }
         }
         finished
     }

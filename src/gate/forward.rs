@@ -7,12 +7,14 @@
 //! without a body, on no stored grant, whose kept connection was closed before a byte of answer (RFC 9110 section 9.2.2).
 
 mod answer;
+mod location;
 mod outfit;
 pub mod upgrade;
 
 pub use answer::{StreamFault, UpstreamBody};
 pub use outfit::{Outfit, OutfitError};
 
+use super::Line;
 use super::body::{BodyFault, RequestBody};
 use super::fields::{self, Framing, Length, Stamp, Trust};
 use crate::io::clock::Clock;
@@ -51,6 +53,8 @@ pub struct Outbound<'a> {
     pub session: Arc<dyn Liveness>,
     /// By which its end and the timeouts are told.
     pub clock: &'a Arc<dyn Clock>,
+    /// Where 1xx answers are said.
+    pub line: Option<&'a Arc<Line>>,
 }
 
 /// What comes back behind an answer's head.
@@ -183,7 +187,7 @@ async fn exchange(
         Err(fault) => return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed)),
     };
     guard.settle();
-    let (head, incoming, reuse) = receive(response, call.method)?;
+    let (head, incoming, reuse) = receive(response, &call)?;
     Ok(Response::from_parts(
         head,
         UpstreamBody::new(incoming, lease, reuse, guard, meter),
@@ -216,6 +220,7 @@ impl Outbound<'_> {
         loop {
             // Not before: its form is that of the version which the connection turned out to speak.
             let request = self.request(framing, body, lease.version())?;
+            self.listen(&mut lease);
             guard.arm();
             guard.cut(lease.cut());
             match guard.watch(lease.exchange(request)).await {
@@ -229,6 +234,14 @@ impl Outbound<'_> {
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
                 Err(Lapse::Ended) => return Err(SendFault::SessionEnded),
             }
+        }
+    }
+
+    /// Has 1xx answers said to the agent.
+    fn listen(&self, lease: &mut Lease) {
+        if let Some(line) = self.line {
+            let line = Arc::clone(line);
+            lease.relay(Box::new(move |status, fields| line.say(status, fields)));
         }
     }
 
@@ -352,7 +365,7 @@ fn framing(call: &Outbound<'_>, body: &RequestBody) -> Framing {
 /// The answer's head, judged and cleaned.
 fn receive(
     response: Response<Answer>,
-    method: &Method,
+    call: &Outbound<'_>,
 ) -> Result<(http::response::Parts, Answer, Reuse), SendFault> {
     let (mut head, incoming) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -361,12 +374,13 @@ fn receive(
     if !is_framed_once(&head.headers) {
         return Err(SendFault::Failed(UpstreamFault::Framing));
     }
-    let length = if *method == Method::HEAD && has_one_length(&head.headers) {
+    let length = if *call.method == Method::HEAD && has_one_length(&head.headers) {
         Length::Unsent
     } else {
         Length::OfBody
     };
     fields::clean_response(&mut head.headers, length);
+    call.outfit.places.map(&mut head.headers, call.authority);
     let reuse = if matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         Reuse::Yes
     } else {

@@ -24,12 +24,14 @@ mod record;
 mod permit;
 
 pub mod forward;
+mod line;
 
 mod costs;
 mod refusal;
 pub mod respond;
 pub(crate) mod strangers;
 
+pub use line::Line;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
 
@@ -114,12 +116,14 @@ pub struct Unsendable {
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// As accepted.
     pub address: SocketAddr,
     /// What is between the two ends.
     pub channel: Channel,
+    /// Where what comes before an answer is said; `None`: it can't be, and is passed over.
+    pub line: Option<Arc<Line>>,
 }
 
 /// What a connection is to who listens on the wire, and what it proves of its other end.
@@ -269,7 +273,7 @@ impl Gate {
         ));
 
         // One request's panic must not take the enforcement point down, nor go unrecorded.
-        let outcome = caught(self.enforce(&head, peer, &mut body, &mut entry)).await;
+        let outcome = caught(self.enforce(&head, &peer, &mut body, &mut entry)).await;
         let mut response = match outcome.unwrap_or_else(|Panicked| Err(Refusal::internal())) {
             Ok(response) => response,
             Err(refusal) => {
@@ -292,7 +296,7 @@ impl Gate {
     async fn enforce(
         &self,
         head: &Parts,
-        peer: Peer,
+        peer: &Peer,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {

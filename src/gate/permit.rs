@@ -17,6 +17,7 @@ use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::policy::{self, AccessRequest};
 use crate::store::live::{LiveSession, State};
+use http::Version;
 use http::request::Parts;
 
 impl Inner {
@@ -79,7 +80,7 @@ impl Inner {
         call: &Described<'a>,
         head: &'a Parts,
         target: &'a Target,
-        peer: Peer,
+        peer: &'a Peer,
     ) -> Outbound<'a> {
         Outbound {
             outfit: call.outfit,
@@ -92,6 +93,11 @@ impl Inner {
             trust: client::trust(peer.address, &self.settings.trusted_proxies),
             session: caller.session.clone(),
             clock: &self.clock,
+            // An agent of HTTP/1.0 does not know of such answers.
+            line: peer
+                .line
+                .as_ref()
+                .filter(|_| head.version == Version::HTTP_11),
         }
     }
 

@@ -6,6 +6,7 @@
 //! looks the same and its call must be cancelled. It refuses to know what a call means; that is the handler's.
 
 mod call;
+mod early;
 mod preface;
 mod socket;
 mod streams;
@@ -14,12 +15,13 @@ pub use call::{Answering, Reply};
 pub use streams::{AnyThread, Next, OwnThread, Plane};
 
 use self::call::Busy;
+use self::early::Early;
 use self::preface::Version;
 use self::socket::{Lent, Socket, Stream, linger};
 use super::caps::Admission;
 use super::rooms::Rooms;
 use super::watch::{Order, Watch, Watched};
-use crate::gate::{Channel, Peer};
+use crate::gate::{Channel, Line, Peer};
 use crate::io::tls;
 use bytes::Bytes;
 use http_body::Body;
@@ -88,14 +90,20 @@ where
     let address = link.peer;
     let mut socket = Socket::new(link.stream, link.watched, link.admission);
     let Some(tls) = &protocols.tls else {
-        let peer = Peer {
-            address,
-            channel: Channel::Plain,
-        };
+        let channel = Channel::Plain;
         let serving = Serving {
             watch: &watch,
             rooms,
-            handle: |request| handle(request, peer),
+            handle: |request, line| {
+                handle(
+                    request,
+                    Peer {
+                        address,
+                        channel,
+                        line,
+                    },
+                )
+            },
         };
         return match bounded(&watch, preface::sniff(&mut socket)).await {
             Ok(Ok(Version::One)) => serving.http1(&protocols.http1, socket).await,
@@ -119,16 +127,22 @@ where
         Some(name) if name == tls::HTTP2 => Version::Two,
         Some(_) | None => Version::One,
     };
-    let peer = Peer {
-        address,
-        channel: Channel::Tls {
-            certificate: tls::server::thumbprint(session),
-        },
+    let channel = Channel::Tls {
+        certificate: tls::server::thumbprint(session),
     };
     let serving = Serving {
         watch: &watch,
         rooms,
-        handle: |request| handle(request, peer),
+        handle: |request, line| {
+            handle(
+                request,
+                Peer {
+                    address,
+                    channel,
+                    line,
+                },
+            )
+        },
     };
     watch.greet();
     match version {
@@ -146,19 +160,25 @@ struct Serving<'c, F, H> {
 
 impl<F, H, B> Serving<'_, F, H>
 where
-    H: Fn(Request<Incoming>) -> F,
+    H: Fn(Request<Incoming>, Option<Arc<Line>>) -> F,
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     async fn http1<S: Stream>(&self, http: &http1::Builder, stream: S) {
+        let line = Arc::<Line>::default();
         let service = service_fn(|request| {
             let busy = Some(Busy::alone(self.watch));
+            line.open();
+            let answer = (self.handle)(request, Some(Arc::clone(&line)));
             Answering {
-                answer: self.rooms.lodge((self.handle)(request)),
+                answer: self.rooms.lodge(answer),
                 busy,
+                line: Some(Arc::clone(&line)),
+                held: None,
             }
         });
+        let stream = Early::new(stream, Arc::clone(&line));
         let mut connection = http
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
@@ -173,7 +193,7 @@ where
         })
         .await;
         match connection.into_parts() {
-            Some(parts) => end(ended, parts.io.into_inner(), finish.quiet).await,
+            Some(parts) => end(ended, parts.io.into_inner().stream, finish.quiet).await,
             // Whoever took it over holds the socket now, and with it its place under the caps and in the sweep.
             None => self.watch.upgrade(),
         }
@@ -187,8 +207,10 @@ where
             let busy = Some(Busy::among(self.watch, watched.share()));
             next.set(watched);
             Answering {
-                answer: self.rooms.lodge((self.handle)(request)),
+                answer: self.rooms.lodge((self.handle)(request, None)),
                 busy,
+                line: None,
+                held: None,
             }
         });
         self.watch.multiplex();

@@ -243,7 +243,7 @@ mod tests {
                 },
                 move || {
                     let (gate, begun) = (Arc::clone(&gate), begun.clone());
-                    move |request, _| answer(request, Arc::clone(&gate), begun.clone())
+                    move |request, peer| answer(request, peer, Arc::clone(&gate), begun.clone())
                 },
             )
             .unwrap();
@@ -259,6 +259,7 @@ mod tests {
 
     async fn answer(
         request: Request<Incoming>,
+        peer: Peer,
         permits: Arc<tokio::sync::Semaphore>,
         begun: mpsc::Sender<()>,
     ) -> Response<Full<Bytes>> {
@@ -267,6 +268,14 @@ mod tests {
             "/held" => {
                 begun.send(()).unwrap();
                 permits.acquire().await.unwrap().forget();
+            }
+            "/early" => {
+                let line = peer.line.unwrap();
+                line.say(http::StatusCode::PROCESSING, &http::HeaderMap::new());
+                begun.send(()).unwrap();
+                permits.acquire().await.unwrap().forget();
+                // In one moment with the answer.
+                line.say(http::StatusCode::EARLY_HINTS, &http::HeaderMap::new());
             }
             "/read" => {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
@@ -337,6 +346,31 @@ mod tests {
             assert!(until(&mut stream, "done").starts_with("HTTP/1.1 200 OK\r\n"));
         }
         drop(stream);
+        finish(scene);
+    }
+
+    #[test]
+    fn what_comes_before_an_answer_is_sent_at_once_and_between_whole_messages() {
+        let scene = scene(patient(), roomy());
+        let mut stream = connect(&scene);
+        // The second follows before the first is answered.
+        let ask = "GET /early HTTP/1.1\r\nhost: a\r\n\r\n";
+        send(&mut stream, &format!("{ask}{ask}"));
+        for _ in 0..2 {
+            scene.held.recv_timeout(PATIENCE).unwrap();
+            let first = until(&mut stream, "\r\n\r\n");
+            assert_eq!(
+                first,
+                "HTTP/1.1 102 Processing\r\nvia: 1.1 toolgate\r\n\r\n"
+            );
+            scene.permits.add_permits(1);
+            let second = until(&mut stream, "\r\n\r\n");
+            assert_eq!(
+                second,
+                "HTTP/1.1 103 Early Hints\r\nvia: 1.1 toolgate\r\n\r\n"
+            );
+            assert!(until(&mut stream, "done").starts_with("HTTP/1.1 200 OK\r\n"));
+        }
         finish(scene);
     }
 

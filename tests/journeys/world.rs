@@ -402,6 +402,7 @@ impl World {
                         Peer {
                             address: peer,
                             channel: Channel::Plain,
+                            line: None,
                         },
                     )
                     .await,

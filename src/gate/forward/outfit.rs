@@ -1,6 +1,7 @@
 //! What of a tool's forwarding can be made ready when its policy is loaded.
 
 use super::super::fields::Rules;
+use super::location::Places;
 use crate::io::upstream::{Place, PlaceError};
 use crate::policy::model::Tool;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
@@ -27,6 +28,7 @@ pub struct Outfit {
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
     pub(super) rules: Rules,
+    pub(super) places: Places,
     secret: Option<SecretString>,
 }
 
@@ -94,6 +96,7 @@ impl Outfit {
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
             rules: Rules::new(tool, name),
+            places: Places::new(tool),
             secret,
         })
     }

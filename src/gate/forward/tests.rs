@@ -45,6 +45,8 @@ struct Gate {
     /// Of the last tunnel.
     ended: Arc<Mutex<Option<upgrade::Ended>>>,
     stopping: tokio::sync::watch::Sender<bool>,
+    /// Of all its connections.
+    line: Arc<Line>,
 }
 
 fn tool(backend: SocketAddr) -> Tool {
@@ -86,6 +88,7 @@ impl Gate {
             meter: Arc::default(),
             ended: Arc::default(),
             stopping: tokio::sync::watch::Sender::new(false),
+            line: Arc::default(),
         };
         let tunnels = Tunnels {
             bounds: upgrade::Bounds {
@@ -94,6 +97,7 @@ impl Gate {
             },
             ended: gate.ended.clone(),
             stopping: gate.stopping.clone(),
+            line: gate.line.clone(),
         };
         let outfit = Arc::new(Outfit::new(&tool).unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -160,6 +164,7 @@ struct Tunnels {
     bounds: upgrade::Bounds,
     ended: Arc<Mutex<Option<upgrade::Ended>>>,
     stopping: tokio::sync::watch::Sender<bool>,
+    line: Arc<Line>,
 }
 
 async fn relay(
@@ -200,6 +205,7 @@ async fn relay(
         trust: Trust::Agent,
         session,
         clock,
+        line: Some(&tunnels.line),
     };
     let answer = match handshake {
         Some(handshake) => upgrade::exchange(call, handshake, meter).await,

@@ -44,6 +44,7 @@ pub(super) async fn exchange(
     let version = lease.version();
     let mut request = call.request(Framing::None, Outgoing::Empty, version)?;
     handshake.ask(request.headers_mut(), version);
+    call.listen(&mut lease);
     guard.arm();
     guard.cut(lease.cut());
     let answered = match guard.watch(lease.upgrade(request, WEBSOCKET)).await {
@@ -57,7 +58,7 @@ pub(super) async fn exchange(
             Err(SendFault::Failed(UpstreamFault::Upgrade))
         }
         Upgrade::Answered(response) => {
-            let (head, incoming, _) = super::receive(response, call.method)?;
+            let (head, incoming, _) = super::receive(response, &call)?;
             let body = UpstreamBody::new(incoming, lease, Reuse::No, guard, meter);
             Ok(Response::from_parts(head, Passage::Body(body)))
         }

@@ -1,5 +1,6 @@
 //! One call on a connection: from its head to the last byte of its answer, for the watch; and the answer where it panicked.
 
+use crate::gate::Line;
 use crate::serve::rooms::Lodged;
 use crate::serve::watch::Watch;
 use bytes::Bytes;
@@ -62,20 +63,39 @@ impl Drop for Busy {
 }
 
 /// A call until its answer's head.
-pub struct Answering<F> {
+pub struct Answering<F: Future> {
     pub(super) answer: Lodged<F>,
     /// Until it goes over to the answer.
     pub(super) busy: Option<Busy>,
+    /// Where what comes before the answer is said, over HTTP/1.1.
+    pub(super) line: Option<Arc<Line>>,
+    /// The answer, while what came before it is not out yet.
+    pub(super) held: Option<Box<Option<F::Output>>>,
 }
 
 impl<F, B> Future for Answering<F>
 where
     F: Future<Output = Response<B>>,
+    B: Unpin,
 {
     type Output = Result<Response<Reply<B>>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        let answer = match self.held.take() {
+            Some(held) => *held,
+            None => {
+                let line = self.line.as_ref();
+                line.inspect(|line| line.attend(context));
+                let answer = ready!(Pin::new(&mut self.answer).poll(context));
+                self.line.as_ref().inspect(|line| line.close());
+                answer
+            }
+        };
+        if self.line.as_ref().is_some_and(|line| line.is_unsent()) {
+            // hyper flushes before it asks again, and that sends it.
+            self.held = Some(Box::new(answer));
+            return Poll::Pending;
+        }
         let response = answer.map_or_else(broken, |response| response.map(Content::Answer));
         let busy = self.busy.take();
         Poll::Ready(Ok(response.map(|content| Reply { content, busy })))

@@ -41,7 +41,8 @@ pub(super) fn protocol<P>(plane: P, head_bytes_max: usize) -> http2::Builder<P> 
 }
 
 /// Where the tasks of HTTP/2 calls run.
-pub trait Plane<F, B: Body>: From<Next> + Http2ServerConnExec<Answering<F>, Reply<B>>
+pub trait Plane<F: Future, B: Body>:
+    From<Next> + Http2ServerConnExec<Answering<F>, Reply<B>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -49,6 +50,7 @@ where
 
 impl<P, F, B> Plane<F, B> for P
 where
+    F: Future,
     P: From<Next> + Http2ServerConnExec<Answering<F>, Reply<B>>,
     B: Body<Data = Bytes> + Unpin,
 {

@@ -244,3 +244,71 @@ async fn an_old_backend_that_closes_to_end_its_answer_is_relayed() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_an_exchange_is_about_passes_as_it_is() {
+    let request = "GET /a HTTP/1.1\r\nHost: g\r\nRange: bytes=1-2\r\nIf-Range: \"v1\"\r\nIf-None-Match: \"a\", \"b\"\r\n\
+                   If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\nIf-Match: *\r\nAccept-Encoding: br, gzip\r\n\
+                   Cookie: a=1; b=2\r\nOrigin: https://app.example\r\nAccess-Control-Request-Method: PUT\r\n\r\n";
+    let (head, _) = seen(|_| {}, request).await;
+    for line in request.lines().skip(2).filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(": ").unwrap();
+        let expected = format!("\r\n{}: {value}\r\n", name.to_ascii_lowercase());
+        assert!(head.contains(&expected), "{expected:?} in {head}");
+    }
+    let answer = "HTTP/1.1 206 Partial Content\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Range: bytes 1-2/9\r\n\
+                  ETag: \"v1\"\r\nContent-Encoding: br\r\nVary: Accept-Encoding\r\nServer: old\r\n\
+                  Set-Cookie: a=1; Path=/; Domain=crm.internal\r\nSet-Cookie: b=2\r\n\
+                  Access-Control-Allow-Origin: *\r\nContent-Length: 2\r\n\r\nok";
+    let mut agent = Gate::before(fixed(answer).await).await.agent().await;
+    agent.send(request).await;
+    let seen = agent.head().await;
+    for line in answer.lines().take_while(|line| !line.is_empty()).skip(1) {
+        let (name, value) = line.split_once(": ").unwrap();
+        let expected = format!("\r\n{}: {value}\r\n", name.to_ascii_lowercase());
+        assert!(seen.contains(&expected), "{expected:?} in {seen}");
+    }
+    assert_eq!(seen.matches("\r\ndate: ").count(), 1, "{seen}");
+}
+
+#[tokio::test]
+async fn a_place_of_the_backends_own_is_told_as_the_agent_finds_it() {
+    let address = fixed(
+        "HTTP/1.1 302 Found\r\nlocation: http://crm.internal/v2/users/7?a#b\r\ncontent-location: /v2/users\r\n\
+         link: </v2/next>; rel=next\r\ncontent-length: 0\r\n\r\n",
+    )
+    .await;
+    let mut described = tool(address);
+    described.upstream.base_path = "/v2".into();
+    let mut agent = Gate::with(described, SOON).await.agent().await;
+    agent.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    let answer = agent.head().await;
+    for line in [
+        "location: /crm/users/7?a#b",
+        "content-location: /crm/users",
+        "link: </v2/next>; rel=next",
+    ] {
+        assert!(
+            answer.contains(&format!("\r\n{line}\r\n")),
+            "{line} in {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_comes_before_an_answer_is_said_cleaned_and_the_answer_is_the_last() {
+    let address = fixed(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
+         HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nconnection: x-hop\r\nx-hop: 1\r\n\r\n\
+         HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+    )
+    .await;
+    let gate = Gate::before(address).await;
+    gate.line.open();
+    let mut agent = gate.agent().await;
+    agent.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
+    assert!(agent.until("ok").await.starts_with("HTTP/1.1 200 "));
+    let said = "HTTP/1.1 102 Processing\r\nvia: 1.1 toolgate\r\n\r\n\
+                HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\nvia: 1.1 toolgate\r\n\r\n";
+    assert_eq!(gate.line.heads(), said);
+}

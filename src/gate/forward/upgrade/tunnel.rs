@@ -213,6 +213,8 @@ impl Pipes {
         // Whoever is gone already can't be told.
         let _ = self.backend.stream.shutdown().await;
         let _ = self.agent.shutdown().await;
+        // Closing a socket with unread input resets it, and a reset overtakes what was said last.
+        let _ = tokio::io::copy(&mut self.agent, &mut tokio::io::sink()).await;
     }
 }
 

@@ -1,0 +1,105 @@
+//! An HTTP/1.1 connection's stream, with room for what comes before an answer: 1xx, which hyper can't send.
+//!
+//! hyper flushes its stream only when it has nothing left to write, and it does so in every round. That is the moment: it
+//! stands between two messages, or has yet to begin the answer, which [`super::Answering`] holds back until all is out.
+
+use super::socket::{Socket, Stream};
+use crate::gate::Line;
+use bytes::{Buf as _, Bytes};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A stream and the line beside it.
+pub(super) struct Early<S> {
+    pub stream: S,
+    line: Arc<Line>,
+    /// Begun and not yet written to its end: nothing of hyper's may come between.
+    begun: Bytes,
+}
+
+impl<S: Stream> Early<S> {
+    pub fn new(stream: S, line: Arc<Line>) -> Self {
+        Self {
+            stream,
+            line,
+            begun: Bytes::new(),
+        }
+    }
+
+    fn poll_begun(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.begun.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.begun))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.begun.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_begun(context))?;
+            self.begun = self.line.heads();
+            if self.begun.is_empty() && self.line.sent() {
+                // The answer that waited for this may begin.
+                context.waker().wake_by_ref();
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl<S: Stream> Stream for Early<S> {
+    fn socket(&mut self) -> &mut Socket {
+        self.stream.socket()
+    }
+}
+
+impl<S: Stream> AsyncRead for Early<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: Stream> AsyncWrite for Early<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_begun(context))?;
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_begun(context))?;
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.line.is_unsent() {
+            ready!(self.poll_line(context))?;
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
