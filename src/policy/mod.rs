@@ -5,6 +5,7 @@
 
 pub mod attributes;
 pub mod ceiling;
+pub mod certificate;
 pub mod decision;
 mod held;
 pub mod id;
