@@ -1,5 +1,7 @@
 //! Who calls: a session, what it may ever hold, and what it holds now.
 
+use super::attributes::Attributes;
+use super::certificate::Thumbprint;
 use super::id::{GrantId, SessionId};
 use super::name::{AgentName, PrincipalName, ProjectName, ScopeName};
 use super::resource::{Resource, ResourcePattern};
@@ -22,13 +24,15 @@ pub struct Session {
     /// The kind of agent; decides the ceiling.
     pub agent: AgentName,
     /// What patterns such as `user:{session.customer_id}` are filled from. Strings of 1 to 256 bytes.
-    pub attributes: BTreeMap<Box<str>, Box<str>>,
+    pub attributes: Attributes,
     /// `None`: the agent's whole ceiling.
     pub narrowing: Option<Narrowing>,
     /// The session within whose ceiling and end this one lies.
     pub parent: Option<Arc<Session>>,
     /// The orchestrator's own name for the run.
     pub run: Option<Box<str>>,
+    /// Its token is good only on connections that have shown this certificate (RFC 8705); a child has its parent's.
+    pub bound_to: Option<Thumbprint>,
     /// Who minted it. May not approve for it.
     pub minted_by: PrincipalName,
     /// When it was minted.

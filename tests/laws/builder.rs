@@ -185,13 +185,11 @@ pub fn session(agent: &str, attributes: &[(&str, &str)]) -> Session {
         id: SessionId::new(Uuid::from_u128(1)),
         project: ProjectName::parse(PROJECT).unwrap(),
         agent: AgentName::parse(agent).unwrap(),
-        attributes: attributes
-            .iter()
-            .map(|&(name, value)| (name.into(), value.into()))
-            .collect(),
+        attributes: attributes.iter().copied().collect(),
         narrowing: None,
         parent: None,
         run: None,
+        bound_to: None,
         minted_by: PrincipalName::parse("orchestrator").unwrap(),
         minted_at: Timestamp::from_micros(0),
         expires_at: Timestamp::from_micros(900_000_000),

@@ -5,10 +5,11 @@ use super::table::session_event;
 use super::{LiveSession, MintError, Sessions, State, Table, locked};
 use crate::ledger::Level;
 use crate::ledger::record::Cause;
+use crate::policy::attributes::Attributes;
+use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::model::{Agent, Policy};
 use crate::policy::name::{AgentName, PrincipalName, ProjectName};
-use crate::policy::resource::Attributes;
 use crate::policy::subject::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Narrowing, Session};
 use crate::policy::time::Now;
 use crate::policy::token::TokenDigest;
@@ -33,6 +34,8 @@ pub struct Order {
     pub run: Option<String>,
     /// Within whose ceiling and end it lies.
     pub parent: Option<SessionId>,
+    /// The certificate that its token is bound to; `None`: its parent's, or none.
+    pub bound_to: Option<Thumbprint>,
     /// Who asks.
     pub minted_by: PrincipalName,
 }
@@ -57,7 +60,7 @@ impl Sessions {
         let agent = check(policy, &order, parent.as_deref())?;
         let seat = Seat::take(&self.0, policy, agent, now)?;
         let intent = order.intent.clone();
-        let facts = Arc::new(facts(policy, agent, order, id, parent.as_deref(), now));
+        let facts = facts(policy, agent, order, id, parent.as_deref(), now);
         // From here until it is in the table: if this is dropped or fails, the store is told to undo.
         let mut undo = Undo {
             table: &self.0,
@@ -80,7 +83,7 @@ impl Sessions {
             .append(&event, now.wall, Level::Written)
             .await?;
         undo.session = None;
-        let session = LiveSession::new(Arc::clone(&facts), token, parent.clone());
+        let session = LiveSession::new(facts, token, parent.clone());
         locked(&session.book).intent = intent.map(Into::into);
         let session = Arc::new(session);
         if let Some(parent) = parent {
@@ -154,6 +157,13 @@ fn check<'p>(
     {
         return Err(MintError::Intent);
     }
+    if let (Some(asked), Some(bound)) = (
+        order.bound_to,
+        parent.and_then(|parent| parent.facts.bound_to),
+    ) && asked != bound
+    {
+        return Err(MintError::Bond);
+    }
     if let Some(narrowing) = &order.scopes {
         check_narrowing(policy, agent, narrowing, parent)?;
     }
@@ -168,7 +178,7 @@ fn check_attributes(attributes: &Attributes) -> Result<(), MintError> {
     if attributes.len() > ATTRIBUTES_MAX {
         return Err(MintError::Attributes);
     }
-    for (name, value) in attributes {
+    for (name, value) in attributes.iter() {
         let first = name.as_bytes().first();
         let begins = first.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
@@ -180,7 +190,7 @@ fn check_attributes(attributes: &Attributes) -> Result<(), MintError> {
             return Err(MintError::AttributeName { name: name.into() });
         }
         if !fits(value, ATTRIBUTE_BYTES_MAX) {
-            return Err(MintError::AttributeValue { name: name.clone() });
+            return Err(MintError::AttributeValue { name: name.into() });
         }
     }
     Ok(())
@@ -237,8 +247,11 @@ fn facts(
         agent: agent.name.clone(),
         attributes: order.attributes,
         narrowing: order.scopes,
-        parent: parent.map(|parent| Arc::clone(&parent.facts)),
+        parent: parent.map(|parent| Arc::new(parent.facts.clone())),
         run: order.run.map(Into::into),
+        bound_to: parent
+            .and_then(|parent| parent.facts.bound_to)
+            .or(order.bound_to),
         minted_by: order.minted_by,
         minted_at: now.wall,
         // Within its parent's end, on both clocks.
@@ -257,6 +270,7 @@ fn row(facts: &Session, token: TokenDigest, intent: Option<String>) -> SessionRo
         narrowing: facts.narrowing.clone(),
         parent: facts.parent.as_ref().map(|parent| parent.id),
         run: facts.run.as_deref().map(str::to_owned),
+        bound_to: facts.bound_to,
         intent,
         minted_by: facts.minted_by.clone(),
         minted_at: facts.minted_at,
