@@ -100,8 +100,16 @@ impl Setup {
 
     /// Starts a gate and waits until it says where it listens.
     pub async fn start(&self) -> Gate {
+        self.start_with(&[]).await
+    }
+
+    /// As [`Setup::start`], with more flags.
+    pub async fn start_with(&self, flags: &[&str]) -> Gate {
         let mut command = Command::new(env!("CARGO_BIN_EXE_toolgate"));
-        command.args(["serve", "--config"]).arg(self.config());
+        command
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .args(flags);
         self.started(command).await
     }
 

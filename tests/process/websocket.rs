@@ -1,0 +1,203 @@
+//! Real WebSocket clients against a real WebSocket server, and what ends their tunnels.
+
+use crate::gate::{Gate, Minted, Setup};
+use crate::wait::{PATIENCE, until};
+use http::Method;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// A program, and its lines as it says them.
+struct Program {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Program {
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let output = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                drop(sender.send(line));
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The next line.
+    fn says(&self) -> String {
+        self.within(PATIENCE)
+    }
+
+    fn within(&self, patience: Duration) -> String {
+        self.lines
+            .recv_timeout(patience)
+            .expect("a line that comes")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn script(name: &str) -> String {
+    format!(
+        "{}/tests/process/clients/{name}",
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+fn python(name: &str) -> Command {
+    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/python");
+    let mut command = Command::new(python);
+    command.arg(script(name));
+    command
+}
+
+fn node(name: &str) -> Command {
+    let mut command = Command::new("node");
+    command
+        .arg(script(name))
+        .env("NODE_PATH", "/usr/share/nodejs");
+    command
+}
+
+struct Scene {
+    backend: Program,
+    setup: Setup,
+    gate: Gate,
+    session: Minted,
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let backend = Program::start(python("ws_server.py"));
+        let port = backend.says();
+        let policy = format!(
+            "version: 1
+project: demo
+agents: {{ bot: {{ scopes: {{ feed: on_use }} }} }}
+tools:
+  crm:
+    mount: /crm
+    upstream:
+      url: http://127.0.0.1:{}/
+      credential: {{ header: authorization, value: Bearer of-the-backend }}
+    routes:
+      - {{ id: feed, match: GET /feed, scope: feed, upgrade: websocket }}
+",
+            port.strip_prefix("port ").unwrap()
+        );
+        let setup = Setup::new("demo", &policy);
+        let gate = setup.start_with(&["--drain", "1"]).await;
+        let session = gate.mint("demo", "bot").await;
+        Self {
+            backend,
+            setup,
+            gate,
+            session,
+        }
+    }
+
+    /// A client that has had its echoes.
+    fn connected(&self, mut client: Command, stay: &str) -> Program {
+        client
+            .env("BASE_URL", format!("http://{}/crm", self.gate.agents))
+            .env("TOKEN", &self.session.token)
+            .env("STAY", stay);
+        let client = Program::start(client);
+        assert_eq!(client.says(), "echoed chat");
+        assert_eq!(self.backend.says(), "open Bearer of-the-backend chat");
+        client
+    }
+
+    /// The outcome of the one call, once it has one.
+    async fn outcome(&self) -> Value {
+        until("the outcome is on record", || async {
+            crate::ledger::lines(&self.setup.ledger())
+                .iter()
+                .map(|line| serde_json::from_str::<Value>(line).unwrap())
+                .find(|line| line["kind"] == "outcome")
+        })
+        .await
+    }
+}
+
+/// The session's end, within the second that is promised (and some for a busy machine).
+const CUT_MAX: Duration = Duration::from_millis(1500);
+
+async fn works(client: Command) {
+    let scene = Scene::open().await;
+    let client = scene.connected(client, "no");
+    assert!(client.says().starts_with("closed 100"));
+    assert!(scene.backend.says().starts_with("closed 100"));
+    let outcome = scene.outcome().await;
+    assert_eq!(outcome["status"], 101, "{outcome}");
+    assert_eq!(outcome.get("fault"), None, "{outcome}");
+    // Two messages, however they were cut into frames, a ping or its pong, and the Close of both.
+    for way in ["received", "sent"] {
+        assert!(outcome["frames"][way].as_u64() >= Some(4), "{outcome}");
+    }
+    assert!(outcome["bytes_in"].as_u64() > Some(1_000_000), "{outcome}");
+    assert!(outcome["bytes_out"].as_u64() > Some(1_000_000), "{outcome}");
+}
+
+async fn is_cut(client: Command) {
+    let scene = Scene::open().await;
+    let client = scene.connected(client, "yes");
+    let revoked = Instant::now();
+    scene
+        .gate
+        .admin(
+            Method::DELETE,
+            &format!("/v1/sessions/{}", scene.session.id),
+            (),
+        )
+        .await
+        .expect(200);
+    assert_eq!(client.within(CUT_MAX), "closed 1008");
+    assert_eq!(scene.backend.within(CUT_MAX), "closed 1001");
+    assert!(revoked.elapsed() < CUT_MAX);
+    let outcome = scene.outcome().await;
+    assert_eq!(outcome["fault"], "session_ended", "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_websockets_works_through_the_gate() {
+    works(python("ws_client.py")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_ws_works_through_the_gate() {
+    works(node("ws_client.cjs")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_websocket_is_cut_within_a_second_when_its_session_is_revoked() {
+    is_cut(python("ws_client.py")).await;
+    is_cut(node("ws_client.cjs")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_ends_of_a_websocket_hear_that_the_gate_stops() {
+    let mut scene = Scene::open().await;
+    let client = scene.connected(python("ws_client.py"), "yes");
+    scene.gate.signal("TERM");
+    // Once the drain's bound has passed: a tunnel never finishes by itself.
+    assert_eq!(client.says(), "closed 1001");
+    assert_eq!(scene.backend.says(), "closed 1001");
+    scene.gate.ended().await;
+    let outcome = scene.outcome().await;
+    assert_eq!(outcome["fault"], "gate_stopped", "{outcome}");
+}
