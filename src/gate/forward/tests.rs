@@ -4,6 +4,7 @@ mod connections;
 mod messages;
 mod streams;
 mod upgrades;
+mod upgrades_http2;
 
 use super::super::body::Meter;
 use super::*;
@@ -17,7 +18,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -121,12 +122,15 @@ impl Gate {
                         )
                     }
                 });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .timer(TokioTimer::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .with_upgrades(),
-                );
+                tokio::spawn(async move {
+                    let mut http =
+                        hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                    http.http1().timer(TokioTimer::new());
+                    http.http2().enable_connect_protocol();
+                    let serving =
+                        http.serve_connection_with_upgrades(TokioIo::new(stream), service);
+                    drop(serving.await);
+                });
             }
         });
         gate
@@ -177,7 +181,8 @@ async fn relay(
     meter: Arc<Meter>,
     tunnels: Tunnels,
 ) -> Response<BoxBody<Bytes, StreamFault>> {
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    upgrade::read_as_get(&mut head);
     let refuse = |status: u16, text: String| {
         Response::builder()
             .status(status)

@@ -4,14 +4,14 @@ use super::*;
 use crate::ledger::record::FrameCounts;
 
 /// The key and proof of RFC 6455 section 1.3.
-const ASK: &str = "GET /feed HTTP/1.1\r\nHost: g\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub(super) const ASK: &str = "GET /feed HTTP/1.1\r\nHost: g\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Protocol: chat\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                       Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
 /// A text frame of the agent's.
-fn from_agent(payload: &str) -> Vec<u8> {
+pub(super) fn from_agent(payload: &str) -> Vec<u8> {
     let mut frame = vec![
         0x81,
         0x80 | u8::try_from(payload.len()).unwrap(),
@@ -24,17 +24,17 @@ fn from_agent(payload: &str) -> Vec<u8> {
     frame
 }
 
-fn from_backend(payload: &str) -> Vec<u8> {
+pub(super) fn from_backend(payload: &str) -> Vec<u8> {
     let mut frame = vec![0x81, u8::try_from(payload.len()).unwrap()];
     frame.extend(payload.as_bytes());
     frame
 }
 
 const AGENT_CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 3, 0xe8];
-const BACKEND_CLOSE: [u8; 4] = [0x88, 2, 3, 0xe8];
+pub(super) const BACKEND_CLOSE: [u8; 4] = [0x88, 2, 3, 0xe8];
 
 /// A backend that switches and sends back, unmasked, whatever text frame comes; it answers a Close and then closes.
-async fn echo() -> SocketAddr {
+pub(super) async fn echo() -> SocketAddr {
     backend(|_, mut wire| async move {
         wire.head().await;
         wire.send(&format!("{SWITCH}\r\n")).await;
