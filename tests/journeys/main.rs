@@ -75,6 +75,11 @@ fn heads_and_targets_that_could_be_read_twice_are_refused() {
 }
 
 #[test]
+fn only_what_a_route_upgrades_is_upgraded_and_only_if_it_is_asked_for_properly() {
+    check("upgrades");
+}
+
+#[test]
 fn a_call_passes_on_a_grant_within_the_ceiling_and_on_nothing_else() {
     check("decisions");
 }

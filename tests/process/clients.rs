@@ -209,6 +209,37 @@ async fn curl_works_through_the_gate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_route_does_not_upgrade_stays_http() {
+    let scene = Scene::open().await;
+    let websocket = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let h2c = [
+        "Connection: Upgrade, HTTP2-Settings",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA",
+    ];
+    for fields in [&websocket[..], &h2c] {
+        let mut curl = scene.client("curl");
+        curl.args(["-sS", "--http1.1", "--noproxy", "*", "--max-time", "60", "-H"]);
+        curl.arg(format!("Authorization: Bearer {}", scene.token));
+        fields.iter().for_each(|field| {
+            curl.args(["-H", field]);
+        });
+        curl.arg(scene.base() + "/users");
+        let echo = said(curl).await;
+        arrived(&echo, "GET", "/users", "");
+        let names = echo["fields"].to_string().to_ascii_lowercase();
+        for name in ["\"upgrade\"", "http2-settings", "\"connection\""] {
+            assert!(!names.contains(name), "{names}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn python_requests_works_through_the_gate() {
     let scene = Scene::open().await;
     let told = said(scene.python("requests_client.py")).await;
