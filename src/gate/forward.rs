@@ -158,7 +158,8 @@ async fn exchange(
         Outgoing::Empty
     } else {
         body.pace(guard.remote());
-        Outgoing::Stream(Box::pin(answer::Carried(body)))
+        let trailers = call.outfit.rules.trailers();
+        Outgoing::Stream(Box::pin(answer::Carried { body, trailers }))
     };
     let (response, lease) = match call.exchange(framing, outgoing, again, &guard).await {
         Ok(answered) => answered,

@@ -76,6 +76,7 @@ impl Outfit {
             Some(credential) => {
                 let name = HeaderName::from_bytes(credential.header.as_bytes())
                     .map_err(OutfitError::CredentialName)?;
+                let name = HeaderName::from_static(lasting(name.as_str()));
                 HeaderValue::from_str(credential.value.expose_secret())
                     .map_err(|_| OutfitError::CredentialValue)?;
                 (Some(name), Some(credential.value.clone()))
@@ -130,14 +131,14 @@ impl Outfit {
     }
 }
 
-/// `host` for the life of the process. The configuration bounds how many there are.
-fn lasting(host: &str) -> &'static str {
-    static HOSTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-    let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = hosts.get(host) {
+/// A host or a field's name for the life of the process. The configuration bounds how many there are.
+fn lasting(text: &str) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text) {
         return known;
     }
-    let kept: &'static str = Box::leak(host.into());
-    hosts.insert(kept);
+    let kept: &'static str = Box::leak(text.into());
+    texts.insert(kept);
     kept
 }

@@ -197,7 +197,8 @@ fn of_certificate(error: &CertificateError) -> TlsFault {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             TlsFault::NotYetValid
         }
-        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        // The name of somebody trusted, and not their key: an authority of the same name issued it.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::WrongName
         }
