@@ -2,7 +2,9 @@
 
 use super::super::fields::Rules;
 use crate::io::upstream::{Place, PlaceError};
+use crate::ledger::record::TlsFault;
 use crate::policy::model::Tool;
+use crate::policy::time::Tick;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
 use http::uri::{Authority, InvalidUri, Scheme, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,8 +23,10 @@ pub struct Outfit {
     /// The same as HTTP/2 has it.
     authority: Option<Authority>,
     scheme: Scheme,
-    /// For the log.
+    /// Host and port, for the log.
     name: Box<str>,
+    /// When the log was last told of a check that failed.
+    told: Mutex<Option<Tick>>,
     pub(super) base_path: Box<str>,
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
@@ -91,6 +95,7 @@ impl Outfit {
                 None => Scheme::HTTP,
             },
             name: upstream.authority.clone(),
+            told: Mutex::default(),
             base_path: upstream.base_path.clone(),
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
@@ -104,9 +109,14 @@ impl Outfit {
         &self.rules
     }
 
-    /// The backend's host and port.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Says in the log which check kept TLS from being spoken; the agent hears only that the tool can't be reached. Once in
+    /// a while, however often it is called meanwhile.
+    pub(super) fn tell(&self, check: TlsFault, now: Tick) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now.since(told) >= TOLD_AGAIN) {
+            *told = Some(now);
+            tracing::error!(upstream = &*self.name, code = check.as_str(), %check, "TLS with a backend failed");
+        }
     }
 
     /// `target` with scheme and authority before it, as HTTP/2 wants it; `agents` is the authority that the agent sent.
@@ -130,6 +140,9 @@ impl Outfit {
         })
     }
 }
+
+/// How long the log hears nothing more of a tool whose TLS fails.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// A host or a field's name for the life of the process. The configuration bounds how many there are.
 fn lasting(text: &str) -> &'static str {
