@@ -21,8 +21,10 @@ pub mod watch;
 
 pub use error::{ConfigErrors, Report};
 pub use load::{load, load_with};
+pub use pem::thumbprint;
 pub use schema::{SchemaKind, schema};
 
+use crate::policy::certificate::{Certificates, Identity};
 use crate::policy::model::Policy;
 use crate::policy::name::{PrincipalName, ProjectName};
 use crate::policy::time::Timestamp;
@@ -49,7 +51,7 @@ pub struct Loaded {
     pub projects: Vec<Policy>,
     /// What is legal and probably not meant.
     pub warnings: Vec<Warning>,
-    /// What will be a warning from a time on: certificates that expire. See [`Loaded::warnings_at`].
+    /// What will be a warning from a time on: certificates that expire. See [`Loaded::warn_of_expired`].
     pub expiries: Vec<(Timestamp, Warning)>,
     /// Every file read (server, projects, secret files), for watching.
     pub files: Vec<PathBuf>,
@@ -58,12 +60,10 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// All warnings that hold at this time.
-    pub fn warnings_at(&self, now: Timestamp) -> impl Iterator<Item = &Warning> {
-        let expired = self.expiries.iter().filter(move |(from, _)| *from <= now);
-        self.warnings
-            .iter()
-            .chain(expired.map(|(_, warning)| warning))
+    /// Counts among the warnings what is one at this time: loading knows no clock.
+    pub fn warn_of_expired(&mut self, now: Timestamp) {
+        let expired = self.expiries.extract_if(.., |(from, _)| *from <= now);
+        self.warnings.extend(expired.map(|(_, warning)| warning));
     }
 }
 
@@ -108,6 +108,8 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// Most connections.
     pub caps: Caps,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
 }
 
 /// The admin listener.
@@ -121,11 +123,35 @@ pub struct AdminListener {
     pub timeouts: Timeouts,
     /// Most connections.
     pub caps: Caps,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// What a listener needs to speak TLS. Equal if the contents of its files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Its certificate and key.
+    pub identity: Identity,
+    /// What it asks of its clients.
+    pub clients: Clients,
+}
+
+/// What a listener asks of its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// No certificate.
+    Unasked,
+    /// A certificate of these authorities, if they have one.
+    Optional(Certificates),
+    /// A certificate of these authorities.
+    Required(Certificates),
 }
 
 /// How long a connection may take over each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For a TLS handshake.
+    pub tls: Duration,
     /// For a whole request head.
     pub head: Duration,
     /// Between two pieces of a request body.
@@ -202,12 +228,38 @@ pub enum IntentRecord {
     Omit,
 }
 
+impl Listener {
+    /// Whether no more than the contents of `tls` differ: those can be swapped, its absence can't.
+    fn can_become(&self, new: &Self) -> bool {
+        let tls = self.tls.is_some().then(|| new.tls.clone()).flatten();
+        new.tls.is_some() == self.tls.is_some()
+            && *new
+                == Self {
+                    tls,
+                    ..self.clone()
+                }
+    }
+}
+
+impl AdminListener {
+    /// As [`Listener::can_become`].
+    fn can_become(&self, new: &Self) -> bool {
+        let tls = self.tls.is_some().then(|| new.tls.clone()).flatten();
+        new.tls.is_some() == self.tls.is_some()
+            && *new
+                == Self {
+                    tls,
+                    ..self.clone()
+                }
+    }
+}
+
 /// What of a new server file only a restart can bring about; `None`: it can be swapped in.
 pub fn restart_needed(old: &Server, new: &Server) -> Option<String> {
     let changes = [
         ("workers", old.workers != new.workers),
-        ("listeners.agents", old.agents != new.agents),
-        ("listeners.admin", old.admin != new.admin),
+        ("listeners.agents", !old.agents.can_become(&new.agents)),
+        ("listeners.admin", !old.admin.can_become(&new.admin)),
         ("listeners.metrics", old.metrics != new.metrics),
         ("store", old.store != new.store),
         ("ledger", old.ledger != new.ledger),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Secrets;
+use crate::config::error::Place;
 use std::path::{Path, PathBuf};
 
 struct Scene {

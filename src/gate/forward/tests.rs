@@ -7,6 +7,7 @@ mod versions;
 
 use super::super::body::Meter;
 use super::*;
+use crate::gate::Channel;
 use crate::io::clock::SystemClock;
 use crate::policy::model::{Credential, Http2, Mount, SessionHeader, Tool, Upstream};
 use crate::policy::name::ToolName;
@@ -150,6 +151,7 @@ async fn relay(
         query: head.uri.query(),
         authority: "gate.example",
         peer: peer.ip(),
+        channel: Channel::Plain,
         trust: Trust::Agent,
         session,
         clock,
