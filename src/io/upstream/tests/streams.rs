@@ -417,3 +417,92 @@ async fn an_early_answer_is_whole_though_the_request_is_not() {
     lease.give_back();
     tokio::time::timeout(PATIENCE, feed.closed()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_head_over_the_bound_is_no_answer() {
+    let backend = http2(
+        None,
+        h2::server::Builder::new(),
+        |_, mut respond| async move {
+            let mut answer = Response::new(());
+            for n in 0..40 {
+                let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+                let value = HeaderValue::try_from("v".repeat(2048)).unwrap();
+                answer.headers_mut().insert(name, value);
+            }
+            let _ = respond.send_response(answer, true);
+        },
+    )
+    .await;
+    let place = place(&backend);
+    let mut lease = open(&place).await;
+    match lease.exchange(request(Outgoing::Empty)).await {
+        Err(Unanswered::Broken(ExchangeFault::Malformed)) => {}
+        other => panic!("{:?}", other.map(|answer| answer.status())),
+    }
+    // Its stream alone.
+    drop(lease);
+    assert_eq!(open(&place).await.origin(), Origin::Kept);
+}
+
+/// It was waited for room for an empty last chunk, which none was asked for.
+#[tokio::test]
+async fn a_body_whose_end_comes_by_itself_ends() {
+    let backend = http2(
+        None,
+        h2::server::Builder::new(),
+        |request, mut respond| async move {
+            let mut body = request.into_body();
+            while let Some(chunk) = body.data().await {
+                let _ = body.flow_control().release_capacity(chunk.unwrap().len());
+            }
+            respond.send_response(Response::new(()), true).unwrap();
+        },
+    )
+    .await;
+    let place = place(&backend);
+    for chunks in [&[][..], &["abc"], &["abc", ""], &[""]] {
+        let mut chunks = chunks.iter();
+        // Its last chunk does not say that it is the last.
+        let body = futures_of(move |_| {
+            Poll::Ready(
+                chunks
+                    .next()
+                    .map(|text| Frame::data(Bytes::from_static(text.as_bytes()))),
+            )
+        });
+        let mut lease = open(&place).await;
+        let exchange = lease.exchange(request(Outgoing::Stream(Box::pin(body))));
+        let answer = tokio::time::timeout(PATIENCE, exchange).await.unwrap();
+        assert_eq!(answer.unwrap().status(), 200);
+        lease.give_back();
+    }
+    let mut lease = open(&place).await;
+    let exchange = lease.exchange(request(Outgoing::Stream(Box::pin(LastIsEmpty(false)))));
+    assert!(
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .unwrap()
+            .is_ok()
+    );
+}
+
+/// One empty chunk, which says that it is the last.
+struct LastIsEmpty(bool);
+
+impl Body for LastIsEmpty {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let over = std::mem::replace(&mut self.0, true);
+        Poll::Ready((!over).then(|| Ok(Frame::data(Bytes::new()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0
+    }
+}
