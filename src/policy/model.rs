@@ -5,7 +5,7 @@ mod upstream;
 
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
-use super::held::Held;
+use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
@@ -132,7 +132,7 @@ pub struct Agent {
 }
 
 /// The ceiling of one scope for one agent. Not a permission.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ceiling {
     /// How a grant comes about.
     pub grant: GrantMode,
@@ -147,7 +147,7 @@ pub struct Ceiling {
 }
 
 /// How a grant of a scope comes about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GrantMode {
     /// The gate mints a one-use grant at the moment of the call.
     OnUse,
@@ -156,14 +156,14 @@ pub enum GrantMode {
 }
 
 /// Resources of a ceiling.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Resources {
     /// Any; the YAML says nothing.
     Any,
     /// Any; the YAML says `any`, so no warning is due.
     AnyMeant,
     /// Only what one of these matches; never empty.
-    Patterns(Box<[ResourcePattern]>),
+    Patterns(Arc<[ResourcePattern]>),
 }
 
 /// A backend API.
@@ -216,6 +216,8 @@ pub struct Route {
     pub tool: ToolIndex,
     /// The permission it needs.
     pub scope: ScopeName,
+    /// The same, for [`Held`].
+    pub(super) scope_number: ScopeNumber,
     /// What it acts on.
     pub resource: Option<ResourceTemplate>,
     /// What a call costs.
@@ -284,6 +286,7 @@ impl Policy {
                 id: part.id,
                 tool: part.tool,
                 scope: part.scope,
+                scope_number: ScopeNumber::default(),
                 resource: part.resource,
                 cost: part.cost,
                 intent: part.intent,
@@ -313,7 +316,7 @@ impl Policy {
         Ok(Self {
             project: parts.project,
             hash: parts.hash,
-            held: Held::new(&agents, &routes),
+            held: Held::new(&agents, &mut routes),
             agents,
             tools: parts.tools.into(),
             routes: routes.into(),
@@ -388,9 +391,7 @@ fn share(parts: &mut Parts) {
         .flat_map(|agent| agent.scopes.values_mut());
     for ceiling in ceilings {
         if let Resources::Patterns(patterns) = &mut ceiling.resources {
-            patterns
-                .iter_mut()
-                .for_each(|pattern| shared.pattern(pattern));
+            shared.patterns(patterns);
         }
     }
 }
