@@ -1,7 +1,8 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after.
 
-use super::held::Held;
+use super::certificate::{Certificates, Identity};
+use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
@@ -128,7 +129,7 @@ pub struct Agent {
 }
 
 /// The ceiling of one scope for one agent. Not a permission.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ceiling {
     /// How a grant comes about.
     pub grant: GrantMode,
@@ -143,7 +144,7 @@ pub struct Ceiling {
 }
 
 /// How a grant of a scope comes about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GrantMode {
     /// The gate mints a one-use grant at the moment of the call.
     OnUse,
@@ -152,14 +153,14 @@ pub enum GrantMode {
 }
 
 /// Resources of a ceiling.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Resources {
     /// Any; the YAML says nothing.
     Any,
     /// Any; the YAML says `any`, so no warning is due.
     AnyMeant,
     /// Only what one of these matches; never empty.
-    Patterns(Box<[ResourcePattern]>),
+    Patterns(Arc<[ResourcePattern]>),
 }
 
 /// A backend API.
@@ -212,10 +213,48 @@ pub struct Upstream {
     pub base_path: Box<str>,
     /// From request sent to first byte of the answer's head.
     pub timeout: Duration,
-    /// For the TCP connection.
+    /// For the connection: looking its name up, TCP and TLS together.
     pub connect_timeout: Duration,
     /// What the gate adds in the agent's stead.
     pub credential: Option<Credential>,
+    /// How its connections are protected; `None`: plain TCP.
+    pub tls: Option<Arc<UpstreamTls>>,
+    /// Which versions of HTTP are spoken to it.
+    pub http2: Http2,
+}
+
+/// Which versions of HTTP are spoken to a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    /// Over TLS what the backend chooses, HTTP/1.1 without.
+    #[default]
+    Auto,
+    /// HTTP/1.1.
+    Off,
+    /// HTTP/2 and nothing else.
+    PriorKnowledge,
+}
+
+/// What connections to a backend are protected with: the contents of files, as the configuration read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name or IP address that the backend's certificate must be valid for.
+    pub server_name: Box<str>,
+    /// Who may have issued it; `None`: whom the system trusts.
+    pub authorities: Option<Certificates>,
+    /// What the gate shows of itself where the backend asks.
+    pub identity: Option<Identity>,
+    /// Whether the backend's certificate is looked at.
+    pub verify: Verify,
+}
+
+/// Whether a backend's certificate is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Issuer, time and name.
+    Full,
+    /// Not at all: whoever answers is believed. For tests; each load of the configuration warns of it.
+    SkipForTests,
 }
 
 /// A backend's credential. The agent never sees it; it prints as nothing.
@@ -244,6 +283,8 @@ pub struct Route {
     pub tool: ToolIndex,
     /// The permission it needs.
     pub scope: ScopeName,
+    /// The same, for [`Held`].
+    pub(super) scope_number: ScopeNumber,
     /// What it acts on.
     pub resource: Option<ResourceTemplate>,
     /// What a call costs.
@@ -312,6 +353,7 @@ impl Policy {
                 id: part.id,
                 tool: part.tool,
                 scope: part.scope,
+                scope_number: ScopeNumber::default(),
                 resource: part.resource,
                 cost: part.cost,
                 intent: part.intent,
@@ -341,7 +383,7 @@ impl Policy {
         Ok(Self {
             project: parts.project,
             hash: parts.hash,
-            held: Held::new(&agents, &routes),
+            held: Held::new(&agents, &mut routes),
             agents,
             tools: parts.tools.into(),
             routes: routes.into(),
@@ -416,9 +458,7 @@ fn share(parts: &mut Parts) {
         .flat_map(|agent| agent.scopes.values_mut());
     for ceiling in ceilings {
         if let Resources::Patterns(patterns) = &mut ceiling.resources {
-            patterns
-                .iter_mut()
-                .for_each(|pattern| shared.pattern(pattern));
+            shared.patterns(patterns);
         }
     }
 }

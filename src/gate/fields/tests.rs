@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::gate::Channel;
-use crate::policy::model::{Mount, Upstream};
+use crate::policy::model::{Http2, Mount, Upstream};
 use crate::policy::name::ToolName;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             credential: None,
+            tls: None,
+            http2: Http2::Auto,
         },
         preserve_host: false,
         session_header: SessionHeader::Authorization,

@@ -1,13 +1,13 @@
 //! The answer's body on its way to the agent, and the request's on its way to the backend.
 
 use super::super::body::{Meter, RequestBody};
+use super::super::fields::TrailerRules;
 use super::Reuse;
 use crate::io::sweep::{Guard, Lapse};
-use crate::io::upstream::{BoxError, Lease};
+use crate::io::upstream::{Answer, BoxError, Lease};
 use crate::ledger::record::Fault;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,9 +15,9 @@ use std::task::{Context, Poll};
 /// The backend's answer, streamed as it comes: one chunk at a time, and not before the agent's connection asks for it.
 ///
 /// It may be silent for as long as it likes (events are), but not beyond its session. Dropped before its end, it closes
-/// the connection to the backend, which is how a backend learns that the agent left.
+/// the connection to the backend or resets the call's stream on it, which is how a backend learns that the agent left.
 pub struct UpstreamBody {
-    incoming: Incoming,
+    incoming: Answer,
     /// The connection and the watch, until the end.
     running: Option<Running>,
     meter: Arc<Meter>,
@@ -56,7 +56,7 @@ impl StreamFault {
 
 impl UpstreamBody {
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: Answer,
         lease: Lease,
         reuse: Reuse,
         guard: Guard,
@@ -99,7 +99,7 @@ impl UpstreamBody {
     }
 
     fn fail(&mut self, fault: StreamFault) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
-        // Closes the connection to the backend.
+        // Closes the connection to the backend, or resets the stream.
         self.running = None;
         Poll::Ready(Some(Err(fault)))
     }
@@ -157,7 +157,11 @@ impl Body for UpstreamBody {
 }
 
 /// The agent's body as the upstream connection carries it.
-pub(super) struct Carried(pub(super) RequestBody);
+pub(super) struct Carried {
+    pub(super) body: RequestBody,
+    /// HTTP/1.1 sends those trailers alone that were announced, HTTP/2 all there are: so they are judged here.
+    pub(super) trailers: TrailerRules,
+}
 
 impl Body for Carried {
     type Data = Bytes;
@@ -167,14 +171,23 @@ impl Body for Carried {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map_err(Into::into)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        polled
+            .map_ok(|mut frame| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    this.trailers.clean(trailers);
+                }
+                frame
+            })
+            .map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }

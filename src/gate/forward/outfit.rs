@@ -2,8 +2,11 @@
 
 use super::super::fields::Rules;
 use crate::io::upstream::{Place, PlaceError};
+use crate::ledger::record::TlsFault;
 use crate::policy::model::Tool;
+use crate::policy::time::Tick;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
+use http::uri::{Authority, InvalidUri, Scheme, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -15,8 +18,15 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Outfit {
     pub(super) place: Place,
-    /// The `Host` sent; `None`: the agent's own (`preserve_host`).
+    /// The `Host` sent over HTTP/1.1; `None`: the agent's own (`preserve_host`).
     pub(super) host: Option<HeaderValue>,
+    /// The same as HTTP/2 has it.
+    authority: Option<Authority>,
+    scheme: Scheme,
+    /// Host and port, for the log.
+    name: Box<str>,
+    /// When the log was last told of a check that failed.
+    told: Mutex<Option<Tick>>,
     pub(super) base_path: Box<str>,
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
@@ -27,9 +37,12 @@ pub struct Outfit {
 /// A tool that can't be sent to. The configuration refuses each of these with its place.
 #[derive(Debug, thiserror::Error)]
 pub enum OutfitError {
-    /// The upstream's authority.
+    /// The upstream's authority, or its TLS.
     #[error("upstream: {0}")]
     Place(#[from] PlaceError),
+    /// The upstream's authority as `:authority`.
+    #[error("upstream: the authority is no host and port")]
+    Authority(#[source] InvalidUri),
     /// The upstream's authority as `Host`.
     #[error("upstream: the authority is no value for Host")]
     Host(#[source] InvalidHeaderValue),
@@ -48,25 +61,41 @@ impl Outfit {
     /// [`OutfitError`].
     pub fn new(tool: &Tool) -> Result<Self, OutfitError> {
         let upstream = &tool.upstream;
-        let host = if tool.preserve_host {
-            None
+        let (host, authority) = if tool.preserve_host {
+            (None, None)
         } else {
             HeaderValue::from_str(&upstream.host).map_err(OutfitError::Host)?;
-            Some(HeaderValue::from_static(lasting(&upstream.host)))
+            upstream
+                .host
+                .parse::<Authority>()
+                .map_err(OutfitError::Authority)?;
+            let lasting = lasting(&upstream.host);
+            (
+                Some(HeaderValue::from_static(lasting)),
+                Some(Authority::from_static(lasting)),
+            )
         };
         let (name, secret) = match &upstream.credential {
             None => (None, None),
             Some(credential) => {
                 let name = HeaderName::from_bytes(credential.header.as_bytes())
                     .map_err(OutfitError::CredentialName)?;
+                let name = HeaderName::from_static(lasting(name.as_str()));
                 HeaderValue::from_str(credential.value.expose_secret())
                     .map_err(|_| OutfitError::CredentialValue)?;
                 (Some(name), Some(credential.value.clone()))
             }
         };
         Ok(Self {
-            place: Place::parse(&upstream.authority)?,
+            place: Place::new(upstream)?,
             host,
+            authority,
+            scheme: match upstream.tls {
+                Some(_) => Scheme::HTTPS,
+                None => Scheme::HTTP,
+            },
+            name: upstream.authority.clone(),
+            told: Mutex::default(),
             base_path: upstream.base_path.clone(),
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
@@ -80,6 +109,27 @@ impl Outfit {
         &self.rules
     }
 
+    /// Says in the log which check kept TLS from being spoken; the agent hears only that the tool can't be reached. Once in
+    /// a while, however often it is called meanwhile.
+    pub(super) fn tell(&self, check: TlsFault, now: Tick) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now.since(told) >= TOLD_AGAIN) {
+            *told = Some(now);
+            tracing::error!(upstream = &*self.name, code = check.as_str(), %check, "TLS with a backend failed");
+        }
+    }
+
+    /// `target` with scheme and authority before it, as HTTP/2 wants it; `agents` is the authority that the agent sent.
+    pub(super) fn absolute(&self, target: Uri, agents: &HeaderValue) -> Option<Uri> {
+        let mut parts = target.into_parts();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(match &self.authority {
+            Some(authority) => authority.clone(),
+            None => Authority::try_from(agents.as_bytes()).ok()?,
+        });
+        Uri::from_parts(parts).ok()
+    }
+
     /// The credential to inject.
     pub(super) fn credential(&self) -> Option<HeaderValue> {
         self.secret.as_ref().map(|secret| {
@@ -91,14 +141,17 @@ impl Outfit {
     }
 }
 
-/// `host` for the life of the process. The configuration bounds how many there are.
-fn lasting(host: &str) -> &'static str {
-    static HOSTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-    let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = hosts.get(host) {
+/// How long the log hears nothing more of a tool whose TLS fails.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+
+/// A host or a field's name for the life of the process. The configuration bounds how many there are.
+fn lasting(text: &str) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text) {
         return known;
     }
-    let kept: &'static str = Box::leak(host.into());
-    hosts.insert(kept);
+    let kept: &'static str = Box::leak(text.into());
+    texts.insert(kept);
     kept
 }

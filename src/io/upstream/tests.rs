@@ -1,4 +1,9 @@
-//! Kept connections, resending and refusal of nonsense, against backends on loopback sockets.
+//! Kept connections, against backends on loopback sockets.
+
+mod streams;
+mod tls;
+
+pub(crate) mod backends;
 
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,7 +15,7 @@ async fn answered_once() -> (Place, TcpListener) {
     (place, listener)
 }
 
-async fn exchange(lease: &mut Lease) -> Response<Incoming> {
+async fn exchange(lease: &mut Lease) -> Response<Answer> {
     lease.exchange(Request::new(Outgoing::Empty)).await.unwrap()
 }
 
