@@ -461,6 +461,67 @@ async fn drain(stream: &mut TlsStream<TcpStream>) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_command_line_speaks_to_an_admin_api_over_tls_and_binds_sessions() {
+    let scene = Scene::new().await;
+    let gate = scene.setup.start().await;
+    let own = issued(&scene.authority, "agent");
+    std::fs::write(scene.path("agent.pem"), pem(&own.certificate)).unwrap();
+    std::fs::write(scene.path("agent.key"), own.key.serialize_pem()).unwrap();
+    std::fs::write(scene.path("other.pem"), authority().pem()).unwrap();
+    let run = async |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_toolgate"));
+        command
+            .current_dir(scene.setup.config().parent().unwrap())
+            .env("TOOLGATE_KEY", scene.setup.key("root"))
+            .env(
+                "TOOLGATE_ADMIN",
+                format!("https://localhost:{}", gate.admin.port()),
+            )
+            .args(arguments);
+        crate::wait::run(command).await
+    };
+    let mint = [
+        "session",
+        "mint",
+        "--project",
+        "demo",
+        "--agent",
+        "bot",
+        "--quiet",
+        "--bind-certificate",
+        "agent.pem",
+    ];
+    let minted = run(&[
+        &mint[..],
+        &[
+            "--ca",
+            "ca.pem",
+            "--certificate",
+            "agent.pem",
+            "--private-key",
+            "agent.key",
+        ],
+    ]
+    .concat())
+    .await;
+    assert!(minted.status.success(), "{minted:?}");
+    let token = String::from_utf8(minted.stdout).unwrap();
+    let (with, without) = (scene.client(Some(&own), &[]), scene.client(None, &[]));
+    with.get(gate.agents, token.trim(), "/echo/x")
+        .await
+        .expect(200);
+    without
+        .get(gate.agents, token.trim(), "/echo/x")
+        .await
+        .refused(401, "credential_invalid");
+    let listed = run(&["session", "list", "--json", "--ca", "ca.pem"]).await;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed[0]["bind"]["certificate"], own.thumbprint());
+    let distrusted = run(&["session", "list", "--ca", "other.pem"]).await;
+    assert_eq!(distrusted.status.code(), Some(69), "{distrusted:?}");
+}
+
 /// Idle connections, and those that warm the gate up beforehand.
 const IDLE: usize = 10_000;
 const WARM: usize = 200;
