@@ -182,12 +182,18 @@ async fn exchange(
         Outgoing::Empty
     } else {
         body.pace(guard.remote());
-        Outgoing::Stream(Box::pin(answer::Carried(body)))
+        let trailers = call.outfit.rules.trailers();
+        Outgoing::Stream(Box::pin(answer::Carried { body, trailers }))
     };
     let (response, lease) = match call.exchange(framing, outgoing, again, &guard).await {
         Ok(answered) => answered,
-        // An agent that failed makes the exchange fail; what is at its root is what is told.
-        Err(fault) => return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed)),
+        Err(fault) => {
+            if let Fault::UpstreamTls(check) = fault.record() {
+                call.outfit.tell(check, call.clock.now().tick);
+            }
+            // An agent that failed makes the exchange fail; what is at its root is what is told.
+            return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed));
+        }
     };
     guard.settle();
     let (head, incoming, reuse) = receive(response, &call)?;
@@ -230,8 +236,8 @@ impl Outbound<'_> {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(unanswered)) => {
                     body = once_more(unanswered, lease.origin(), again)?;
-                    // Not another kept one: a fresh connection ends the loop, whatever becomes of it.
-                    let opening = Lease::fresh(&outfit.place, outfit.connect_timeout);
+                    // This one ends the loop, whatever becomes of it.
+                    let opening = Lease::again(&outfit.place, outfit.connect_timeout);
                     lease = self.dial(opening, guard).await?;
                 }
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
@@ -258,13 +264,7 @@ impl Outbound<'_> {
         match guard.watch(opening).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(DialFault::Timeout)) => Err(SendFault::Timeout(Slow::Connect)),
-            Ok(Err(fault)) => {
-                if let DialFault::Tls(check) = fault {
-                    // The agent hears only that the tool can't be reached.
-                    tracing::warn!(upstream = self.outfit.name(), %check, "TLS with a backend failed");
-                }
-                Err(SendFault::Failed(UpstreamFault::Dial(fault)))
-            }
+            Ok(Err(fault)) => Err(SendFault::Failed(UpstreamFault::Dial(fault))),
             Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
             Err(Lapse::Ended) => Err(SendFault::SessionEnded),
         }
@@ -330,7 +330,7 @@ impl Outbound<'_> {
     }
 }
 
-/// The body to write to a fresh connection after a kept one brought no answer, where that is allowed.
+/// The body to write a second time after a kept connection brought no answer, where that is allowed.
 fn once_more(unanswered: Unanswered, origin: Origin, again: Again) -> Result<Outgoing, SendFault> {
     let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
     match (unanswered, origin, again) {

@@ -7,6 +7,7 @@
 
 mod call;
 mod early;
+mod outflow;
 mod preface;
 mod socket;
 mod streams;

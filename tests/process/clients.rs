@@ -224,7 +224,15 @@ async fn what_a_route_does_not_upgrade_stays_http() {
     ];
     for fields in [&websocket[..], &h2c] {
         let mut curl = scene.client("curl");
-        curl.args(["-sS", "--http1.1", "--noproxy", "*", "--max-time", "60", "-H"]);
+        curl.args([
+            "-sS",
+            "--http1.1",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "60",
+            "-H",
+        ]);
         curl.arg(format!("Authorization: Bearer {}", scene.token));
         fields.iter().for_each(|field| {
             curl.args(["-H", field]);

@@ -5,6 +5,7 @@ mod messages;
 mod streams;
 mod upgrades;
 mod upgrades_http2;
+mod versions;
 
 use super::super::body::Meter;
 use super::*;

@@ -17,7 +17,6 @@ pub(super) use tunnel::Tunnel;
 use super::dial::DialFault;
 use super::wire::{Socket, Tally, Wire};
 use super::{Answer, AnswerStream, ExchangeFault, Interim, Outgoing, Unanswered};
-use crate::io::tls::client::fault_in;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
@@ -49,6 +48,10 @@ struct Health {
     received: u64,
     /// Looks in a row without a byte from the backend while a call was in progress.
     silent: u32,
+    /// Looks since a ping that is not answered.
+    pinged: Option<u32>,
+    /// The last that came was the answer to a ping.
+    quiet: bool,
     /// Looks in a row without a call.
     idle: u32,
 }
@@ -98,9 +101,15 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Streams this side reset whose late frames are still recognised; and those the backend made this side reset by nonsense.
 const RESET_STREAMS_MAX: usize = 100;
-/// Looks without a byte after which a backend that is waited for is pinged, and after which it is given up.
-const SILENT_PINGED: u32 = 10;
-const SILENT_MAX: u32 = 20;
+/// Looks without a byte after which a backend that is waited for is pinged.
+const SILENT_MAX: u32 = 10;
+/// The same where it has said nothing since the last ping: gRPC's servers close connections that are pinged more often than
+/// each 5 minutes while they have nothing to say.
+const QUIET_MAX: u32 = 310;
+/// Looks after which a ping without an answer is the end.
+const PINGED_MAX: u32 = 10;
+/// A ping's answer (RFC 9113 section 6.7), which is no sign of anything to say.
+const PONG_BYTES: u64 = 17;
 /// Looks without a call after which a connection goes.
 const IDLE_MAX: u32 = 30;
 
@@ -120,11 +129,11 @@ impl Connection {
             .initial_max_send_streams(0)
             .handshake::<_, Bytes>(wire)
             .await
-            .map_err(|error| unfit(&error))?;
+            .map_err(|error| unfit(&error, &tally))?;
         let pings = connection.ping_pong();
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Err(DialFault::NotHttp2)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(unfit(&error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(unfit(&error, &tally))),
             Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         })
@@ -145,6 +154,8 @@ impl Connection {
                 pings,
                 received: 0,
                 silent: 0,
+                pinged: None,
+                quiet: false,
                 idle: 0,
             }),
         }))
@@ -188,23 +199,8 @@ impl Connection {
         if !busy && !self.is_fit() {
             return Verdict::Close;
         }
-        let received = self.tally.received();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.idle = if busy { 0 } else { health.idle + 1 };
-        health.silent = if busy && received == health.received {
-            health.silent + 1
-        } else {
-            0
-        };
-        health.received = received;
-        if health.silent == SILENT_PINGED {
-            health.ping();
-        }
-        if health.idle >= IDLE_MAX || health.silent >= SILENT_MAX {
-            Verdict::Close
-        } else {
-            Verdict::Keep
-        }
+        health.look(self.tally.received(), busy)
     }
 
     fn takes_extended_connect(&self) -> bool {
@@ -219,6 +215,34 @@ impl Drop for Connection {
 }
 
 impl Health {
+    fn look(&mut self, received: u64, busy: bool) -> Verdict {
+        let fresh = received - self.received;
+        self.received = received;
+        self.idle = if busy { 0 } else { self.idle + 1 };
+        if fresh > 0 {
+            self.quiet = self.pinged.take().is_some() && fresh == PONG_BYTES;
+        }
+        if fresh > 0 || !busy {
+            self.silent = 0;
+        } else {
+            self.silent += 1;
+        }
+        let silent_max = if self.quiet { QUIET_MAX } else { SILENT_MAX };
+        match &mut self.pinged {
+            Some(looks) => *looks += 1,
+            None if self.silent >= silent_max => {
+                self.ping();
+                self.pinged = Some(0);
+            }
+            None => {}
+        }
+        if self.idle >= IDLE_MAX || self.pinged.is_some_and(|looks| looks >= PINGED_MAX) {
+            Verdict::Close
+        } else {
+            Verdict::Keep
+        }
+    }
+
     fn ping(&mut self) {
         if let Some(pings) = &mut self.pings {
             // The last one's answer, whose bytes are all that counts.
@@ -268,7 +292,7 @@ impl Seat {
                 }
                 Ok(answered(response))
             }
-            Err(error) => Err(unanswered(&error, pipe)),
+            Err(error) => Err(unanswered(&error, &self.connection.tally, pipe)),
         }
     }
 
@@ -286,7 +310,10 @@ impl Seat {
             Pin::new(&mut response).poll(cx)
         })
         .await
-        .map_err(|error| unanswered(&error, Pipe::new(Outgoing::Empty, Arc::default())))
+        .map_err(|error| {
+            let pipe = Pipe::new(Outgoing::Empty, Arc::default());
+            unanswered(&error, &self.connection.tally, pipe)
+        })
     }
 
     fn begin(&self, request: Request<()>, over: bool) -> Result<ResponseFuture, h2::Error> {
@@ -355,7 +382,7 @@ fn relay(response: &mut ResponseFuture, interim: Option<&Interim>, cx: &mut Cont
 }
 
 /// What is known of a request whose answer did not begin.
-fn unanswered(error: &h2::Error, pipe: Pipe) -> Unanswered {
+fn unanswered(error: &h2::Error, tally: &Tally, pipe: Pipe) -> Unanswered {
     // RFC 9113 section 8.7: both say that nothing was done with it. h2 gives the error of a GOAWAY only to the streams
     // behind its last-stream-id.
     let refused =
@@ -366,7 +393,10 @@ fn unanswered(error: &h2::Error, pipe: Pipe) -> Unanswered {
             None => Unanswered::Broken(ExchangeFault::Refused),
         };
     }
-    let fault = ExchangeFault::of_http2(error);
+    let fault = match tally.tls_fault() {
+        Some(fault) => ExchangeFault::Tls(fault),
+        None => ExchangeFault::of_http2(error),
+    };
     match fault {
         ExchangeFault::Closed | ExchangeFault::Tls(_) => Unanswered::Silent(fault),
         ExchangeFault::Malformed
@@ -377,8 +407,8 @@ fn unanswered(error: &h2::Error, pipe: Pipe) -> Unanswered {
 }
 
 /// What it means that the connection ended before it began.
-fn unfit(error: &h2::Error) -> DialFault {
-    if let Some(fault) = fault_in(error) {
+fn unfit(error: &h2::Error, tally: &Tally) -> DialFault {
+    if let Some(fault) = tally.tls_fault() {
         return DialFault::Tls(fault);
     }
     if error.is_io() {
@@ -390,9 +420,7 @@ fn unfit(error: &h2::Error) -> DialFault {
 
 impl ExchangeFault {
     pub(super) fn of_http2(error: &h2::Error) -> Self {
-        if let Some(fault) = fault_in(error) {
-            ExchangeFault::Tls(fault)
-        } else if error.is_io() {
+        if error.is_io() {
             ExchangeFault::Closed
         } else if error.is_remote() {
             ExchangeFault::Reset
@@ -403,3 +431,6 @@ impl ExchangeFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,11 @@
-//! Kept connections, resending and refusal of nonsense, against backends on loopback sockets.
+//! Kept connections, against backends on loopback sockets.
+
+mod bodies;
+mod streams;
+mod tls;
+mod tunnels;
+
+pub(crate) mod backends;
 
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
