@@ -6,7 +6,7 @@
 //!
 //! It refuses to buffer: beyond what [`RequestBody::read_prefix`] was asked for, one chunk at a time passes through.
 
-use super::fields;
+use super::{Line, fields};
 use crate::io::clock::Clock;
 use crate::io::sweep::{self, Guard, Remote, Sweep};
 use bytes::{Bytes, BytesMut};
@@ -43,6 +43,8 @@ pub struct RequestBody {
     guard: Option<Guard>,
     /// Whether the guard is armed: polls without news must not begin its span anew.
     waiting: bool,
+    /// Told when the last of it was read.
+    line: Option<Arc<Line>>,
     /// The forwarded call's deadline, which must not run while it is the agent that is waited for.
     call: Option<Remote>,
 }
@@ -147,7 +149,15 @@ impl RequestBody {
             idle,
             guard: None,
             waiting: false,
+            line: None,
             call: None,
+        }
+    }
+
+    /// Has `line` told when the last of it was read.
+    pub(super) fn listen(&mut self, line: Option<&Arc<Line>>) {
+        if !self.is_over() {
+            self.line = line.cloned();
         }
     }
 
@@ -222,6 +232,13 @@ impl RequestBody {
         };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
+                if self.line.is_some()
+                    && !matches!(frame, Some(Err(_)))
+                    && self.is_over()
+                    && let Some(line) = self.line.take()
+                {
+                    line.whole();
+                }
                 if let Some(guard) = &self.guard
                     && std::mem::take(&mut self.waiting)
                 {

@@ -22,6 +22,8 @@ pub struct Line {
     unsent: AtomicBool,
     /// Whether a call is under way whose answer has not begun. Ends under the lock, so that nothing is said after it.
     open: AtomicBool,
+    /// Whether the call's request was read to its end.
+    whole: AtomicBool,
     said: Mutex<Vec<u8>>,
     /// Of the task that drives the connection: one task, so one waker for life.
     waker: OnceLock<Waker>,
@@ -31,9 +33,20 @@ pub struct Line {
 const WAITING_BYTES_MAX: usize = 64 * 1024;
 
 impl Line {
-    /// A call begins.
-    pub fn open(&self) {
+    /// A call begins, whose request is `whole` or is still to be read.
+    pub fn open(&self, whole: bool) {
+        self.whole.store(whole, Ordering::Relaxed);
         self.open.store(true, Ordering::Release);
+    }
+
+    /// Its request was read to its end: an agent that sends no more has said all, and may wait for its answer.
+    pub fn whole(&self) {
+        self.whole.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was.
+    pub fn is_whole(&self) -> bool {
+        self.whole.load(Ordering::Relaxed)
     }
 
     /// Its answer begins: nothing is said any longer.
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_said_is_an_interim_head_and_nothing_of_the_backends_connection() {
         let line = Line::default();
-        line.open();
+        line.open(true);
         line.say(StatusCode::CONTINUE, &HeaderMap::new());
         assert!(!line.is_unsent());
         line.say(StatusCode::EARLY_HINTS, &hints());
@@ -149,7 +162,7 @@ mod tests {
         let line = Line::default();
         line.say(StatusCode::EARLY_HINTS, &hints());
         assert!(!line.is_unsent());
-        line.open();
+        line.open(true);
         for _ in 0..10_000 {
             line.say(StatusCode::EARLY_HINTS, &hints());
         }

@@ -264,13 +264,10 @@ impl Gate {
         let client = client::address(peer.address, &head.headers, &gate.settings.trusted_proxies);
         let mut entry = Entry::open(Arc::clone(gate), &head, client);
         let idle = gate.settings.body_idle;
-        let mut body = Some(RequestBody::new(
-            body,
-            &head.headers,
-            Arc::clone(&entry.meter),
-            idle,
-            &gate.clock,
-        ));
+        let meter = Arc::clone(&entry.meter);
+        let mut body = RequestBody::new(body, &head.headers, meter, idle, &gate.clock);
+        body.listen(peer.line.as_ref());
+        let mut body = Some(body);
 
         // One request's panic must not take the enforcement point down, nor go unrecorded.
         let outcome = caught(self.enforce(&head, &peer, &mut body, &mut entry)).await;

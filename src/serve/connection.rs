@@ -2,8 +2,8 @@
 //! plain text, by the preface. hyper reads and writes it, the watch bounds it, a panic in one call answers 500 and takes
 //! nothing else down.
 //!
-//! Half-closed connections are not served: an agent that shuts its sending side has left, because a departed process
-//! looks the same and its call must be cancelled. It refuses to know what a call means; that is the handler's.
+//! An agent that shuts its sending side once its request is whole gets its answer over HTTP/1.1; but a departed process looks
+//! the same and its call must be cancelled, so it is not waited for long while there is nothing to send. It refuses to know what a call means; that is the handler's.
 
 mod call;
 mod early;
@@ -170,7 +170,7 @@ where
         let line = Arc::<Line>::default();
         let service = service_fn(|request| {
             let busy = Some(Busy::alone(self.watch));
-            line.open();
+            line.open(hyper::body::Body::is_end_stream(request.body()));
             let answer = (self.handle)(request, Some(Arc::clone(&line)));
             Answering {
                 answer: self.rooms.lodge(answer),

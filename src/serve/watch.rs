@@ -17,6 +17,9 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
 /// How many sweeps an idle HTTP/2 peer has between GOAWAY and the end.
 const GOODBYE: u32 = 8;
 
+/// How long a call goes on for a peer that sends no more, while there is nothing to send to it.
+pub const HALVED_MAX: Duration = Duration::from_secs(5);
+
 /// The connections of one thread (agents) or one listener (control).
 #[derive(Debug)]
 pub struct Registry {
@@ -36,6 +39,7 @@ struct Limits {
     head: u32,
     idle: u32,
     blocked: u32,
+    halved: u32,
 }
 
 /// What one connection is doing, as its task notes it and the sweep reads it.
@@ -46,6 +50,8 @@ pub struct Watch {
     since: AtomicU32,
     /// In sweeps: since when the peer takes no bytes; 0: it takes them.
     blocked: AtomicU32,
+    /// In sweeps: since when a call's peer sends no more and was sent nothing; 0: it may send.
+    halved: AtomicU32,
     order: AtomicU8,
     /// HTTP/2: calls in progress.
     streams: AtomicU32,
@@ -114,6 +120,7 @@ impl Registry {
                 head: in_sweeps(timeouts.head),
                 idle: in_sweeps(timeouts.idle),
                 blocked: in_sweeps(timeouts.body_idle),
+                halved: in_sweeps(HALVED_MAX),
             },
             watches: Mutex::default(),
             live: AtomicU32::new(0),
@@ -131,6 +138,7 @@ impl Registry {
             phase: AtomicU8::new(phase as u8),
             since: AtomicU32::new(self.now()),
             blocked: AtomicU32::new(0),
+            halved: AtomicU32::new(0),
             order: AtomicU8::new(Order::Go as u8),
             streams: AtomicU32::new(0),
             waker: OnceLock::new(),
@@ -205,9 +213,20 @@ impl Watch {
         if self.blocked.load(Ordering::Relaxed) != 0 {
             self.blocked.store(0, Ordering::Relaxed);
         }
+        if self.halved.load(Ordering::Relaxed) != 0 {
+            self.halved.store(self.registry.now(), Ordering::Relaxed);
+        }
         if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
             // The tail of an answer is still on its way: not idle yet. HTTP/2 sends for other reasons too.
             self.since.store(self.registry.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// The peer has said that it sends no more, in the middle of a call that it sent whole. It may be reading still; a
+    /// process that is gone looks the same until it is sent something.
+    pub fn halve(&self) {
+        if self.halved.load(Ordering::Relaxed) == 0 {
+            self.halved.store(self.registry.now(), Ordering::Relaxed);
         }
     }
 
@@ -282,6 +301,11 @@ impl Watch {
         self.order()
     }
 
+    /// Whether a call is under way.
+    pub fn in_call(&self) -> bool {
+        self.phase() == Phase::Busy
+    }
+
     /// Whether it waits between two calls: nothing that could be lost is under way.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase(), Phase::Idle | Phase::Between)
@@ -318,6 +342,10 @@ impl Watch {
     fn overdue(&self, now: u32, limits: Limits) -> Option<Order> {
         let blocked = self.blocked.load(Ordering::Relaxed);
         if blocked != 0 && now.wrapping_sub(blocked) > limits.blocked {
+            return Some(Order::Cut);
+        }
+        let halved = self.halved.load(Ordering::Relaxed);
+        if halved != 0 && now.wrapping_sub(halved) > limits.halved {
             return Some(Order::Cut);
         }
         let spent = now.wrapping_sub(self.since.load(Ordering::Relaxed));
@@ -494,6 +522,26 @@ mod tests {
         sweeps(&registry, 4);
         assert_eq!((stalled.order(), other.order()), (Order::Cut, Order::Go));
         assert_eq!(watched.order(), Order::Go);
+    }
+
+    #[test]
+    fn a_peer_that_sends_no_more_is_cut_once_nothing_goes_to_it_either() {
+        let registry = registry();
+        let watched = registry.watch();
+        watched.begin();
+        watched.halve();
+        let most = in_sweeps(HALVED_MAX);
+        sweeps(&registry, most);
+        watched.sent();
+        watched.halve();
+        sweeps(&registry, most);
+        assert_eq!(
+            watched.order(),
+            Order::Go,
+            "it was sent something in between"
+        );
+        sweeps(&registry, 1);
+        assert_eq!(watched.order(), Order::Cut);
     }
 
     #[test]

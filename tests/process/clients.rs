@@ -209,6 +209,33 @@ async fn curl_works_through_the_gate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_sends_no_more_once_its_upload_is_whole_gets_its_answer() {
+    use std::io::{Read as _, Write as _};
+    let scene = Scene::open().await;
+    let (agents, token) = (scene.gate.agents, scene.token.clone());
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(agents).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        let head = format!(
+            "PUT /crm/sink HTTP/1.1\r\nhost: gate\r\nauthorization: Bearer {token}\r\ncontent-length: 100000\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&[b'x'; 100_000]).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = within(Duration::from_secs(60), "the answer", answer)
+        .await
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains(r#"{"bytes":100000}"#), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_route_does_not_upgrade_stays_http() {
     let scene = Scene::open().await;
     let websocket = [

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A program, and its lines as it says them.
 struct Program {
@@ -156,7 +156,6 @@ async fn works(client: Command) {
 async fn is_cut(client: Command) {
     let scene = Scene::open().await;
     let client = scene.connected(client, "yes");
-    let revoked = Instant::now();
     scene
         .gate
         .admin(
@@ -168,7 +167,6 @@ async fn is_cut(client: Command) {
         .expect(200);
     assert_eq!(client.within(CUT_MAX), "closed 1008");
     assert_eq!(scene.backend.within(CUT_MAX), "closed 1001");
-    assert!(revoked.elapsed() < CUT_MAX);
     let outcome = scene.outcome().await;
     assert_eq!(outcome["fault"], "session_ended", "{outcome}");
 }

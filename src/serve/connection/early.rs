@@ -1,4 +1,5 @@
-//! An HTTP/1.1 connection's stream, with room for what comes before an answer: 1xx, which hyper can't send.
+//! An HTTP/1.1 connection's stream, with what hyper can't do: say something before an answer (1xx), and answer an agent
+//! that shut its sending side once its request was whole.
 //!
 //! hyper flushes its stream only when it has nothing left to write, and it does so in every round. That is the moment: it
 //! stands between two messages, or has yet to begin the answer, which [`super::Answering`] holds back until all is out.
@@ -18,6 +19,8 @@ pub(super) struct Early<S> {
     line: Arc<Line>,
     /// Begun and not yet written to its end: nothing of hyper's may come between.
     begun: Bytes,
+    /// The end of input came in the middle of a call, and hyper was not told.
+    halved: bool,
 }
 
 impl<S: Stream> Early<S> {
@@ -26,6 +29,7 @@ impl<S: Stream> Early<S> {
             stream,
             line,
             begun: Bytes::new(),
+            halved: false,
         }
     }
 
@@ -65,7 +69,17 @@ impl<S: Stream> AsyncRead for Early<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
+        let watch = &this.stream.socket().watched;
+        if buffer.filled().len() == before && this.line.is_whole() && watch.in_call() {
+            // To hyper the end of input is the end of the call. It hears of it when the answer is over.
+            watch.halve();
+            this.halved = true;
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -96,7 +110,13 @@ impl<S: Stream> AsyncWrite for Early<S> {
         if self.line.is_unsent() {
             ready!(self.poll_line(context))?;
         }
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        if self.halved && !self.stream.socket().watched.in_call() {
+            // All is out. hyper thinks that nothing can be read yet, and reads again only when it is woken.
+            self.halved = false;
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

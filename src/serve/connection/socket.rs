@@ -27,7 +27,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
 pub(super) struct Socket {
     stream: TcpStream,
     /// Its place in the sweep.
-    watched: Watched,
+    pub watched: Watched,
     /// Its place under the caps.
     _admission: Admission,
     /// What was read to tell HTTP/2 from HTTP/1.

@@ -169,6 +169,26 @@ fn calls_follow_each_other_on_one_connection() {
 }
 
 #[test]
+fn an_agent_that_shuts_its_sending_side_behind_a_whole_request_gets_its_answer() {
+    let scene = scene(patient(), roomy());
+    let mut stream = connect(&scene);
+    send(&mut stream, "GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
+    scene.held.recv_timeout(PATIENCE).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    // Whoever hears of it has heard of it by then: another call goes all the way.
+    let mut other = connect(&scene);
+    send(&mut other, GET);
+    until(&mut other, "done");
+    scene.permits.add_permits(1);
+    let answer = rest(&mut stream);
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("done"),
+        "{answer}"
+    );
+    finish(scene);
+}
+
+#[test]
 fn what_comes_before_an_answer_is_sent_at_once_and_between_whole_messages() {
     let scene = scene(patient(), roomy());
     let mut stream = connect(&scene);

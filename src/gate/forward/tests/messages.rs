@@ -304,7 +304,7 @@ async fn what_comes_before_an_answer_is_said_cleaned_and_the_answer_is_the_last(
     )
     .await;
     let gate = Gate::before(address).await;
-    gate.line.open();
+    gate.line.open(true);
     let mut agent = gate.agent().await;
     agent.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
     assert!(agent.until("ok").await.starts_with("HTTP/1.1 200 "));
