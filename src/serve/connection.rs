@@ -181,7 +181,7 @@ where
     }
 
     async fn http2<P: Plane<F, B>, S: Stream>(&self, stream: S) {
-        let next = Next::default();
+        let next = Next::on(self.watch);
         let http = streams::protocol(P::from(next.clone()), HEAD_BYTES_MAX);
         let service = service_fn(|request| {
             let watched = self.watch.begin_stream();
