@@ -280,6 +280,7 @@ fn row(number: usize) -> SessionRow {
         narrowing: None,
         parent: None,
         run: None,
+        bound_to: None,
         intent: None,
         minted_by: facts.minted_by,
         minted_at: facts.minted_at,
