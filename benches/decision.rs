@@ -282,6 +282,7 @@ fn row(number: usize) -> SessionRow {
         run: None,
         bound_to: None,
         intent: None,
+        bound_to: None,
         minted_by: facts.minted_by,
         minted_at: facts.minted_at,
         expires_at: Timestamp::from_micros(1_000_000_000_000),
