@@ -280,7 +280,6 @@ fn row(number: usize) -> SessionRow {
         narrowing: None,
         parent: None,
         run: None,
-        bound_to: None,
         intent: None,
         bound_to: None,
         minted_by: facts.minted_by,
