@@ -17,3 +17,4 @@ mod load;
 mod operations;
 mod reload;
 mod streams;
+mod wire;
