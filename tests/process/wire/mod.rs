@@ -5,10 +5,12 @@
 //! first held against each other.
 
 mod call;
+mod clients;
 mod content;
 mod direct;
 mod door;
 mod exchange;
+mod grpc;
 mod matrix;
 mod pki;
 mod reference;

@@ -5,7 +5,7 @@ use super::pki::{Authority, Leaf, put};
 use super::reference::Reference;
 use super::side::{End, Side};
 use crate::gate::{Gate, Role, Setup};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The certificates of a test.
@@ -70,11 +70,26 @@ impl Papers {
             .then(|| Arc::new(self.authority.trusting(own, side.alpn(end))))
     }
 
+    /// What a client program must know to go to a gate that listens so, as its environment.
+    pub fn environment(&self, listening: Listening, folder: &Path) -> Vec<(&'static str, PathBuf)> {
+        let mut known = Vec::new();
+        if listening != Listening::Plain {
+            known.push(("CA", folder.join("ca.pem")));
+        }
+        if listening == Listening::MutualTls {
+            self.agent.write(folder, "agent");
+            known.push(("CERTIFICATE", folder.join("agent.pem")));
+            known.push(("KEY", folder.join("agent.key")));
+        }
+        known
+    }
+
     /// Puts every certificate where the configuration names it.
     pub fn write(&self, folder: &Path) {
         put(&folder.join("ca.pem"), &self.authority.pem());
         self.gate.write(folder, "gate");
         self.own.write(folder, "own");
+        self.backend.write(folder, "backend");
     }
 }
 
@@ -91,6 +106,13 @@ pub enum Listening {
 
 impl Listening {
     pub const ALL: [Listening; 3] = [Listening::Plain, Listening::Tls, Listening::MutualTls];
+
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Listening::Plain => "http",
+            Listening::Tls | Listening::MutualTls => "https",
+        }
+    }
 
     pub fn serves(self) -> &'static [Side] {
         match self {
@@ -115,38 +137,39 @@ impl Listening {
 
 /// A gate's folder: it listens so, and has one project for each of `backends`, named by its side.
 pub fn setup(papers: &Papers, listening: Listening, backends: &[Reference]) -> Setup {
-    setup_with(papers, listening, backends, project)
+    let names: Vec<&str> = backends.iter().map(|it| it.side.name()).collect();
+    setup_with(papers, listening, &names, |name, folder| {
+        let backend = backends.iter().find(|it| it.side.name() == name).unwrap();
+        project(backend, folder)
+    })
 }
 
-/// As [`setup`], with project files of the caller's.
+/// A gate's folder with projects of the caller's, who is told their name and where the certificates are.
 pub fn setup_with(
     papers: &Papers,
     listening: Listening,
-    backends: &[Reference],
-    project: impl Fn(&Reference, &Path) -> String,
+    projects: &[&str],
+    yaml: impl Fn(&str, &Path) -> String,
 ) -> Setup {
-    let empty: Vec<(&str, &str)> = backends.iter().map(|it| (it.side.name(), "")).collect();
-    let names: Vec<&str> = backends.iter().map(|it| it.side.name()).collect();
+    let empty: Vec<(&str, &str)> = projects.iter().map(|name| (*name, "")).collect();
     let root = Role {
         name: "root",
         roles: "issuer, operator, auditor",
-        projects: &names.join(", "),
+        projects: &projects.join(", "),
     };
     let setup = Setup::with(&empty, &[root]);
     let config = setup.config();
     let folder = config.parent().unwrap();
     papers.write(folder);
-    for backend in backends {
-        setup.write_project(backend.side.name(), &project(backend, folder));
+    for name in projects {
+        setup.write_project(name, &yaml(name, folder));
     }
     let plain = "agents: { address: 127.0.0.1:0 }";
     let written = std::fs::read_to_string(&config).unwrap();
     assert!(written.contains(plain), "{written}");
     let keys = listening.keys(folder);
-    put(
-        &config,
-        &written.replace(plain, &format!("agents: {{ address: 127.0.0.1:0{keys} }}")),
-    );
+    let told = format!("agents: {{ address: 127.0.0.1:0{keys} }}");
+    put(&config, &written.replace(plain, &told));
     setup
 }
 
