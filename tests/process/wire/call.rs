@@ -26,6 +26,8 @@ pub struct Seen {
     pub authority: String,
     pub target: String,
     pub fields: Vec<(String, String)>,
+    /// What the client of the connection showed.
+    pub certificate: Option<Vec<u8>>,
     /// `None` where the backend answered without reading the body to its end.
     pub body: Option<Received>,
 }

@@ -249,7 +249,8 @@ fn slow(call: &Arc<Call>) -> Content {
 
 const PAUSE: Duration = Duration::from_millis(150);
 
-async fn read(mut body: Incoming) -> Result<Received, String> {
+/// Reads an answer to its end.
+pub async fn read(mut body: Incoming) -> Result<Received, String> {
     let mut intake = Intake::new();
     while let Some(frame) = body.frame().await {
         intake.take(

@@ -14,5 +14,6 @@ mod grpc;
 mod matrix;
 mod pki;
 mod reference;
+mod rotation;
 mod scene;
 mod side;

@@ -68,20 +68,26 @@ impl Reference {
     async fn serve(self, stream: TcpStream) {
         let tls = self.tls.read().unwrap().clone();
         let Some(tls) = tls else {
-            return self.speak(stream).await;
+            return self.speak(stream, None).await;
         };
         if let Ok(stream) = TlsAcceptor::from(tls).accept(stream).await {
-            self.speak(stream).await;
+            let (_, session) = stream.get_ref();
+            let certificate = session.peer_certificates().map(|chain| chain[0].to_vec());
+            self.speak(stream, certificate).await;
         }
     }
 
-    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    async fn speak<S>(self, stream: S, certificate: Option<Vec<u8>>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let builder = auto::Builder::new(TokioExecutor::new());
         let builder = match self.side.version(End::Backend) {
             Version::HTTP_2 => builder.http2_only(),
             _ => builder.http1_only(),
         };
-        let service = service_fn(move |request| answer(self.calls.clone(), request));
+        let service =
+            service_fn(move |request| answer(self.calls.clone(), certificate.clone(), request));
         drop(
             builder
                 .serve_connection(TokioIo::new(stream), service)
@@ -90,7 +96,11 @@ impl Reference {
     }
 }
 
-async fn answer(calls: Calls, request: Request<Incoming>) -> io::Result<Response<Content>> {
+async fn answer(
+    calls: Calls,
+    certificate: Option<Vec<u8>>,
+    request: Request<Incoming>,
+) -> io::Result<Response<Content>> {
     let (head, body) = request.into_parts();
     let name = head
         .headers
@@ -109,6 +119,7 @@ async fn answer(calls: Calls, request: Request<Incoming>) -> io::Result<Response
         authority,
         target: head.uri.path_and_query().unwrap().to_string(),
         fields: fields(&headers),
+        certificate,
         body: None,
     };
     let mut response = reply(&head, body, &call, seen).await?;
