@@ -118,6 +118,7 @@ const OPS_CAPS: Caps = Caps {
     per_address: 256,
 };
 const OPS_TIMEOUTS: Timeouts = Timeouts {
+    tls: Duration::from_secs(10),
     head: Duration::from_secs(10),
     body_idle: Duration::from_secs(30),
     idle: Duration::from_secs(75),

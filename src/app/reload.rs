@@ -112,7 +112,7 @@ impl Reloader {
     async fn apply(
         &self,
         in_force: &mut InForce,
-        loaded: Loaded,
+        mut loaded: Loaded,
         trigger: &Trigger,
     ) -> Result<(), Rejected> {
         if let Some(what) = config::restart_needed(&in_force.server, &loaded.server) {
@@ -120,6 +120,7 @@ impl Reloader {
         }
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
+        loaded.warn_of_expired(self.parts.clock.now().wall);
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.summary);
         }

@@ -5,6 +5,7 @@
 use super::{Failure, Globals, runtime};
 use crate::app::{App, Options, StartError, Trigger, logs};
 use crate::config::{self, Secrets};
+use crate::io::clock::{Clock as _, SystemClock};
 use clap::Args;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -30,8 +31,9 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     // Before anything listens: a signal that comes early is not lost.
     let mut signals = runtime.block_on(async { Signals::new() })?;
-    let loaded = config::load(&globals.config, Secrets::Required)
+    let mut loaded = config::load(&globals.config, Secrets::Required)
         .map_err(|errors| Failure::Configuration(errors.coloured()))?;
+    loaded.warn_of_expired(SystemClock.now().wall);
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.summary);
     }

@@ -215,6 +215,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             timeouts,
             caps,
+            tls: None,
         };
         let bound = bind(&listener, 2).unwrap();
         let address = bound.address;
@@ -270,6 +271,7 @@ mod tests {
 
     fn patient() -> Timeouts {
         Timeouts {
+            tls: PATIENCE,
             head: PATIENCE,
             body_idle: PATIENCE,
             idle: PATIENCE,

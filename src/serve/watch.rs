@@ -292,6 +292,7 @@ mod tests {
 
     fn registry() -> Arc<Registry> {
         Registry::new(&Timeouts {
+            tls: SWEEP_EVERY,
             head: SWEEP_EVERY * 2,
             body_idle: SWEEP_EVERY * 3,
             idle: SWEEP_EVERY * 5,
