@@ -4,7 +4,7 @@ use super::content::Received;
 use http::Version;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// The field by which the backend knows which call it has before it.
 pub const CALL: &str = "x-call";
@@ -15,6 +15,8 @@ pub struct Call {
     pub go: Semaphore,
     /// One permit for each piece that reached the backend.
     pub came: Semaphore,
+    /// Told when the stream that the backend had open was given up.
+    pub left: Notify,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -54,6 +56,7 @@ impl Calls {
             Arc::new(Call {
                 go: Semaphore::new(0),
                 came: Semaphore::new(0),
+                left: Notify::new(),
                 seen: Mutex::default(),
             })
         });

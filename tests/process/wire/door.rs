@@ -97,6 +97,15 @@ impl Door {
 }
 
 impl Talk {
+    pub fn version(&self) -> Version {
+        self.door.side.version(self.door.end)
+    }
+
+    /// From now on another session speaks on this connection.
+    pub fn speak_for(&mut self, bearer: &str) {
+        bearer.clone_into(&mut self.door.bearer);
+    }
+
     /// Sends a request and gives the answer as soon as its head is there.
     pub async fn start(
         &mut self,

@@ -9,6 +9,7 @@ mod clients;
 mod content;
 mod direct;
 mod door;
+mod ended;
 mod exchange;
 mod grpc;
 mod matrix;

@@ -218,12 +218,15 @@ fn page(asked: &HeaderMap) -> http::Result<Response<Content>> {
 
 const PAGE: usize = 5000;
 
-/// Sends an event for each permit.
+/// Sends an event for each permit, and notes when nobody listens any longer.
 fn events(call: Arc<Call>) -> Content {
     let (sender, content) = Content::fed(None);
     tokio::spawn(async move {
         for number in 0..PIECES {
-            call.go.acquire().await.unwrap().forget();
+            tokio::select! {
+                permit = call.go.acquire() => permit.unwrap().forget(),
+                () = sender.closed() => return call.left.notify_one(),
+            }
             let event = Bytes::from(format!("id: {number}\nevent: tick\ndata: {number}\n\n"));
             if sender.send(Frame::data(event)).await.is_err() {
                 return;
