@@ -6,7 +6,7 @@ use crate::config::leaf::{HeaderName, is_host};
 use crate::config::raw;
 use crate::config::read::{At, listed};
 use crate::config::secrets::Vault;
-use crate::policy::model::{Credential, Mount, SessionHeader, Tool, Upstream};
+use crate::policy::model::{Credential, Http2, Mount, SessionHeader, Tool, Upstream};
 use crate::policy::name::ToolName;
 use crate::policy::target::Target;
 use secrecy::ExposeSecret;
@@ -192,6 +192,8 @@ fn upstream(raw: Option<&raw::Upstream>, vault: &mut Vault<'_>, reports: &mut Re
             CONNECT_TIMEOUT,
         ),
         credential: credential.and_then(|at| self::credential(&at.value, vault, reports)),
+        tls: None,
+        http2: Http2::Auto,
     }
 }
 

@@ -1,0 +1,3 @@
+//! TLS, on either side of the gate.
+
+pub mod client;
