@@ -1,8 +1,9 @@
 //! The reference backend and client against each other: what the matrix measures with must be true itself.
 
-use super::exchange::{Kind, UPLOAD, perform};
+use super::exchange::{Exchange, Kind, UPLOAD, compare, perform};
 use super::scene::Papers;
 use super::side::{End, Side};
+use http::Version;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_client_and_backend_agree_on_every_side() {
@@ -46,4 +47,50 @@ async fn a_backend_that_asks_for_a_certificate_refuses_who_has_none() {
     let told = perform(Kind::Get, &door, &backend.calls, "bare").await;
     assert!(told.is_err(), "{told:?}");
     assert!(backend.calls.of("bare").seen().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_difference_in_anything_that_is_told_is_seen() {
+    let papers = Papers::new();
+    let backend = papers.backend(Side::H1).await;
+    let door = papers.direct(&backend);
+    let told = perform(Kind::Trailers, &door, &backend.calls, "told").await;
+    let told = told.unwrap();
+    let differs = |change: fn(&mut Exchange)| {
+        let mut other = told.clone();
+        change(&mut other);
+        let found = compare(Kind::Trailers, Side::H1, Side::H1, &told, &other);
+        found.into_iter().map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(differs(|_| {}), [""; 0]);
+    assert_eq!(differs(|it| it.status = 500), ["status", "status expected"]);
+    assert_eq!(
+        differs(|it| it.version = Version::HTTP_2),
+        ["agents' version"]
+    );
+    assert_eq!(differs(|it| it.body.bytes += 1), ["bytes"]);
+    assert_eq!(differs(|it| it.body.sha256.clear()), ["digest"]);
+    assert_eq!(
+        differs(|it| drop(it.body.trailers.pop())),
+        ["answer's trailer x-sum"]
+    );
+    assert_eq!(
+        differs(|it| it.fields.push(("x-more".to_owned(), String::new()))),
+        ["answer's x-more"]
+    );
+    assert_eq!(
+        differs(|it| it.fields.retain(|(name, _)| name != "date")),
+        ["answer's date"]
+    );
+    assert_eq!(
+        differs(|it| it.seen.version = Version::HTTP_2),
+        ["backend's version"]
+    );
+    assert_eq!(differs(|it| it.seen.target.push('?')), ["request line"]);
+    assert_eq!(differs(|it| it.seen.authority.push('0')), ["request line"]);
+    assert_eq!(differs(|it| it.seen.body = None), ["request body"]);
+    assert_eq!(
+        differs(|it| it.seen.fields.retain(|(name, _)| name != "te")),
+        ["request's te"]
+    );
 }

@@ -101,6 +101,18 @@ impl Talk {
         self.door.side.version(self.door.end)
     }
 
+    /// The same connection once more, for a call at the same time. HTTP/2 alone can do that.
+    pub fn beside(&self) -> Self {
+        let Sender::H2(sender) = &self.sender else {
+            panic!("one call at a time over HTTP/1.1");
+        };
+        Self {
+            sender: Sender::H2(sender.clone()),
+            door: self.door.clone(),
+            certificate: self.certificate.clone(),
+        }
+    }
+
     /// From now on another session speaks on this connection.
     pub fn speak_for(&mut self, bearer: &str) {
         bearer.clone_into(&mut self.door.bearer);

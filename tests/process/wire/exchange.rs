@@ -2,7 +2,7 @@
 
 use super::call::{CALL, Call, Calls, Seen};
 use super::content::{Content, Intake, Received, fields, pattern};
-use super::door::Door;
+use super::door::{Door, Talk};
 use super::reference::{PIECE, PIECES, TASTED};
 use super::side::{End, Side};
 use bytes::Bytes;
@@ -92,24 +92,32 @@ pub async fn perform(
     calls: &Calls,
     name: &str,
 ) -> Result<Exchange, String> {
+    let opened = door.open().await;
+    let talk = opened.map_err(|fault| format!("no connection: {fault}"))?;
+    perform_on(kind, talk, calls, name).await
+}
+
+/// As [`perform`], on a connection that is open.
+pub async fn perform_on(
+    kind: Kind,
+    talk: Talk,
+    calls: &Calls,
+    name: &str,
+) -> Result<Exchange, String> {
     let call = calls.of(name);
-    tokio::time::timeout(PATIENCE, attempt(kind, door, &call, name))
+    tokio::time::timeout(PATIENCE, attempt(kind, talk, &call, name))
         .await
         .unwrap_or_else(|_| Err(format!("did not end within {PATIENCE:?}")))
 }
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn attempt(
     kind: Kind,
-    door: &Door,
+    mut talk: Talk,
     call: &Arc<Call>,
     name: &str,
 ) -> Result<Exchange, String> {
-    let mut talk = door
-        .open()
-        .await
-        .map_err(|fault| format!("no connection: {fault}"))?;
     let Plan {
         method,
         target,

@@ -4,7 +4,7 @@
 //! through the gate; what either end tells must be the same but for what the gate says itself.
 
 use super::door::Door;
-use super::exchange::{Difference, Exchange, Kind, compare, perform};
+use super::exchange::{Difference, Exchange, Kind, compare, perform, perform_on};
 use super::reference::Reference;
 use super::scene::{Listening, Papers, setup};
 use super::side::Side;
@@ -112,6 +112,16 @@ async fn every_call_is_the_same_through_the_gate_as_without_it() {
             (cell, perform(cell.kind, &door, &calls, &cell.name()).await)
         });
     }
+    let expected = AGENTS.len() * BACKENDS.len() * Kind::ALL.len();
+    judge(&direct, running, expected).await;
+}
+
+/// Compares each call with its like that went without the gate; all that are expected must be there.
+async fn judge(
+    direct: &HashMap<(Side, Kind), Exchange>,
+    mut running: JoinSet<(Cell, Result<Exchange, String>)>,
+    expected: usize,
+) {
     let mut compared = 0;
     let mut findings = Vec::new();
     while let Some(told) = running.join_next().await {
@@ -129,7 +139,37 @@ async fn every_call_is_the_same_through_the_gate_as_without_it() {
         }
     }
     assert!(findings.is_empty(), "{}", table(&mut findings, compared));
-    assert_eq!(compared, AGENTS.len() * BACKENDS.len() * Kind::ALL.len());
+    assert_eq!(compared, expected, "no cell is left out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_kinds_of_calls_at_once_on_one_connection_do_not_hinder_each_other() {
+    let papers = Papers::new();
+    let mut backends = Vec::new();
+    for side in BACKENDS {
+        backends.push(papers.backend(side).await);
+    }
+    let direct = all_direct(&papers, &backends).await;
+    let setup = setup(&papers, Listening::Plain, &backends);
+    let gate = setup.start().await;
+    let door = papers.agent(Side::H2c, &gate, "");
+    let talk = door.open().await.unwrap();
+    let mut running = JoinSet::new();
+    for backend in &backends {
+        let token = gate.mint(backend.side.name(), "bot").await.token;
+        for kind in Kind::ALL {
+            let (mut talk, calls) = (talk.beside(), backend.calls.clone());
+            talk.speak_for(&token);
+            let cell = Cell {
+                agents: Side::H2c,
+                backend: backend.side,
+                kind,
+            };
+            running
+                .spawn(async move { (cell, perform_on(kind, talk, &calls, &cell.name()).await) });
+        }
+    }
+    judge(&direct, running, BACKENDS.len() * Kind::ALL.len()).await;
 }
 
 /// Sides that the gate speaks.
