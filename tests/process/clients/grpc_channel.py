@@ -8,7 +8,9 @@ import grpc
 def channel() -> grpc.Channel:
     target = os.environ["TARGET"]
     if "CA" not in os.environ:
-        return grpc.insecure_channel(target)
+        # By default a client asks for the host that it connects to.
+        host = os.environ.get("HOST_ASKED_FOR")
+        return grpc.insecure_channel(target, [("grpc.default_authority", host)] if host else [])
 
     def text(name: str) -> bytes | None:
         if name not in os.environ:

@@ -42,15 +42,16 @@ impl Drop for Server {
     }
 }
 
-/// gRPC paths are `/PACKAGE.SERVICE/METHOD` and clients can put nothing before them: the tool is mounted at the root.
-fn policy(upstream: &str) -> String {
+/// gRPC paths are `/PACKAGE.SERVICE/METHOD` and clients can put nothing before them, so the tool is mounted at the root
+/// or has a host of its own.
+fn policy(place: &str, upstream: &str) -> String {
     format!(
         "version: 1
 project: demo
 agents: {{ bot: {{ scopes: {{ notes: on_use }} }} }}
 tools:
   notes:
-    mount: /
+    {place}
     upstream: {{ {upstream}, timeout: 30s }}
     routes:
       - {{ id: notes.read, match: POST /demo.Notes/Read, scope: notes }}
@@ -75,6 +76,10 @@ pub struct Scene {
 impl Scene {
     /// In clear on both sides, or over TLS on both.
     pub async fn open(listening: Listening) -> Self {
+        Self::open_at("mount: /", listening).await
+    }
+
+    async fn open_at(place: &str, listening: Listening) -> Self {
         let papers = Papers::new();
         let folder = tempfile::tempdir().unwrap();
         papers.write(folder.path());
@@ -98,7 +103,7 @@ impl Scene {
         };
         let server = Server::start(&told).await;
         let setup = setup_with(&papers, listening, &["demo"], |_, folder| {
-            policy(&upstream(server.port, folder))
+            policy(place, &upstream(server.port, folder))
         });
         let gate = setup.start().await;
         let config = setup.config();
@@ -123,8 +128,11 @@ impl Scene {
 async fn grpc_does_it_all(listening: Listening) {
     let scene = Scene::open(listening).await;
     let token = scene.gate.mint("demo", "bot").await.token;
-    let told = said(scene.client("grpc_client.py", &token)).await;
+    judge(&said(scene.client("grpc_client.py", &token)).await);
+}
 
+/// What the client must have been told.
+fn judge(told: &Value) {
     let read = &told["read"];
     assert_eq!(
         [
@@ -208,4 +216,13 @@ async fn grpc_works_over_tls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_works_with_a_client_certificate() {
     grpc_does_it_all(Listening::MutualTls).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_works_on_a_host_of_its_own() {
+    let scene = Scene::open_at("host: notes.tools.example", Listening::Plain).await;
+    let token = scene.gate.mint("demo", "bot").await.token;
+    let mut command = scene.client("grpc_client.py", &token);
+    command.env("HOST_ASKED_FOR", "notes.tools.example");
+    judge(&said(command).await);
 }
