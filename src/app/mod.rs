@@ -17,7 +17,7 @@ use self::reload::Reloader;
 use self::sockets::Sockets;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{Caps, Loaded, Server, Timeouts};
-use crate::gate::Peer;
+use crate::gate::{Gate, Peer, Unsendable};
 use crate::io::metrics::Decided;
 use crate::ledger::LedgerError;
 use crate::ledger::record::Event;
@@ -72,6 +72,9 @@ impl Default for Options {
 /// Why a gate could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A backend can't be spoken to.
+    #[error("{0}")]
+    Upstream(#[from] Unsendable),
     /// The ledger can't be opened; nothing is served unrecorded.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
@@ -140,6 +143,7 @@ impl App {
             ..
         } = loaded;
         limits::check_descriptors(server.agents.caps.connections);
+        Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
         let parts = Arc::new(Parts::build(&server, projects)?);

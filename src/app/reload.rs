@@ -5,6 +5,7 @@
 use super::parts::Parts;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{self, ConfigErrors, Loaded, Secrets, Server};
+use crate::gate::Gate;
 use crate::io::metrics::Reload;
 use crate::ledger::Level;
 use crate::ledger::record::Event;
@@ -118,6 +119,7 @@ impl Reloader {
         if let Some(what) = config::restart_needed(&in_force.server, &loaded.server) {
             return Err(other(format!("{what} needs a restart")));
         }
+        Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);
