@@ -10,6 +10,7 @@ pub mod logs;
 mod parts;
 mod reload;
 mod sockets;
+mod tls;
 
 use self::control::Control;
 use self::parts::Parts;
@@ -17,8 +18,9 @@ use self::reload::Reloader;
 use self::sockets::Sockets;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{Caps, Loaded, Server, Timeouts};
-use crate::gate::{Gate, Peer, Unsendable};
+use crate::gate::{Gate, Unsendable};
 use crate::io::metrics::Decided;
+use crate::io::tls::server::TlsFault;
 use crate::ledger::LedgerError;
 use crate::ledger::record::Event;
 use crate::policy::decision::Reason;
@@ -93,6 +95,14 @@ pub enum StartError {
         address: SocketAddr,
         /// What the system says.
         error: io::Error,
+    },
+    /// A listener's certificate, key or authorities can't be used.
+    #[error("the {listener} listener can't speak TLS: {fault}")]
+    Tls {
+        /// `agents` or `admin`.
+        listener: &'static str,
+        /// Why.
+        fault: TlsFault,
     },
     /// Threads can't be had.
     #[error("can't start the control threads: {0}")]
@@ -188,6 +198,7 @@ impl Running {
             sockets.metrics,
             OPS_TIMEOUTS,
             OPS_CAPS,
+            None,
             control_stage.subscribe(),
             {
                 let ops = Arc::clone(&ops);
@@ -198,17 +209,19 @@ impl Running {
             sockets.admin,
             server.admin.timeouts,
             server.admin.caps,
+            parts.tls.admin.clone(),
             control_stage.subscribe(),
             admin::service(Arc::clone(&admin)),
         ));
         let (gate, metrics) = (parts.gate.clone(), Arc::clone(&parts.metrics));
         let refused =
             move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
-        let data_plane = sockets.agents.serve(&agents_stage, refused, move || {
+        let tls = parts.tls.agents.clone();
+        let data_plane = sockets.agents.serve(&agents_stage, tls, refused, move || {
             let gate = Rc::new(gate.clone());
-            move |request, address| {
+            move |request, peer| {
                 let gate = Rc::clone(&gate);
-                async move { gate.handle(request, Peer { address }).await }
+                async move { gate.handle(request, peer).await }
             }
         });
         Ok(Self {

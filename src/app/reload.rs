@@ -120,6 +120,8 @@ impl Reloader {
             return Err(other(format!("{what} needs a restart")));
         }
         Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
+        let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
+        let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);
@@ -133,6 +135,7 @@ impl Reloader {
         self.parts
             .principals
             .store(Arc::new(Principals::new(&loaded.server.principals)));
+        renewed.put_in_force();
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
