@@ -100,6 +100,8 @@ pub struct Received {
     pub bytes: u64,
     pub sha256: String,
     pub trailers: Vec<(String, String)>,
+    /// How it begins, for whoever reads about a failure.
+    pub beginning: String,
 }
 
 /// A body on its way in: counted and digested, not kept.
@@ -107,7 +109,11 @@ pub struct Intake {
     digest: Digest,
     bytes: u64,
     trailers: HeaderMap,
+    beginning: Vec<u8>,
 }
+
+/// Of a body, in bytes.
+const BEGINNING: usize = 400;
 
 impl Intake {
     pub fn new() -> Self {
@@ -115,6 +121,7 @@ impl Intake {
             digest: Digest::new(&SHA256),
             bytes: 0,
             trailers: HeaderMap::new(),
+            beginning: Vec::new(),
         }
     }
 
@@ -124,6 +131,8 @@ impl Intake {
             Ok(data) => {
                 self.digest.update(&data);
                 self.bytes += data.len() as u64;
+                let room = BEGINNING - self.beginning.len();
+                self.beginning.extend(data.iter().take(room));
                 data
             }
             Err(frame) => {
@@ -147,6 +156,7 @@ impl Intake {
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
             trailers: fields(&self.trailers),
+            beginning: self.beginning.escape_ascii().to_string(),
         }
     }
 }

@@ -135,6 +135,13 @@ async fn attempt(
         _ => read(body).await,
     };
     let body = body.map_err(|fault| format!("{}, then {fault}", head.status))?;
+    let Some(seen) = call.seen() else {
+        let said = &body.beginning;
+        return Err(format!(
+            "{}, and the backend saw nothing of it: {said}",
+            head.status
+        ));
+    };
     // Until here the upload was unfinished.
     drop(held);
     Ok(Exchange {
@@ -142,7 +149,7 @@ async fn attempt(
         status: head.status.as_u16(),
         fields: self::fields(&head.headers),
         body,
-        seen: call.seen().ok_or("the backend saw nothing of it")?,
+        seen,
     })
 }
 

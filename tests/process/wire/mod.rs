@@ -15,6 +15,7 @@ mod grpc;
 mod matrix;
 mod pki;
 mod reference;
+mod refusals;
 mod rotation;
 mod scene;
 mod side;
