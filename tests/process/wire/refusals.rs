@@ -65,7 +65,7 @@ async fn the_gates_own_answers_are_the_same_on_every_protocol() {
             let mut door = papers.agent(*side, &gate, &token);
             door.mount = "";
             let mut answers = Vec::new();
-            for target in ["/nowhere", "/.toolgate/session", "/cells//two"] {
+            for target in ["/nowhere", "/.toolgate/nothing", "/cells//two"] {
                 for method in [Method::GET, Method::HEAD, Method::POST] {
                     answers.push(refused(&door, method, target).await);
                 }
