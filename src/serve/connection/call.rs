@@ -1,10 +1,11 @@
 //! One call on a connection: from its head to the last byte of its answer, for the watch; and the answer where it panicked.
 
+use super::outflow::Outflow;
 use crate::serve::rooms::Lodged;
 use crate::serve::watch::Watch;
 use bytes::Bytes;
-use http::Method;
 use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 use hyper::Response;
 use std::convert::Infallible;
@@ -16,9 +17,8 @@ use std::task::{Context, Poll, ready};
 pub struct Busy {
     /// The connection's.
     watch: Arc<Watch>,
-    /// HTTP/2: the call's own, on which it is noted whether the peer takes the answer. TCP can't tell there: it goes on
-    /// for the other calls.
-    stream: Option<Arc<Watch>>,
+    /// HTTP/2: what is on its way to the peer.
+    outflow: Option<Outflow>,
 }
 
 impl Busy {
@@ -27,36 +27,22 @@ impl Busy {
         watch.begin();
         Self {
             watch: Arc::clone(watch),
-            stream: None,
+            outflow: None,
         }
     }
 
-    /// One of an HTTP/2 connection, begun by [`Watch::begin_stream`].
+    /// One of an HTTP/2 connection, begun by [`Watch::begin_stream`], which `stream` watches.
     pub(super) fn among(watch: &Arc<Watch>, stream: Arc<Watch>) -> Self {
         Self {
             watch: Arc::clone(watch),
-            stream: Some(stream),
-        }
-    }
-
-    /// The peer has room for more of the answer.
-    fn asked(&self) {
-        if let Some(stream) = &self.stream {
-            stream.sent();
-        }
-    }
-
-    /// A piece of the answer waits for the peer.
-    fn offered(&self) {
-        if let Some(stream) = &self.stream {
-            stream.blocked();
+            outflow: Some(Outflow::new(stream)),
         }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        match self.stream {
+        match self.outflow {
             None => self.watch.rest(),
             Some(_) => self.watch.end_stream(),
         }
@@ -105,7 +91,12 @@ where
             response = without_body(response);
         }
         let busy = self.busy.take();
-        Poll::Ready(Ok(response.map(|content| Reply { content, busy })))
+        Poll::Ready(Ok(response.map(|content| Reply {
+            content,
+            rest: Bytes::new(),
+            end: None,
+            busy,
+        })))
     }
 }
 
@@ -114,7 +105,7 @@ fn without_body<B: Body<Data = Bytes> + Unpin>(
     response: Response<Content<B>>,
 ) -> Response<Content<B>> {
     let (mut head, content) = response.into_parts();
-    if !content.is_end_stream()
+    if !content.is_over()
         && let Some(length) = content.size_hint().exact()
     {
         head.headers
@@ -147,44 +138,36 @@ enum Content<B> {
     Text(Option<Bytes>),
 }
 
-/// A body that tells the watch when it is over.
+/// A body that tells the watch when it is over, and on HTTP/2 whether it is taken.
 pub struct Reply<B> {
     content: Content<B>,
+    /// HTTP/2: what is left of the last piece of content.
+    rest: Bytes,
+    /// HTTP/2: the content is over, with these trailers.
+    end: Option<Option<HeaderMap>>,
     busy: Option<Busy>,
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
-    type Data = Bytes;
-    type Error = B::Error;
+impl<B> Reply<B> {
+    fn outflow(&self) -> Option<&Outflow> {
+        self.busy.as_ref()?.outflow.as_ref()
+    }
+}
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
+    fn poll_content(
+        &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(busy) = &self.busy {
-            busy.asked();
-        }
-        let poll = match &mut self.content {
+        match &mut self.content {
             Content::Answer(body) => Pin::new(body).poll_frame(context),
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-        };
-        if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&poll, &self.busy) {
-            busy.offered();
         }
-        poll
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.content.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.content.size_hint()
     }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Content<B> {
-    fn is_end_stream(&self) -> bool {
+    fn is_over(&self) -> bool {
         match self {
             Content::Answer(body) => body.is_end_stream(),
             Content::Text(text) => text.is_none(),
@@ -198,5 +181,55 @@ impl<B: Body<Data = Bytes> + Unpin> Content<B> {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
         }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Some(outflow) = self.outflow().cloned() else {
+            return self.poll_content(context);
+        };
+        if self.rest.is_empty() && self.end.is_none() {
+            match ready!(self.poll_content(context)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(frame))) => self.end = Some(frame.into_trailers().ok()),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.end = Some(None),
+            }
+        }
+        if let Some(trailers) = &mut self.end {
+            // Before all but its tail was taken the call can't be over: nobody could reset it then.
+            if !outflow.may_end(context) {
+                return Poll::Pending;
+            }
+            return Poll::Ready(
+                trailers
+                    .take()
+                    .map(|trailers| Ok(Frame::trailers(trailers))),
+            );
+        }
+        match outflow.piece(&mut self.rest, context) {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+            && self
+                .end
+                .as_ref()
+                .map_or_else(|| self.content.is_over(), Option::is_none)
+            && self.outflow().is_none_or(Outflow::is_small)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
     }
 }

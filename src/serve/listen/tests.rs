@@ -1,7 +1,11 @@
 //! Connections in a real data plane, with a handler of the tests' own.
 
+mod http2;
+mod tls;
+
 use super::*;
 use crate::config::{Caps, Timeouts};
+use crate::io::tls::server::Server;
 use crate::serve::watch::SWEEP_EVERY;
 use http_body_util::{BodyExt as _, Full};
 use std::io::{Read as _, Write as _};
@@ -24,6 +28,10 @@ struct Scene {
 }
 
 fn scene(timeouts: Timeouts, caps: Caps) -> Scene {
+    scene_with(None, timeouts, caps)
+}
+
+fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene {
     let listener = Listener {
         address: "127.0.0.1:0".parse().unwrap(),
         trusted_proxies: Vec::new(),
@@ -44,13 +52,13 @@ fn scene(timeouts: Timeouts, caps: Caps) -> Scene {
     let plane = bound
         .serve(
             &stages,
-            None,
+            tls,
             move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             },
             move || {
                 let (gate, begun) = (Arc::clone(&gate), begun.clone());
-                move |request, _| answer(request, Arc::clone(&gate), begun.clone())
+                move |request, peer| answer(request, peer, Arc::clone(&gate), begun.clone())
             },
         )
         .unwrap();
@@ -66,6 +74,7 @@ fn scene(timeouts: Timeouts, caps: Caps) -> Scene {
 
 async fn answer(
     request: Request<Incoming>,
+    peer: Peer,
     permits: Arc<tokio::sync::Semaphore>,
     begun: mpsc::Sender<()>,
 ) -> Response<Full<Bytes>> {
@@ -75,6 +84,8 @@ async fn answer(
             begun.send(()).unwrap();
             permits.acquire().await.unwrap().forget();
         }
+        "/peer" => return Response::new(Full::new(format!("{:?}", peer.channel).into())),
+        "/big" => return Response::new(Full::new(Bytes::from(vec![b'x'; BIG_BYTES]))),
         "/read" => {
             let body = request.into_body().collect().await.unwrap().to_bytes();
             return Response::new(Full::new(body));
@@ -133,6 +144,8 @@ fn finish(scene: Scene) {
     scene.plane.join();
 }
 
+/// What `/big` answers with.
+const BIG_BYTES: usize = 1 << 20;
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 #[test]
