@@ -8,6 +8,8 @@ use super::exchange::{Difference, Exchange, Kind, compare, perform, perform_on};
 use super::reference::Reference;
 use super::scene::{Listening, Papers, setup};
 use super::side::Side;
+use crate::gate::Setup;
+use crate::ledger;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -101,9 +103,30 @@ async fn every_call_is_the_same_through_the_gate_as_without_it() {
         });
     }
     judge(&direct, running, cells().len()).await;
-    for (gate, _) in &gates {
+    for (gate, setup) in gates {
         let peak = gate.memory_kib("VmHWM");
         assert!(peak < PEAK_KIB_MAX, "uploads lay in memory: {peak} KiB");
+        gate.kill();
+        recorded_without_fault(&setup);
+    }
+}
+
+/// Every call is on record, and none as failed but those whose agent left its upload unfinished.
+fn recorded_without_fault(setup: &Setup) {
+    let records = ledger::verified(&setup.ledger());
+    let targets: HashMap<&str, &str> = ledger::of_kind(&records, "decision")
+        .into_iter()
+        .map(|record| {
+            let text = |name: &str| record[name].as_str().unwrap();
+            (text("request"), text("target"))
+        })
+        .collect();
+    let outcomes = ledger::of_kind(&records, "outcome");
+    assert!(!targets.is_empty() && outcomes.len() == targets.len());
+    for outcome in outcomes {
+        let target = targets[outcome["request"].as_str().unwrap()];
+        let faulty = outcome.get("fault").is_some();
+        assert!(!faulty || target == "/cells/refuse", "{target}: {outcome}");
     }
 }
 

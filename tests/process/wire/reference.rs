@@ -15,6 +15,7 @@ use serde_json::json;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -96,6 +97,9 @@ impl Reference {
     }
 }
 
+/// Between a head and the end of nothing.
+const BREATH: Duration = Duration::from_millis(20);
+
 async fn answer(
     calls: Calls,
     certificate: Option<Vec<u8>>,
@@ -124,9 +128,15 @@ async fn answer(
     };
     let mut response = reply(&head, body, &call, seen).await?;
     if head.method == Method::HEAD {
-        // hyper leaves it out by itself over HTTP/1.1 alone.
         let length = response.body().size_hint().exact().unwrap();
-        *response.body_mut() = Content::Empty;
+        // hyper leaves a body out by itself over HTTP/1.1 alone. Over HTTP/2 the end comes behind the head, as some
+        // servers send it.
+        let (end, nothing) = Content::fed(None);
+        *response.body_mut() = nothing;
+        tokio::spawn(async move {
+            tokio::time::sleep(BREATH).await;
+            drop(end);
+        });
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
