@@ -2,6 +2,7 @@
 
 mod streams;
 mod tls;
+mod tunnels;
 
 pub(crate) mod backends;
 
