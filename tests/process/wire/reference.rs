@@ -97,7 +97,16 @@ impl Reference {
     }
 }
 
-/// Between a head and the end of nothing.
+/// No content, whose end comes behind the head over HTTP/2, as some servers send it.
+fn nothing() -> Content {
+    let (end, content) = Content::fed(None);
+    tokio::spawn(async move {
+        tokio::time::sleep(BREATH).await;
+        drop(end);
+    });
+    content
+}
+
 const BREATH: Duration = Duration::from_millis(20);
 
 async fn answer(
@@ -129,14 +138,7 @@ async fn answer(
     let mut response = reply(&head, body, &call, seen).await?;
     if head.method == Method::HEAD {
         let length = response.body().size_hint().exact().unwrap();
-        // hyper leaves a body out by itself over HTTP/1.1 alone. Over HTTP/2 the end comes behind the head, as some
-        // servers send it.
-        let (end, nothing) = Content::fed(None);
-        *response.body_mut() = nothing;
-        tokio::spawn(async move {
-            tokio::time::sleep(BREATH).await;
-            drop(end);
-        });
+        *response.body_mut() = nothing();
         response
             .headers_mut()
             .insert(header::CONTENT_LENGTH, length.into());
@@ -201,7 +203,7 @@ fn page(asked: &HeaderMap) -> http::Result<Response<Content>> {
         .header(header::VARY, "accept-language")
         .header(header::CACHE_CONTROL, "private, max-age=60");
     if said(asked, header::IF_NONE_MATCH) == "\"v1\"" {
-        return answer.status(StatusCode::NOT_MODIFIED).body(Content::Empty);
+        return answer.status(StatusCode::NOT_MODIFIED).body(nothing());
     }
     let answer = answer
         .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
