@@ -17,4 +17,5 @@ mod load;
 mod operations;
 mod reload;
 mod streams;
+mod tls;
 mod wire;
