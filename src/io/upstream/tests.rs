@@ -1,5 +1,6 @@
 //! Kept connections, against backends on loopback sockets.
 
+mod bodies;
 mod streams;
 mod tls;
 mod tunnels;
