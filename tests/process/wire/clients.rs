@@ -18,7 +18,7 @@ struct Scene {
     token: String,
     /// Whom a client trusts and what it shows.
     known: Vec<(&'static str, PathBuf)>,
-    _setup: Setup,
+    setup: Setup,
 }
 
 impl Scene {
@@ -33,7 +33,7 @@ impl Scene {
             known: papers.environment(listening, config.parent().unwrap()),
             gate,
             listening,
-            _setup: setup,
+            setup,
         }
     }
 
@@ -121,7 +121,7 @@ async fn curl_does_it_all(listening: Listening, version: &str, spoken: &str) {
     assert!(head.stdout.starts_with(line.as_bytes()), "{head:?}");
 
     // A file of a known length, which asks first whether it may come (over HTTP/1.1); and one of an unknown length.
-    let zeros = scene._setup.config().with_file_name("zeros");
+    let zeros = scene.setup.config().with_file_name("zeros");
     std::fs::write(&zeros, vec![0; 5_000_000]).unwrap();
     let zeros = zeros.to_str().unwrap();
     for upload in [

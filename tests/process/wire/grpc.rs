@@ -66,6 +66,21 @@ tools:
     )
 }
 
+/// How the gate goes to the server: in clear, or over TLS where agents come over TLS too.
+fn upstream(listening: Listening, port: u64, folder: &Path) -> String {
+    match listening {
+        Listening::Plain => format!("url: 'http://127.0.0.1:{port}', http2: prior_knowledge"),
+        Listening::Tls | Listening::MutualTls => {
+            let ca = folder.join("ca.pem");
+            format!(
+                "url: 'https://127.0.0.1:{port}', tls: {{ ca: {} }}",
+                ca.display()
+            )
+        }
+    }
+}
+
+/// A gate between a real gRPC server and its clients.
 pub struct Scene {
     pub gate: Gate,
     pub setup: Setup,
@@ -83,27 +98,19 @@ impl Scene {
         let papers = Papers::new();
         let folder = tempfile::tempdir().unwrap();
         papers.write(folder.path());
-        let (told, upstream): (Vec<(&str, PathBuf)>, fn(u64, &Path) -> String) = match listening {
-            Listening::Plain => (Vec::new(), |port, _| {
-                format!("url: 'http://127.0.0.1:{port}', http2: prior_knowledge")
-            }),
-            Listening::Tls | Listening::MutualTls => (
+        let own = |name: &str| folder.path().join(name);
+        let told = match listening {
+            Listening::Plain => Vec::new(),
+            Listening::Tls | Listening::MutualTls => {
                 vec![
-                    ("CERTIFICATE", folder.path().join("backend.pem")),
-                    ("KEY", folder.path().join("backend.key")),
-                ],
-                |port, folder| {
-                    let ca = folder.join("ca.pem");
-                    format!(
-                        "url: 'https://127.0.0.1:{port}', tls: {{ ca: {} }}",
-                        ca.display()
-                    )
-                },
-            ),
+                    ("CERTIFICATE", own("backend.pem")),
+                    ("KEY", own("backend.key")),
+                ]
+            }
         };
         let server = Server::start(&told).await;
         let setup = setup_with(&papers, listening, &["demo"], |_, folder| {
-            policy(place, &upstream(server.port, folder))
+            policy(place, &upstream(listening, server.port, folder))
         });
         let gate = setup.start().await;
         let config = setup.config();
