@@ -1,3 +1,5 @@
+//! What is read of PEM files, and what they are refused for.
+
 use super::*;
 use crate::config::Secrets;
 use crate::config::error::Place;
