@@ -14,7 +14,7 @@ mod streams;
 pub use call::{Answering, Reply};
 pub use streams::{AnyThread, Next, OwnThread, Plane};
 
-use self::call::Busy;
+use self::call::{Busy, Part};
 use self::preface::Version;
 use self::socket::{Lent, Socket, Stream, linger};
 use super::caps::Admission;
@@ -153,9 +153,10 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     async fn http1<S: Stream>(&self, http: &http1::Builder, stream: S) {
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let busy = Some(Busy::alone(self.watch));
             Answering {
+                part: Part::Whole,
                 answer: self.rooms.lodge((self.handle)(request)),
                 busy,
             }
@@ -183,11 +184,12 @@ where
     async fn http2<P: Plane<F, B>, S: Stream>(&self, stream: S) {
         let next = Next::on(self.watch);
         let http = streams::protocol(P::from(next.clone()), HEAD_BYTES_MAX);
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let watched = self.watch.begin_stream();
             let busy = Some(Busy::among(self.watch, watched.share()));
             next.set(watched);
             Answering {
+                part: Part::of(request.method()),
                 answer: self.rooms.lodge((self.handle)(request)),
                 busy,
             }

@@ -18,3 +18,4 @@ mod operations;
 mod reload;
 mod streams;
 mod tls;
+mod wire;
