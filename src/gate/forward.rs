@@ -27,8 +27,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use upgrade::{Handshake, Tunnel};
 
@@ -195,8 +196,11 @@ async fn exchange(
             return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed));
         }
     };
+    let (head, mut incoming, reuse) = receive(response, &call)?;
+    if has_no_content(call.method, head.status) && !incoming.is_end_stream() {
+        await_end(&mut incoming, &guard).await?;
+    }
     guard.settle();
-    let (head, incoming, reuse) = receive(response, &call)?;
     Ok(Response::from_parts(
         head,
         UpstreamBody::new(incoming, lease, reuse, guard, meter),
@@ -393,6 +397,28 @@ fn receive(
     // The agent's connection has a version of its own.
     head.version = Version::HTTP_11;
     Ok((head, incoming, reuse))
+}
+
+/// Whether an answer is over with its head, whatever the head says (RFC 9110, section 6.4.1).
+fn has_no_content(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Reads the end of an answer without content. Over HTTP/2 it may come behind the head, and the agent's connection does
+/// not ask for it: the call would look as if the agent had left, and the backend as if it had been given up.
+async fn await_end(answer: &mut Answer, guard: &Guard) -> Result<(), SendFault> {
+    let end = async {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut *answer).poll_frame(cx)).await {
+            frame?;
+        }
+        Ok(())
+    };
+    match guard.watch(end).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(fault)) => Err(SendFault::Failed(UpstreamFault::Exchange(fault))),
+        Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Answer)),
+        Err(Lapse::Ended) => Err(SendFault::SessionEnded),
+    }
 }
 
 /// Not both a length and chunks (RFC 9112 section 6.3), and no transfer coding but `chunked`, which hyper would hand on

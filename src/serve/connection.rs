@@ -15,7 +15,7 @@ mod streams;
 pub use call::{Answering, Reply};
 pub use streams::{AnyThread, Next, OwnThread, Plane};
 
-use self::call::Busy;
+use self::call::{Busy, Part};
 use self::early::Early;
 use self::preface::Version;
 use self::socket::{Lent, Socket, Stream, linger};
@@ -168,11 +168,12 @@ where
 {
     async fn http1<S: Stream>(&self, http: &http1::Builder, stream: S) {
         let line = Arc::<Line>::default();
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let busy = Some(Busy::alone(self.watch));
             line.open(hyper::body::Body::is_end_stream(request.body()));
             let answer = (self.handle)(request, Some(Arc::clone(&line)));
             Answering {
+                part: Part::Whole,
                 answer: self.rooms.lodge(answer),
                 busy,
                 line: Some(Arc::clone(&line)),
@@ -201,13 +202,14 @@ where
     }
 
     async fn http2<P: Plane<F, B>, S: Stream>(&self, stream: S) {
-        let next = Next::default();
+        let next = Next::on(self.watch);
         let http = streams::protocol(P::from(next.clone()), HEAD_BYTES_MAX);
-        let service = service_fn(|request| {
+        let service = service_fn(|request: Request<Incoming>| {
             let watched = self.watch.begin_stream();
             let busy = Some(Busy::among(self.watch, watched.share()));
             next.set(watched);
             Answering {
+                part: Part::of(request.method()),
                 answer: self.rooms.lodge((self.handle)(request, None)),
                 busy,
                 line: None,

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A tool as an agent's programmer knows it: users, notes, a download, an event stream.
-fn policy(backend: &Backend) -> String {
+pub fn policy(backend: &Backend) -> String {
     format!(
         "version: 1
 project: demo
@@ -86,14 +86,14 @@ impl Scene {
     }
 }
 
-fn script_path(script: &str) -> String {
+pub fn script_path(script: &str) -> String {
     format!(
         "{}/tests/process/clients/{script}",
         env!("CARGO_MANIFEST_DIR")
     )
 }
 
-async fn said(command: Command) -> Value {
+pub async fn said(command: Command) -> Value {
     let output = run(command).await;
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the client ends well: {errors}");
@@ -101,7 +101,7 @@ async fn said(command: Command) -> Value {
 }
 
 /// What the backend saw of a call: the agent's request, on the backend's credential and without the session's.
-fn arrived(echo: &Value, method: &str, target: &str, body: &str) {
+pub fn arrived(echo: &Value, method: &str, target: &str, body: &str) {
     assert_eq!(
         [&echo["method"], &echo["target"], &echo["body"]],
         [method, target, body],
@@ -121,7 +121,7 @@ fn arrived(echo: &Value, method: &str, target: &str, body: &str) {
 }
 
 /// A refusal that a language model can act on.
-fn refused(answer: &Value) {
+pub fn refused(answer: &Value) {
     assert_eq!(answer[0], 403, "{answer}");
     assert_eq!(answer[1]["reason"], "scope_outside_ceiling", "{answer}");
     assert!(

@@ -19,3 +19,4 @@ mod reload;
 mod streams;
 mod tls;
 mod websocket;
+mod wire;

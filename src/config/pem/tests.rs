@@ -1,3 +1,5 @@
+//! What is read from PEM files, and what is said of those that are of no use.
+
 use super::*;
 use crate::config::Secrets;
 use crate::config::error::Place;

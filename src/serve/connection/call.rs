@@ -5,7 +5,8 @@ use crate::gate::Line;
 use crate::serve::rooms::Lodged;
 use crate::serve::watch::Watch;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method};
 use http_body::{Body, Frame, SizeHint};
 use hyper::Response;
 use std::convert::Infallible;
@@ -49,9 +50,30 @@ impl Drop for Busy {
     }
 }
 
+/// What of an answer goes over the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it; over HTTP/1, hyper leaves the body of an answer to HEAD out by itself.
+    Whole,
+    /// The head alone: HEAD over HTTP/2, where hyper would send the body, which no peer may get.
+    Head,
+}
+
+impl Part {
+    /// Of an answer over HTTP/2 to a call by `method`.
+    pub(super) fn of(method: &Method) -> Self {
+        if *method == Method::HEAD {
+            Part::Head
+        } else {
+            Part::Whole
+        }
+    }
+}
+
 /// A call until its answer's head.
 pub struct Answering<F: Future> {
     pub(super) answer: Lodged<F>,
+    pub(super) part: Part,
     /// Until it goes over to the answer.
     pub(super) busy: Option<Busy>,
     /// Where what comes before the answer is said, over HTTP/1.1.
@@ -63,7 +85,7 @@ pub struct Answering<F: Future> {
 impl<F, B> Future for Answering<F>
 where
     F: Future<Output = Response<B>>,
-    B: Unpin,
+    B: Body<Data = Bytes> + Unpin,
 {
     type Output = Result<Response<Reply<B>>, Infallible>;
 
@@ -83,7 +105,10 @@ where
             self.held = Some(Box::new(answer));
             return Poll::Pending;
         }
-        let response = answer.map_or_else(broken, |response| response.map(Content::Answer));
+        let mut response = answer.map_or_else(broken, |response| response.map(Content::Answer));
+        if self.part == Part::Head {
+            response = without_body(response);
+        }
         let busy = self.busy.take();
         Poll::Ready(Ok(response.map(|content| Reply {
             content,
@@ -92,6 +117,21 @@ where
             busy,
         })))
     }
+}
+
+/// The head of an answer, which says how long the body would have been (RFC 9110, section 9.3.2).
+fn without_body<B: Body<Data = Bytes> + Unpin>(
+    response: Response<Content<B>>,
+) -> Response<Content<B>> {
+    let (mut head, content) = response.into_parts();
+    if !content.is_over()
+        && let Some(length) = content.size_hint().exact()
+    {
+        head.headers
+            .entry(CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
+    }
+    Response::from_parts(head, Content::Text(None))
 }
 
 /// What is said where a call panicked. On HTTP/1 the connection ends with it: how far the call had read is not known.
@@ -143,11 +183,22 @@ impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
         }
     }
+}
 
-    fn is_content_over(&self) -> bool {
-        match &self.content {
+impl<B: Body<Data = Bytes> + Unpin> Content<B> {
+    fn is_over(&self) -> bool {
+        match self {
             Content::Answer(body) => body.is_end_stream(),
             Content::Text(text) => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Content::Answer(body) => body.size_hint(),
+            Content::Text(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
         }
     }
 }
@@ -193,16 +244,11 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
             && self
                 .end
                 .as_ref()
-                .map_or_else(|| self.is_content_over(), Option::is_none)
+                .map_or_else(|| self.content.is_over(), Option::is_none)
             && self.outflow().is_none_or(Outflow::is_small)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Answer(body) => body.size_hint(),
-            Content::Text(text) => {
-                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
-            }
-        }
+        self.content.size_hint()
     }
 }

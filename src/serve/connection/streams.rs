@@ -1,8 +1,8 @@
 //! HTTP/2: how it is set up, and how its calls run. Each is a task of its own, watched on its own: one whose answer is not
 //! taken is reset (`RST_STREAM`), and the connection goes on.
 
-use super::call::{Answering, Reply};
-use crate::serve::watch::{Order, Watched};
+use super::call::{Answering, Busy, Reply};
+use crate::serve::watch::{Order, Watch, Watched};
 use bytes::Bytes;
 use http_body::Body;
 use hyper::rt::Executor;
@@ -34,9 +34,9 @@ pub(super) fn protocol<P>(plane: P, head_bytes_max: usize) -> http2::Builder<P> 
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .max_pending_accept_reset_streams(RESETS_PENDING_MAX)
         .max_local_error_reset_streams(RESETS_OWN_MAX)
-        // WebSockets (RFC 8441); what a route does not serve is refused.
-        .enable_connect_protocol()
-        .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX));
+        .max_header_list_size(u32::try_from(head_bytes_max).unwrap_or(u32::MAX))
+        // WebSockets (RFC 8441); any other CONNECT is the handler's to refuse.
+        .enable_connect_protocol();
     http
 }
 
@@ -64,17 +64,51 @@ pub struct OwnThread(Next);
 #[derive(Clone, Debug)]
 pub struct AnyThread(Next);
 
-/// The watch of the stream that hyper spawns next: it does so right after it has called the service.
-#[derive(Clone, Debug, Default)]
-pub struct Next(Arc<Mutex<Option<Watched>>>);
+/// What watches the task that hyper spawns next. A call's it spawns right after it has called the service; any other
+/// carries a call that became a tunnel, and is a call in progress itself for as long as that lasts.
+#[derive(Clone, Debug)]
+pub struct Next {
+    connection: Arc<Watch>,
+    call: Arc<Mutex<Option<Watched>>>,
+}
+
+/// What watches one task.
+struct Watching {
+    watched: Watched,
+    /// What keeps a tunnel's connection from being idle; a call keeps its own.
+    _tunnel: Option<Busy>,
+}
 
 impl Next {
-    pub(super) fn set(&self, watched: Watched) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(watched);
+    pub(super) fn on(connection: &Arc<Watch>) -> Self {
+        Self {
+            connection: Arc::clone(connection),
+            call: Arc::default(),
+        }
     }
 
-    fn take(&self) -> Option<Watched> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn set(&self, watched: Watched) {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = Some(watched);
+    }
+
+    fn take(&self) -> Watching {
+        let call = self
+            .call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(watched) = call else {
+            let watched = self.connection.begin_stream();
+            let busy = Busy::among(&self.connection, watched.share());
+            return Watching {
+                watched,
+                _tunnel: Some(busy),
+            };
+        };
+        Watching {
+            watched,
+            _tunnel: None,
+        }
     }
 }
 
@@ -103,14 +137,13 @@ impl<T: Future<Output = ()> + Send + 'static> Executor<T> for AnyThread {
 }
 
 /// Dropped, a call's task resets its stream.
-async fn until_cut(watched: Option<Watched>, task: impl Future<Output = ()>) {
+async fn until_cut(watching: Watching, task: impl Future<Output = ()>) {
+    let watched = &watching.watched;
     let mut task = pin!(task);
     poll_fn(|context| {
-        if let Some(watched) = &watched {
-            watched.attend(context);
-            if watched.order() == Order::Cut {
-                return Poll::Ready(());
-            }
+        watched.attend(context);
+        if watched.order() == Order::Cut {
+            return Poll::Ready(());
         }
         task.as_mut().poll(context)
     })

@@ -78,6 +78,15 @@ async fn answer(
     permits: Arc<tokio::sync::Semaphore>,
     begun: mpsc::Sender<()>,
 ) -> Response<Full<Bytes>> {
+    if request.method() == http::Method::CONNECT {
+        let tunnel = hyper::upgrade::on(request);
+        spawn_local(async move {
+            let tunnel = tunnel.await.unwrap();
+            permits.acquire().await.unwrap().forget();
+            drop(tunnel);
+        });
+        return Response::new(Full::default());
+    }
     match request.uri().path() {
         "/panic" => panic!("a fault of this test's handler"),
         "/held" => {

@@ -341,6 +341,30 @@ fn an_idle_http2_connection_is_told_and_closed_and_one_in_a_call_is_not() {
 }
 
 #[test]
+fn a_tunnel_is_a_call_in_progress_for_as_long_as_it_lasts() {
+    let mut timeouts = patient();
+    timeouts.idle = SWEEP_EVERY;
+    let scene = scene(timeouts, roomy());
+    let mut peer = Peer2::open(connect(&scene), &[]);
+    // Extended CONNECT (RFC 8441): `:method` and `:protocol` literal.
+    let mut block = b"\x02\x07CONNECT\x00\x09:protocol\x09websocket".to_vec();
+    block.extend([0x86, 0x84, 0x01, 1, b'a']);
+    peer.send(&frame(HEADERS, END_HEADERS, 1, &block));
+    assert_eq!(peer.status(1), 200);
+    let mut idle = Peer2::open(connect(&scene), &[]);
+    assert_eq!(idle.rest(), [GOAWAY, GOAWAY]);
+    // By now the tunnel's connection would have been told, too.
+    peer.get(3, "/");
+    assert_eq!(peer.status(3), 200);
+    scene.permits.add_permits(1);
+    assert!(
+        peer.rest().contains(&GOAWAY),
+        "it is over, and the connection idle"
+    );
+    finish(scene);
+}
+
+#[test]
 fn a_head_beyond_the_limit_is_refused_on_its_stream() {
     let scene = scene(patient(), roomy());
     let mut peer = Peer2::open(connect(&scene), &[]);
