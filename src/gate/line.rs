@@ -42,6 +42,8 @@ impl Line {
     /// Its request was read to its end: an agent that sends no more has said all, and may wait for its answer.
     pub fn whole(&self) {
         self.whole.store(true, Ordering::Relaxed);
+        // The connection looks for the end of input from here on.
+        self.wake();
     }
 
     /// Whether it was.
@@ -67,9 +69,7 @@ impl Line {
             said.extend_from_slice(&head);
             self.unsent.store(true, Ordering::Release);
             drop(said);
-            if let Some(waker) = self.waker.get() {
-                waker.wake_by_ref();
-            }
+            self.wake();
         }
     }
 
@@ -96,6 +96,12 @@ impl Line {
         let all = said.is_empty();
         self.unsent.store(!all, Ordering::Release);
         all
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
     }
 
     fn said(&self) -> MutexGuard<'_, Vec<u8>> {

@@ -69,7 +69,8 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .header_read_timeout(None)
-            .half_close(false)
+            // See `early`: an agent that sends no more may still read.
+            .half_close(true)
             .keep_alive(true)
             .pipeline_flush(false)
             .max_header_size(HEAD_BYTES_MAX)

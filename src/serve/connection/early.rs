@@ -1,8 +1,9 @@
 //! An HTTP/1.1 connection's stream, with what hyper can't do: say something before an answer (1xx), and answer an agent
-//! that shut its sending side once its request was whole.
+//! that shut its sending side once its request was whole, without waiting for ever for one that is gone.
 //!
 //! hyper flushes its stream only when it has nothing left to write, and it does so in every round. That is the moment: it
 //! stands between two messages, or has yet to begin the answer, which [`super::Answering`] holds back until all is out.
+//! Once a request is whole, hyper reads nothing until its answer is over; the end of input is looked for here meanwhile.
 
 use super::socket::{Socket, Stream};
 use crate::gate::Line;
@@ -19,8 +20,8 @@ pub(super) struct Early<S> {
     line: Arc<Line>,
     /// Begun and not yet written to its end: nothing of hyper's may come between.
     begun: Bytes,
-    /// The end of input came in the middle of a call, and hyper was not told.
-    halved: bool,
+    /// Read while hyper does not read: the next call's first byte.
+    ahead: Option<u8>,
 }
 
 impl<S: Stream> Early<S> {
@@ -29,7 +30,7 @@ impl<S: Stream> Early<S> {
             stream,
             line,
             begun: Bytes::new(),
-            halved: false,
+            ahead: None,
         }
     }
 
@@ -42,6 +43,27 @@ impl<S: Stream> Early<S> {
             self.begun.advance(written);
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether the agent sends no more while its call is answered. Whoever is gone altogether fails the call.
+    fn look_for_the_end(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let socket = self.stream.socket();
+        let due = self.line.is_whole() && socket.watched.in_call() && !socket.ended;
+        if !due || self.ahead.is_some() {
+            return Ok(());
+        }
+        let mut byte = [0];
+        let mut room = ReadBuf::new(&mut byte);
+        if Pin::new(&mut self.stream)
+            .poll_read(context, &mut room)?
+            .is_ready()
+        {
+            self.ahead = room.filled().first().copied();
+            if self.ahead.is_none() {
+                self.stream.socket().watched.halve();
+            }
+        }
+        Ok(())
     }
 
     fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -69,17 +91,11 @@ impl<S: Stream> AsyncRead for Early<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
-        let watch = &this.stream.socket().watched;
-        if buffer.filled().len() == before && this.line.is_whole() && watch.in_call() {
-            // To hyper the end of input is the end of the call. It hears of it when the answer is over.
-            watch.halve();
-            this.halved = true;
-            return Poll::Pending;
+        if let Some(byte) = self.ahead.take() {
+            buffer.put_slice(&[byte]);
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
@@ -110,13 +126,8 @@ impl<S: Stream> AsyncWrite for Early<S> {
         if self.line.is_unsent() {
             ready!(self.poll_line(context))?;
         }
-        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        if self.halved && !self.stream.socket().watched.in_call() {
-            // All is out. hyper thinks that nothing can be read yet, and reads again only when it is woken.
-            self.halved = false;
-            context.waker().wake_by_ref();
-        }
-        Poll::Ready(Ok(()))
+        self.look_for_the_end(context)?;
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
