@@ -29,7 +29,7 @@ impl fmt::Debug for PolicyHash {
 }
 
 /// One project's ruleset.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Whose it is.
     pub project: ProjectName,
@@ -163,7 +163,7 @@ pub enum Resources {
 }
 
 /// A backend API.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tool {
     /// Its name in the YAML.
     pub name: ToolName,
@@ -234,7 +234,7 @@ impl fmt::Debug for Credential {
 }
 
 /// One rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Its position in [`Policy::routes`].
     pub index: RouteIndex,

@@ -16,7 +16,7 @@ use hash::Table;
 use shapes::{Found, Shapes};
 
 /// Built when a policy is assembled; one set of templates per tool.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     hosts: Table<Box<str>, ToolIndex>,
     mounts: Table<Box<str>, ToolIndex>,

@@ -58,13 +58,6 @@ pub fn protocol() -> http1::Builder {
     http
 }
 
-/// As [`protocol`], for a connection that is closed after its first answer.
-pub fn protocol_of_one_call() -> http1::Builder {
-    let mut http = protocol();
-    http.keep_alive(false);
-    http
-}
-
 /// Serves calls until the peer leaves, a deadline passes or the watch says to stop.
 pub async fn serve<H, F, B>(link: Link, http: &http1::Builder, rooms: &Arc<Rooms<F>>, handle: H)
 where
@@ -184,7 +177,13 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
-        let response = answer.map_or_else(broken, |response| response.map(Content::Answer));
+        let mut response = answer.map_or_else(broken, |response| response.map(Content::Answer));
+        if self.watch.announces() {
+            response.headers_mut().insert(
+                http::header::CONNECTION,
+                http::HeaderValue::from_static("close"),
+            );
+        }
         let watch = Arc::clone(&self.watch);
         Poll::Ready(Ok(response.map(|content| Reply { content, watch })))
     }

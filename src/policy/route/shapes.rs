@@ -9,7 +9,7 @@ use super::tree::Tree;
 use super::{RouteMatch, TableError};
 
 /// The look-up of one tool.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Shapes {
     plain: matchit::Router<usize>,
     other: Option<Tree>,
@@ -17,10 +17,10 @@ pub(super) struct Shapes {
 }
 
 /// The routes of one shape, told apart by method.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Arms(Vec<Arm>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Arm {
     method: Method,
     route: RouteIndex,

@@ -5,7 +5,7 @@ use super::super::template::{Affixes, Segment};
 use super::hash::Table;
 
 /// A node stands behind some segments of some templates.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     literals: Table<Box<str>, Tree>,
     /// More specific affixes first.
