@@ -39,7 +39,7 @@ pub enum Secrets {
 }
 
 /// All files of one configuration, valid as a whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The server file.
     pub server: Server,
