@@ -130,6 +130,26 @@ impl Given {
         Ok(())
     }
 
+    /// Further descriptors of the same sockets.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn try_clone(&self) -> Result<Self, StartError> {
+        let sockets = self.sockets.iter().map(|given| {
+            Ok(GivenSocket {
+                name: given.name,
+                address: given.address,
+                socket: given.socket.try_clone()?,
+            })
+        });
+        Ok(Self {
+            by: self.by,
+            sockets: sockets
+                .collect::<io::Result<_>>()
+                .map_err(StartError::Threads)?,
+        })
+    }
+
     /// Those of one listener.
     fn take(
         &mut self,

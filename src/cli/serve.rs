@@ -11,6 +11,7 @@ use crate::app::{
     Trigger, logs,
 };
 use crate::config::{self, Loaded, Secrets};
+use crate::ledger::LedgerError;
 use clap::Args;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +37,8 @@ pub struct Arguments {
     /// Take the place of the gate that runs on the same files, if one does
     #[arg(long)]
     take_over: bool,
-    /// Seconds that its calls in flight may hold the hand-over up; then they are cut
+    /// Seconds that its calls in flight may hold the hand-over up; then they are cut. One that is just stopping is waited
+    /// for as long
     #[arg(
         long,
         value_name = "SECONDS",
@@ -51,7 +53,8 @@ pub struct Arguments {
 const NOTICE: Duration = Duration::from_millis(500);
 /// How long files are tried again that a process which has just ended held.
 const FUNERAL: Duration = Duration::from_secs(5);
-const FUNERAL_PAUSE: Duration = Duration::from_millis(20);
+/// From one attempt to the next.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Runs the gate.
 ///
@@ -94,16 +97,26 @@ struct Service<'a> {
 impl Service<'_> {
     /// In the place of a running gate if that is asked for and there is one.
     async fn begin(&mut self, loaded: Loaded, given: Given) -> Result<Running, Failure> {
+        if !self.arguments.take_over {
+            return App::begin(loaded, OPTIONS, Beginning::Fresh(given)).map_err(not_started);
+        }
         let wait = Duration::from_secs(self.arguments.take_over_wait);
-        let other = if self.arguments.take_over {
-            TakeOver::ask(&loaded.server, wait)
-                .map_err(|error| Failure::Unavailable(error.to_string()))?
-        } else {
-            None
-        };
-        match other {
-            Some(other) => self.take_over(loaded, other).await,
-            None => App::begin(loaded, OPTIONS, Beginning::Fresh(given)).map_err(not_started),
+        let mut pauses = wait.as_millis() / PAUSE.as_millis();
+        loop {
+            let other = TakeOver::ask(&loaded.server, wait);
+            if let Some(other) = other.map_err(|error| Failure::Unavailable(error.to_string()))? {
+                return self.take_over(loaded, other).await;
+            }
+            let beginning = Beginning::Fresh(given.try_clone().map_err(not_started)?);
+            match App::begin(loaded.clone(), OPTIONS, beginning) {
+                // It runs and does not answer: it is about to end, or another takes over from it just now.
+                Err(StartError::Ledger(LedgerError::Locked { .. })) if pauses > 0 => pauses -= 1,
+                begun => return begun.map_err(not_started),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = self.signals.stop() => return Err(stopped_early()),
+            }
         }
     }
 
@@ -115,7 +128,7 @@ impl Service<'_> {
                 release.map_err(|error| Failure::Unavailable(error.to_string()))?
             }
             () = self.signals.stop() => {
-                return Err(Failure::No("ended by a signal before it took over".to_owned()));
+                return Err(stopped_early());
             }
         };
         let from = other.process;
@@ -231,6 +244,10 @@ enum Ending {
     HandOver(Successor),
 }
 
+fn stopped_early() -> Failure {
+    Failure::No("ended by a signal before it took over".to_owned())
+}
+
 fn cut_off() -> Failure {
     Failure::No("ended by a second signal; calls in flight were cut off".to_owned())
 }
@@ -241,14 +258,14 @@ async fn after_a_death(
     sockets: Sockets,
     beginning: impl Fn(Sockets) -> Beginning,
 ) -> Result<Running, Failure> {
-    let mut pauses = FUNERAL.as_millis() / FUNERAL_PAUSE.as_millis();
+    let mut pauses = FUNERAL.as_millis() / PAUSE.as_millis();
     loop {
         let copies = sockets.try_clone();
         let copies = copies.map_err(|error| Failure::Unavailable(error.to_string()))?;
         match App::begin(loaded.clone(), OPTIONS, beginning(copies)) {
             Err(StartError::Ledger(_) | StartError::Store(_)) if pauses > 0 => {
                 pauses -= 1;
-                tokio::time::sleep(FUNERAL_PAUSE).await;
+                tokio::time::sleep(PAUSE).await;
             }
             begun => return begun.map_err(not_started),
         }

@@ -13,6 +13,7 @@ mod wait;
 mod clients;
 mod crash;
 mod isolation;
+mod life;
 mod load;
 mod operations;
 mod reload;
