@@ -13,6 +13,7 @@ mod parts;
 mod reload;
 pub mod service;
 mod sockets;
+mod tls;
 
 use self::control::Control;
 use self::hand_over::{Endpoint, Successor};
@@ -20,8 +21,8 @@ use self::parts::Parts;
 use self::reload::Reloader;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{Caps, Loaded, Server, Timeouts};
-use crate::gate::Peer;
 use crate::io::metrics::Decided;
+use crate::io::tls::server::TlsFault;
 use crate::ledger::LedgerError;
 use crate::policy::decision::Reason;
 use crate::serve::accept::Stage;
@@ -158,6 +159,14 @@ pub enum StartError {
     /// A socket that another process opened can't be used.
     #[error("{0}")]
     Given(String),
+    /// A listener's certificate, key or authorities can't be used.
+    #[error("the {listener} listener can't speak TLS: {fault}")]
+    Tls {
+        /// `agents` or `admin`.
+        listener: &'static str,
+        /// Why.
+        fault: TlsFault,
+    },
     /// Threads can't be had.
     #[error("can't start the control threads: {0}")]
     Threads(io::Error),
@@ -189,6 +198,7 @@ const OPS_CAPS: Caps = Caps {
     per_address: 256,
 };
 const OPS_TIMEOUTS: Timeouts = Timeouts {
+    tls: Duration::from_secs(10),
     head: Duration::from_secs(10),
     body_idle: Duration::from_secs(30),
     idle: Duration::from_secs(75),
@@ -293,6 +303,7 @@ impl Running {
             sockets.metrics,
             OPS_TIMEOUTS,
             OPS_CAPS,
+            None,
             control_stage.subscribe(),
             {
                 let ops = Arc::clone(&ops);
@@ -303,17 +314,19 @@ impl Running {
             sockets.admin,
             server.admin.timeouts,
             server.admin.caps,
+            parts.tls.admin.clone(),
             control_stage.subscribe(),
             admin::service(Arc::clone(&admin)),
         ));
         let (gate, metrics) = (parts.gate.clone(), Arc::clone(&parts.metrics));
         let refused =
             move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
-        let data_plane = agents.serve(&agents_stage, refused, move || {
+        let tls = parts.tls.agents.clone();
+        let data_plane = agents.serve(&agents_stage, tls, refused, move || {
             let gate = Rc::new(gate.clone());
-            move |request, address| {
+            move |request, peer| {
                 let gate = Rc::clone(&gate);
-                async move { gate.handle(request, Peer { address }).await }
+                async move { gate.handle(request, peer).await }
             }
         });
         Ok(Self {

@@ -2,6 +2,7 @@
 
 use super::StartError;
 use super::reload::Reloader;
+use super::tls::Tls;
 use crate::config::Server;
 use crate::gate::{Gate, GateParts, Settings};
 use crate::io::clock::{Clock, SystemClock};
@@ -26,10 +27,12 @@ pub(super) struct Parts {
     pub gate: Gate,
     pub principals: Arc<ArcSwap<Principals>>,
     store: Arc<Embedded>,
+    pub tls: Tls,
 }
 
 impl Parts {
     pub(super) fn build(server: &Server, projects: Vec<Policy>) -> Result<Self, StartError> {
+        let tls = Tls::build(server)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now();
         let ledger = Ledger::open(&server.ledger, now.wall)?;
@@ -63,6 +66,7 @@ impl Parts {
             gate,
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
             store,
+            tls,
         })
     }
 

@@ -112,6 +112,7 @@ impl Reloader {
             server: in_force.server.clone(),
             projects: self.parts.gate.policies(),
             warnings: Vec::new(),
+            expiries: Vec::new(),
             files: in_force.files.clone(),
             patterns: in_force.patterns.clone(),
         }
@@ -129,14 +130,17 @@ impl Reloader {
     async fn apply(
         &self,
         in_force: &mut InForce,
-        loaded: Loaded,
+        mut loaded: Loaded,
         trigger: &Trigger,
     ) -> Result<(), Rejected> {
         if let Some(what) = config::restart_needed(&in_force.server, &loaded.server) {
             return Err(other(format!("{what} needs a restart")));
         }
+        let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
+        let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
+        loaded.warn_of_expired(self.parts.clock.now().wall);
         for warning in &loaded.warnings {
             tracing::warn!("{}", warning.summary);
         }
@@ -147,6 +151,7 @@ impl Reloader {
         self.parts
             .principals
             .store(Arc::new(Principals::new(&loaded.server.principals)));
+        renewed.put_in_force();
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");

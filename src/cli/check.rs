@@ -2,6 +2,7 @@
 
 use super::{Failure, Globals, output};
 use crate::config::{self, Loaded, Secrets};
+use crate::io::clock::{Clock as _, SystemClock};
 use crate::policy::model::{Mount, Policy, Tool};
 use clap::Args;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ pub struct Arguments {
 /// # Errors
 /// [`Failure::Configuration`] with the whole report; [`Failure::No`] for warnings under `--strict`.
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
-    let loaded = match config::load(&globals.config, Secrets::Optional) {
+    let mut loaded = match config::load(&globals.config, Secrets::Optional) {
         Ok(loaded) => loaded,
         Err(errors) => {
             if globals.json {
@@ -33,6 +34,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::Configuration(errors.coloured()));
         }
     };
+    loaded.warn_of_expired(SystemClock.now().wall);
     for warning in &loaded.warnings {
         anstream::eprintln!("{}\n", warning.rendered.trim_end());
     }

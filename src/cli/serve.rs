@@ -11,6 +11,7 @@ use crate::app::{
     Trigger, logs,
 };
 use crate::config::{self, Loaded, Secrets};
+use crate::io::clock::{Clock as _, SystemClock};
 use crate::ledger::LedgerError;
 use clap::Args;
 use std::time::Duration;
@@ -68,8 +69,9 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     // Before anything listens: a signal that comes early is not lost.
     let signals = runtime.block_on(async { Signals::new() })?;
-    let loaded = config::load(&globals.config, Secrets::Required)
+    let mut loaded = config::load(&globals.config, Secrets::Required)
         .map_err(|errors| Failure::Configuration(errors.coloured()))?;
+    loaded.warn_of_expired(SystemClock.now().wall);
     for warning in &loaded.warnings {
         tracing::warn!("{}", warning.summary);
     }

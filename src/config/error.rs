@@ -4,6 +4,7 @@
 //! all of them. Nothing here decides what is an error; it only places, words and draws. A secret that stands in the
 //! YAML by mistake is hidden from every excerpt.
 
+use crate::policy::time::Timestamp;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use std::fmt;
@@ -101,6 +102,8 @@ pub(super) struct Reports {
     text: String,
     line_starts: Vec<usize>,
     found: Vec<Found>,
+    /// Warnings that hold from a time on.
+    dated: Vec<(Timestamp, Found)>,
     hidden: Vec<Place>,
     subjects: Vec<String>,
     errors: usize,
@@ -123,6 +126,7 @@ impl Reports {
             text,
             line_starts,
             found: Vec::new(),
+            dated: Vec::new(),
             hidden: Vec::new(),
             subjects: Vec::new(),
             errors: 0,
@@ -148,17 +152,34 @@ impl Reports {
         self.add(place, false, message.into(), help.into());
     }
 
+    /// What loads, and from this time on is probably not meant.
+    pub fn warn_from(
+        &mut self,
+        from: Timestamp,
+        place: Place,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let found = self.found(place, false, message.into(), help.into());
+        self.dated.push((from, found));
+    }
+
     fn add(&mut self, place: Place, error: bool, message: String, help: String) {
+        let found = self.found(place, error, message, help);
+        self.found.push(found);
+    }
+
+    fn found(&self, place: Place, error: bool, message: String, help: String) -> Found {
         let message = match self.subjects.last() {
             Some(subject) => format!("{subject}: {message}"),
             None => message,
         };
-        self.found.push(Found {
+        Found {
             place,
             error,
             message,
             help,
-        });
+        }
     }
 
     /// What the messages until the matching [`Self::leave`] are about: "route `users.read`".
@@ -194,6 +215,13 @@ impl Reports {
     pub fn line_of(&self, place: Place) -> usize {
         self.line_starts
             .partition_point(|&start| start <= place.start as usize)
+    }
+
+    /// Warnings that hold from a time on.
+    pub fn take_dated(&mut self) -> Vec<(Timestamp, Report)> {
+        let dated = std::mem::take(&mut self.dated);
+        let draw = |(from, found): (Timestamp, Found)| (from, self.draw(&found, true));
+        dated.into_iter().map(draw).collect()
     }
 
     /// Errors and warnings, each top to bottom.

@@ -49,9 +49,11 @@ pub fn load_with(
 
     let mut files: Vec<PathBuf> = std::iter::once(path.to_owned()).chain(found).collect();
     files.append(&mut vault.files);
+    let mut dated = reports.take_dated();
     let (mut errors, mut warnings) = reports.into_reports();
     let mut projects = Vec::with_capacity(drafts.len());
-    for (reports, draft) in drafts {
+    for (mut reports, draft) in drafts {
+        dated.append(&mut reports.take_dated());
         let (more_errors, more_warnings) = reports.into_reports();
         errors.extend(more_errors);
         warnings.extend(more_warnings);
@@ -65,6 +67,10 @@ pub fn load_with(
         server,
         projects,
         warnings: warnings.into_iter().map(warning).collect(),
+        expiries: dated
+            .into_iter()
+            .map(|(from, report)| (from, warning(report)))
+            .collect(),
         files,
         patterns,
     })

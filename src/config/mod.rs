@@ -10,6 +10,7 @@ mod files;
 mod leaf;
 mod load;
 mod lower;
+mod pem;
 mod raw;
 mod read;
 mod schema;
@@ -22,8 +23,10 @@ pub use error::{ConfigErrors, Report};
 pub use load::{load, load_with};
 pub use schema::{SchemaKind, schema};
 
+use crate::policy::certificate::{Certificates, Identity};
 use crate::policy::model::Policy;
 use crate::policy::name::{PrincipalName, ProjectName};
+use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -47,10 +50,20 @@ pub struct Loaded {
     pub projects: Vec<Policy>,
     /// What is legal and probably not meant.
     pub warnings: Vec<Warning>,
+    /// What will be a warning from a time on: certificates that expire. See [`Loaded::warn_of_expired`].
+    pub expiries: Vec<(Timestamp, Warning)>,
     /// Every file read (server, projects, secret files), for watching.
     pub files: Vec<PathBuf>,
     /// The patterns of `projects`, from the working directory: a file that newly fits one is a change too.
     pub patterns: Vec<PathBuf>,
+}
+
+impl Loaded {
+    /// Counts among the warnings what is one at this time: loading knows no clock.
+    pub fn warn_of_expired(&mut self, now: Timestamp) {
+        let expired = self.expiries.extract_if(.., |(from, _)| *from <= now);
+        self.warnings.extend(expired.map(|(_, warning)| warning));
+    }
 }
 
 /// Legal and probably not meant; an error under `check --strict`. `text` is the rendered report with place and help.
@@ -94,6 +107,8 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// Most connections.
     pub caps: Caps,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
 }
 
 /// The admin listener.
@@ -107,11 +122,35 @@ pub struct AdminListener {
     pub timeouts: Timeouts,
     /// Most connections.
     pub caps: Caps,
+    /// `None`: plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// What a listener needs to speak TLS. Equal if the contents of its files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerTls {
+    /// Its certificate and key.
+    pub identity: Identity,
+    /// What it asks of its clients.
+    pub clients: Clients,
+}
+
+/// What a listener asks of its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clients {
+    /// No certificate.
+    Unasked,
+    /// A certificate of these authorities, if they have one.
+    Optional(Certificates),
+    /// A certificate of these authorities.
+    Required(Certificates),
 }
 
 /// How long a connection may take over each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// For a TLS handshake.
+    pub tls: Duration,
     /// For a whole request head.
     pub head: Duration,
     /// Between two pieces of a request body.
@@ -188,12 +227,38 @@ pub enum IntentRecord {
     Omit,
 }
 
+impl Listener {
+    /// Whether no more than the contents of `tls` differ: those can be swapped, its absence can't.
+    fn can_become(&self, new: &Self) -> bool {
+        let tls = self.tls.is_some().then(|| new.tls.clone()).flatten();
+        new.tls.is_some() == self.tls.is_some()
+            && *new
+                == Self {
+                    tls,
+                    ..self.clone()
+                }
+    }
+}
+
+impl AdminListener {
+    /// As [`Listener::can_become`].
+    fn can_become(&self, new: &Self) -> bool {
+        let tls = self.tls.is_some().then(|| new.tls.clone()).flatten();
+        new.tls.is_some() == self.tls.is_some()
+            && *new
+                == Self {
+                    tls,
+                    ..self.clone()
+                }
+    }
+}
+
 /// What of a new server file only a restart can bring about; `None`: it can be swapped in.
 pub fn restart_needed(old: &Server, new: &Server) -> Option<String> {
     let changes = [
         ("workers", old.workers != new.workers),
-        ("listeners.agents", old.agents != new.agents),
-        ("listeners.admin", old.admin != new.admin),
+        ("listeners.agents", !old.agents.can_become(&new.agents)),
+        ("listeners.admin", !old.admin.can_become(&new.admin)),
         ("listeners.metrics", old.metrics != new.metrics),
         ("store", old.store != new.store),
         ("ledger", old.ledger != new.ledger),

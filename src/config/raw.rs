@@ -9,7 +9,10 @@ pub(super) use project::{
     Agent, Cost, Credential, Exceeded, Grant, IntentRule, Limit, Per, Project, Resources, Route,
     Scope, SecretText, Session, Tool, Upstream,
 };
-pub(super) use server::{Caps, Intent, Key, Ledger, Listeners, Principal, Role, Server, Timeouts};
+pub(super) use server::{
+    Caps, ClientAuth, Intent, Key, Ledger, ListenerTls, Listeners, Principal, Role, Server,
+    Timeouts,
+};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;

@@ -5,7 +5,10 @@ use super::error::{Place, Reports};
 use super::leaf::is_variable;
 use secrecy::{ExposeSecret, SecretString};
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
 /// Where secrets come from, and which files were asked for.
 pub(super) struct Vault<'e> {
@@ -93,6 +96,35 @@ impl<'e> Vault<'e> {
         Some(secret.into())
     }
 
+    /// The bytes of a file that holds `what`. `None`: reported, as the caller's mode has it.
+    pub fn bytes(
+        &mut self,
+        path: &str,
+        what: &str,
+        place: Place,
+        reports: &mut Reports,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        self.files.push(Path::new(path).to_owned());
+        let mut bytes = Zeroizing::new(Vec::new());
+        let read =
+            File::open(path).and_then(|file| file.take(PEM_BYTES_MAX + 1).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            let message = format!("the {what} file `{path}` can't be read: {}", error.kind());
+            let help = "it is looked for from the working directory; check its path and mode";
+            self.missing(place, message, help.into(), reports);
+            return None;
+        }
+        if bytes.len() as u64 > PEM_BYTES_MAX {
+            let message = format!(
+                "the file `{path}` is larger than {} MiB",
+                PEM_BYTES_MAX >> 20
+            );
+            reports.error(place, message, "is it the right file?");
+            return None;
+        }
+        Some(bytes)
+    }
+
     /// `text` with each `${NAME}` replaced and each `$${` as `${`. `None`: reported.
     pub fn interpolate(
         &self,
@@ -142,6 +174,8 @@ impl<'e> Vault<'e> {
 
 /// Longest secret in a file.
 const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// Largest PEM file: a system's bundle of authorities fits several times.
+const PEM_BYTES_MAX: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -38,6 +38,7 @@ use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
+use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::{GrantUse, Permit};
 use crate::policy::model::Policy;
 use crate::policy::name::ProjectName;
@@ -101,6 +102,30 @@ impl Default for Settings {
 pub struct Peer {
     /// As accepted.
     pub address: SocketAddr,
+    /// What is between the two ends.
+    pub channel: Channel,
+}
+
+/// What a connection is to who listens on the wire, and what it proves of its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// Plain text.
+    Plain,
+    /// TLS.
+    Tls {
+        /// Of the certificate that the peer has shown. Checked against the listener's authorities.
+        certificate: Option<Thumbprint>,
+    },
+}
+
+impl Channel {
+    /// Of the certificate that the peer has shown, if any.
+    pub fn certificate(self) -> Option<Thumbprint> {
+        match self {
+            Channel::Plain => None,
+            Channel::Tls { certificate } => certificate,
+        }
+    }
 }
 
 pub(crate) struct Inner {

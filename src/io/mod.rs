@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod metrics;
 pub mod sweep;
+pub mod tls;
 pub mod upstream;

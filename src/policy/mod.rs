@@ -4,6 +4,7 @@
 //! to know how a request arrived, where its answer goes, or what time it is.
 
 pub mod ceiling;
+pub mod certificate;
 pub mod decision;
 mod held;
 pub mod id;

@@ -3,16 +3,18 @@
 
 use super::accept::{Acceptor, Stage};
 use super::caps::Door;
-use super::connection;
+use super::connection::{self, AnyThread, Protocols};
 use super::rooms::Rooms;
 use super::watch::{Order, Registry};
 use crate::config::{Caps, Timeouts};
+use crate::gate::Peer;
+use crate::io::tls;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -24,11 +26,12 @@ pub async fn serve<H, F, B>(
     listener: TcpListener,
     timeouts: Timeouts,
     caps: Caps,
+    tls: Option<Arc<tls::server::Server>>,
     mut stage: watch::Receiver<Stage>,
     handle: H,
 ) -> io::Result<()>
 where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    H: Fn(Request<Incoming>, Peer) -> F + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Unpin + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -40,11 +43,12 @@ where
         Arc::clone(&registry),
     )?;
     let (handle, rooms) = (Arc::new(handle), Rooms::new());
+    let protocols = Arc::new(Protocols::new(tls));
     let serve_one = |link: connection::Link| {
-        let (handle, rooms, peer) = (Arc::clone(&handle), Arc::clone(&rooms), link.peer);
+        let (handle, rooms) = (Arc::clone(&handle), Arc::clone(&rooms));
+        let protocols = Arc::clone(&protocols);
         tokio::spawn(async move {
-            let http = connection::protocol();
-            connection::serve(link, &http, &rooms, |request| handle(request, peer)).await;
+            connection::serve::<AnyThread, _, _, _>(link, &protocols, &rooms, &*handle).await;
         });
     };
     let sweeping = tokio::spawn({

@@ -5,10 +5,13 @@
 
 use super::accept::{Acceptor, Stage};
 use super::caps::Door;
+use super::connection::{Link, OwnThread, Protocols};
 use super::rooms::Rooms;
 use super::watch::{Order, Registry};
 use super::{connection, socket};
 use crate::config::Listener;
+use crate::gate::Peer;
+use crate::io::tls;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
@@ -76,19 +79,20 @@ impl Bound {
     }
 
     /// Starts the threads. `equip` runs once on each and gives what answers its calls, so that threads need not contend
-    /// for one reference count; `on_refusal` counts connections over the caps.
+    /// for one reference count; `tls` is spoken, if any; `on_refusal` counts connections over the caps.
     ///
     /// # Errors
     /// When a thread can't be started.
     pub fn serve<E, H, F, B>(
         self,
         stage: &watch::Receiver<Stage>,
+        tls: Option<Arc<tls::server::Server>>,
         on_refusal: impl Fn() + Send + Sync + 'static,
         equip: E,
     ) -> io::Result<DataPlane>
     where
         E: Fn() -> H + Send + Sync + 'static,
-        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        H: Fn(Request<Incoming>, Peer) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -102,6 +106,7 @@ impl Bound {
                 door: Arc::clone(&door),
                 registry: Registry::new(&self.listener.timeouts),
                 stage: stage.clone(),
+                protocols: Protocols::new(tls.clone()),
             };
             let equip = Arc::clone(&equip);
             threads.push(
@@ -130,13 +135,14 @@ struct Worker {
     door: Arc<Door>,
     registry: Arc<Registry>,
     stage: watch::Receiver<Stage>,
+    protocols: Protocols,
 }
 
 impl Worker {
     fn run<E, H, F, B>(self, equip: &E)
     where
         E: Fn() -> H,
-        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        H: Fn(Request<Incoming>, Peer) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -152,7 +158,7 @@ impl Worker {
 
     async fn work<H, F, B>(self, handle: H) -> io::Result<()>
     where
-        H: Fn(Request<Incoming>, SocketAddr) -> F + 'static,
+        H: Fn(Request<Incoming>, Peer) -> F + 'static,
         F: Future<Output = Response<B>> + 'static,
         B: Body<Data = Bytes> + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -162,21 +168,22 @@ impl Worker {
             door,
             registry,
             mut stage,
+            protocols,
         } = self;
         let (handle, rooms) = (Rc::new(handle), Rooms::new());
+        let protocols = Rc::new(protocols);
         let mut acceptor = Acceptor::new(sockets, door, Arc::clone(&registry))?;
-        let serve = |link: connection::Link, http: &Rc<hyper::server::conn::http1::Builder>| {
-            let (handle, http, peer) = (Rc::clone(&handle), Rc::clone(http), link.peer);
+        let serve = |link: Link| {
+            let (handle, protocols) = (Rc::clone(&handle), Rc::clone(&protocols));
             let rooms = Arc::clone(&rooms);
             spawn_local(async move {
-                connection::serve(link, &http, &rooms, |request| handle(request, peer)).await;
+                connection::serve::<OwnThread, _, _, _>(link, &protocols, &rooms, &*handle).await;
             });
         };
         let sweeping = spawn_local({
             let registry = Arc::clone(&registry);
             async move { registry.sweeping().await }
         });
-        let http = Rc::new(connection::protocol());
         loop {
             tokio::select! {
                 biased;
@@ -185,13 +192,13 @@ impl Worker {
                     (Ok(()), Stage::Announce) => registry.announce(),
                     (Err(_), _) | (_, Stage::Finish | Stage::Cut) => break,
                 },
-                link = acceptor.next() => serve(link, &http),
+                link = acceptor.next() => serve(link),
             }
         }
         // These came before the listener closed: each gets one answer, which says that it is the last.
         registry.announce();
         for link in acceptor.rest().await {
-            serve(link, &http);
+            serve(link);
         }
         registry.finish().await;
         tokio::select! {
@@ -237,6 +244,7 @@ mod tests {
             trusted_proxies: Vec::new(),
             timeouts,
             caps,
+            tls: None,
         };
         let bound = bind(&listener, 2).unwrap();
         let address = bound.address;
@@ -251,6 +259,7 @@ mod tests {
         let plane = bound
             .serve(
                 &stages,
+                None,
                 move || {
                     counted.fetch_add(1, Ordering::SeqCst);
                 },
@@ -292,6 +301,7 @@ mod tests {
 
     fn patient() -> Timeouts {
         Timeouts {
+            tls: PATIENCE,
             head: PATIENCE,
             body_idle: PATIENCE,
             idle: PATIENCE,

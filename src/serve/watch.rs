@@ -18,6 +18,10 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
 const IN_FLIGHT: Duration = Duration::from_millis(25);
 /// Sweeps after which, when a listener finishes, a connection that never said anything is taken to have nothing to say.
 const SILENT: u32 = 3;
+/// How many sweeps an idle HTTP/2 peer has between GOAWAY and the end.
+const GOODBYE: u32 = 8;
+/// The same when the listener finishes. Some clients read nothing between two calls, and would hold it up for ever.
+const FAREWELL: u32 = 2;
 
 /// The connections of one thread (agents) or one listener (control).
 #[derive(Debug)]
@@ -48,6 +52,7 @@ enum Leaving {
 /// Timeouts in sweeps.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
+    handshake: u32,
     head: u32,
     idle: u32,
     blocked: u32,
@@ -62,8 +67,12 @@ pub struct Watch {
     /// In sweeps: since when the peer takes no bytes; 0: it takes them.
     blocked: AtomicU32,
     order: AtomicU8,
+    /// HTTP/2: calls in progress.
+    streams: AtomicU32,
     /// Of the task that drives the connection: one task, so one waker for life.
     waker: OnceLock<Waker>,
+    /// Of who reads and who writes once the connection was upgraded.
+    upgraded: Mutex<[Option<Waker>; 2]>,
     registry: Arc<Registry>,
 }
 
@@ -84,6 +93,21 @@ enum Phase {
     Idle,
     /// Gone.
     Closed,
+    /// TLS is being agreed on.
+    Handshake,
+    /// HTTP/2: no call is in progress. Bytes alone (a PING) are no call.
+    Between,
+    /// Another protocol has taken over, and its own limits.
+    Upgraded,
+}
+
+/// Which way of an upgraded connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the peer.
+    In,
+    /// To the peer.
+    Out,
 }
 
 /// What the connection's task is told to do. Only ever gets stricter.
@@ -106,6 +130,7 @@ impl Registry {
         Arc::new(Self {
             sweeps: AtomicU32::new(1),
             limits: Limits {
+                handshake: in_sweeps(timeouts.tls),
                 head: in_sweeps(timeouts.head),
                 idle: in_sweeps(timeouts.idle),
                 blocked: in_sweeps(timeouts.body_idle),
@@ -119,12 +144,18 @@ impl Registry {
 
     /// Takes a new connection in.
     pub fn watch(self: &Arc<Self>) -> Watched {
+        self.watch_in(Phase::Fresh)
+    }
+
+    fn watch_in(self: &Arc<Self>, phase: Phase) -> Watched {
         let watch = Arc::new(Watch {
-            phase: AtomicU8::new(Phase::Fresh as u8),
+            phase: AtomicU8::new(phase as u8),
             since: AtomicU32::new(self.now()),
             blocked: AtomicU32::new(0),
             order: AtomicU8::new(Order::Go as u8),
+            streams: AtomicU32::new(0),
             waker: OnceLock::new(),
+            upgraded: Mutex::default(),
             registry: Arc::clone(self),
         });
         self.live.fetch_add(1, Ordering::Relaxed);
@@ -165,16 +196,18 @@ impl Registry {
     /// instead of finding a connection closed under them.
     pub fn announce(&self) {
         self.leave(Leaving::Announce);
+        // HTTP/2 announces it by GOAWAY; calls that the peer sends before it hears of that are still answered.
+        self.tell_where(Watch::is_multiplexed, Order::Finish);
     }
 
     /// Calls in progress are finished, connections between calls are closed. Where a head is on its way, its call is
     /// still answered: closing would lose it.
     pub async fn finish(&self) {
         self.leave(Leaving::Finish);
-        self.tell_those_in(Phase::Busy, Order::Finish);
+        self.tell_where(|watch| watch.phase() == Phase::Busy, Order::Finish);
         // What the kernel has and we have not read: its connection is idle only to us.
         tokio::time::sleep(IN_FLIGHT).await;
-        self.tell_those_in(Phase::Idle, Order::Finish);
+        self.tell_where(Watch::is_idle, Order::Finish);
     }
 
     /// Connections held now.
@@ -197,8 +230,8 @@ impl Registry {
         self.leaving.load(Ordering::Relaxed) == Leaving::Finish as u8
     }
 
-    fn tell_those_in(&self, phase: Phase, order: Order) {
-        for watch in self.all().iter().filter(|watch| watch.phase() == phase) {
+    fn tell_where(&self, which: impl Fn(&Watch) -> bool, order: Order) {
+        for watch in self.all().iter().filter(|watch| which(watch)) {
             watch.tell(order);
         }
     }
@@ -219,8 +252,12 @@ impl Watch {
             Phase::Idle => self.enter(Phase::Head),
             // Timed from its acceptance all the same.
             Phase::Fresh => self.phase.store(Phase::Head as u8, Ordering::Relaxed),
-            Phase::Head | Phase::Busy | Phase::Closed => {}
+            _ => {}
         }
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.phase() == Phase::Between || self.streams.load(Ordering::Relaxed) > 0
     }
 
     /// Whether an answer must say that its connection closes.
@@ -233,7 +270,8 @@ impl Watch {
         if self.blocked.load(Ordering::Relaxed) != 0 {
             self.blocked.store(0, Ordering::Relaxed);
         }
-        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
+        let phase = self.phase.load(Ordering::Relaxed);
+        if phase == Phase::Idle as u8 || phase == Phase::Between as u8 {
             // The tail of an answer is still on its way: not idle yet.
             self.since.store(self.registry.now(), Ordering::Relaxed);
         }
@@ -256,9 +294,63 @@ impl Watch {
         self.enter(Phase::Idle);
     }
 
-    /// Whether it is in the middle of something that a peer would miss.
-    pub fn in_call(&self) -> bool {
-        matches!(self.phase(), Phase::Busy | Phase::Head)
+    /// TLS comes first.
+    pub fn handshake(&self) {
+        self.enter(Phase::Handshake);
+    }
+
+    /// TLS is agreed on: the first head is awaited.
+    pub fn greet(&self) {
+        self.enter(Phase::Fresh);
+    }
+
+    /// It is HTTP/2, which may wait for its first call as for any other.
+    pub fn multiplex(&self) {
+        self.enter(Phase::Between);
+    }
+
+    /// HTTP/2: a call begins. What is returned watches it alone: an order to it is an order to that call.
+    pub fn begin_stream(&self) -> Watched {
+        if self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
+        }
+        self.registry.watch_in(Phase::Busy)
+    }
+
+    /// HTTP/2: a call is over.
+    pub fn end_stream(&self) {
+        if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.enter(Phase::Between);
+        }
+    }
+
+    /// HTTP is over on this connection; it goes on otherwise, and somebody else drives it.
+    pub fn upgrade(&self) {
+        self.enter(Phase::Upgraded);
+    }
+
+    /// Whether somebody else drives it.
+    pub fn is_upgraded(&self) -> bool {
+        self.phase() == Phase::Upgraded
+    }
+
+    /// Notes who drives one way of an upgraded connection, and says what is to be done.
+    pub fn attend_upgraded(&self, way: Way, context: &Context<'_>) -> Order {
+        let mut wakers = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+        let waker = &mut wakers[way as usize];
+        if !waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(context.waker()))
+        {
+            *waker = Some(context.waker().clone());
+        }
+        drop(wakers);
+        self.order()
+    }
+
+    /// Whether it waits between two calls: nothing that could be lost is under way.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase(), Phase::Idle | Phase::Between)
     }
 
     /// Notes who drives the connection. Call at the start of every poll, before [`Watch::order`].
@@ -279,9 +371,12 @@ impl Watch {
     }
 
     /// A wake-up that is lost to the race with the first poll is made good by the next sweep.
-    fn tell(&self, order: Order) {
+    pub fn tell(&self, order: Order) {
         self.order.fetch_max(order as u8, Ordering::AcqRel);
-        if let Some(waker) = self.waker.get() {
+        if self.is_upgraded() {
+            let wakers = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
+            wakers.iter().flatten().for_each(Waker::wake_by_ref);
+        } else if let Some(waker) = self.waker.get() {
             waker.wake_by_ref();
         }
     }
@@ -295,17 +390,22 @@ impl Watch {
         if self.registry.is_finishing() {
             match self.phase() {
                 Phase::Fresh if spent > SILENT => return Some(Order::Cut),
-                // It was in its head when the others were told.
-                Phase::Busy | Phase::Idle if self.order() == Order::Go => {
+                // It was in its head, or in its handshake, when the others were told.
+                Phase::Busy | Phase::Idle | Phase::Between if self.order() == Order::Go => {
                     return Some(Order::Finish);
                 }
+                Phase::Between if spent > FAREWELL => return Some(Order::Cut),
                 _ => {}
             }
         }
         match self.phase() {
             Phase::Fresh | Phase::Head => (spent > limits.head).then_some(Order::Late),
+            Phase::Handshake => (spent > limits.handshake).then_some(Order::Cut),
             Phase::Idle => (spent > limits.idle).then_some(Order::Cut),
-            Phase::Busy | Phase::Closed => None,
+            // A call may be on its way: the peer is told first, and has time to hear it.
+            Phase::Between if spent > limits.idle.saturating_add(GOODBYE) => Some(Order::Cut),
+            Phase::Between => (spent > limits.idle).then_some(Order::Finish),
+            Phase::Busy | Phase::Upgraded | Phase::Closed => None,
         }
     }
 
@@ -315,6 +415,9 @@ impl Watch {
             1 => Phase::Head,
             2 => Phase::Busy,
             3 => Phase::Idle,
+            5 => Phase::Handshake,
+            6 => Phase::Between,
+            7 => Phase::Upgraded,
             _ => Phase::Closed,
         }
     }
@@ -360,6 +463,7 @@ mod tests {
 
     fn registry() -> Arc<Registry> {
         Registry::new(&Timeouts {
+            tls: SWEEP_EVERY,
             head: SWEEP_EVERY * 2,
             body_idle: SWEEP_EVERY * 3,
             idle: SWEEP_EVERY * 5,
@@ -428,6 +532,7 @@ mod tests {
     #[tokio::test]
     async fn who_finishes_closes_what_is_between_calls_and_hears_out_who_has_begun_to_speak() {
         let registry = Registry::new(&Timeouts {
+            tls: SWEEP_EVERY * 40,
             head: SWEEP_EVERY * 40,
             body_idle: SWEEP_EVERY * 40,
             idle: SWEEP_EVERY * 40,
@@ -457,6 +562,50 @@ mod tests {
             orders(),
             [Order::Cut, Order::Finish, Order::Finish, Order::Finish]
         );
+    }
+
+    #[test]
+    fn a_handshake_has_its_own_limit_and_a_head_begins_when_it_is_over() {
+        let registry = registry();
+        let (slow, done) = (registry.watch(), registry.watch());
+        slow.handshake();
+        done.handshake();
+        sweeps(&registry, 1);
+        done.greet();
+        sweeps(&registry, 1);
+        assert_eq!((slow.order(), done.order()), (Order::Cut, Order::Go));
+        sweeps(&registry, 2);
+        assert_eq!(done.order(), Order::Late);
+    }
+
+    #[test]
+    fn http2_is_idle_when_its_last_call_is_over_and_is_told_before_it_is_cut() {
+        let registry = registry();
+        let watched = registry.watch();
+        watched.multiplex();
+        let calls = [watched.begin_stream(), watched.begin_stream()];
+        watched.end_stream();
+        sweeps(&registry, 20);
+        assert_eq!(watched.order(), Order::Go, "one call is in progress");
+        watched.end_stream();
+        drop(calls);
+        watched.received();
+        sweeps(&registry, 6);
+        assert_eq!(watched.order(), Order::Finish, "a PING is no call");
+        sweeps(&registry, GOODBYE);
+        assert_eq!(watched.order(), Order::Cut);
+    }
+
+    #[test]
+    fn a_call_whose_answer_is_not_taken_is_cut_alone() {
+        let registry = registry();
+        let watched = registry.watch();
+        watched.multiplex();
+        let (stalled, other) = (watched.begin_stream(), watched.begin_stream());
+        stalled.blocked();
+        sweeps(&registry, 4);
+        assert_eq!((stalled.order(), other.order()), (Order::Cut, Order::Go));
+        assert_eq!(watched.order(), Order::Go);
     }
 
     #[test]

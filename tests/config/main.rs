@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 mod examples;
+mod tls;
 mod whole;
 
 use std::ffi::OsString;

@@ -24,7 +24,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 use toolgate::config::{self, Cidr, IntentRecord, LedgerSettings, Secrets};
-use toolgate::gate::{Gate, GateParts, Peer, Settings};
+use toolgate::gate::{Channel, Gate, GateParts, Peer, Settings};
 use toolgate::io::clock::{self, Clock};
 use toolgate::io::metrics::Metrics;
 use toolgate::ledger::record::{Cause, Event};
@@ -395,7 +395,18 @@ impl World {
         let gate = self.gate.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let gate = gate.clone();
-            async move { Ok::<_, Infallible>(gate.handle(request, Peer { address: peer }).await) }
+            async move {
+                Ok::<_, Infallible>(
+                    gate.handle(
+                        request,
+                        Peer {
+                            address: peer,
+                            channel: Channel::Plain,
+                        },
+                    )
+                    .await,
+                )
+            }
         });
         let serving = async {
             // A client that closes early is the client's affair.

@@ -3,12 +3,13 @@
 use super::or;
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::{Network, Workers};
+use crate::config::pem;
 use crate::config::raw;
 use crate::config::read::{At, alternatives};
 use crate::config::secrets::Vault;
 use crate::config::{
-    AdminListener, Caps, Cidr, IntentRecord, LedgerSettings, Listener, Principal, Role, Server,
-    Timeouts,
+    AdminListener, Caps, Cidr, Clients, IntentRecord, LedgerSettings, Listener, ListenerTls,
+    Principal, Role, Server, Timeouts,
 };
 use crate::policy::name::ProjectName;
 use crate::policy::token::{self, TokenDigest, TokenKind};
@@ -31,7 +32,7 @@ pub fn server(
     let store = raw.store.and_then(|store| store.value.embedded);
     let store = store.and_then(|embedded| embedded.value.path);
     let ledger = raw.ledger.and_then(|at| ledger(&at.value));
-    let (agents, admin, metrics) = self::listeners(&listeners?, reports)?;
+    let (agents, admin, metrics) = self::listeners(&listeners?, vault, reports)?;
     Some(Server {
         workers: workers(raw.workers.map(|at| at.value)),
         agents,
@@ -52,6 +53,7 @@ fn workers(raw: Option<Workers>) -> usize {
 
 fn listeners(
     raw: &raw::Listeners,
+    vault: &mut Vault<'_>,
     reports: &mut Reports,
 ) -> Option<(Listener, AdminListener, SocketAddr)> {
     let agents = raw.agents.as_ref().map(|at| &at.value);
@@ -69,8 +71,17 @@ fn listeners(
         ("metrics", metrics_at),
     ];
     refuse_shared_addresses(&named, reports);
-    warn_of_plain_http("agents'", agents_at, "tokens", reports);
-    warn_of_plain_http("admin", admin_at, "keys and tokens", reports);
+    let agents_tls = agents.and_then(|listener| listener.tls.as_ref());
+    let admin_tls = admin.and_then(|listener| listener.tls.as_ref());
+    if agents_tls.is_none() {
+        warn_of_plain_http("agents'", agents_at, "tokens", reports);
+    }
+    if admin_tls.is_none() {
+        warn_of_plain_http("admin", admin_at, "keys and tokens", reports);
+    }
+    // What could not be read was reported: such a configuration is not served.
+    let agents_tls = agents_tls.and_then(|raw| tls(&raw.value, vault, reports));
+    let admin_tls = admin_tls.and_then(|raw| tls(&raw.value, vault, reports));
     let (agents, admin) = (agents?, admin?);
     let agents = Listener {
         address: agents_at?.1,
@@ -80,6 +91,7 @@ fn listeners(
         ),
         timeouts: timeouts(agents.timeouts.as_ref()),
         caps: caps(agents.caps.as_ref()),
+        tls: agents_tls,
     };
     let hosts = admin.hosts.as_ref().map(|at| {
         at.value
@@ -93,8 +105,45 @@ fn listeners(
         hosts: hosts.unwrap_or_else(|| own_hosts(admin_at.map(|(_, address)| address))),
         timeouts: timeouts(admin.timeouts.as_ref()),
         caps: caps(admin.caps.as_ref()),
+        tls: admin_tls,
     };
     Some((agents, admin, metrics_at?.1))
+}
+
+/// `None`: reported.
+fn tls(
+    raw: &raw::ListenerTls,
+    vault: &mut Vault<'_>,
+    reports: &mut Reports,
+) -> Option<ListenerTls> {
+    let identity = raw
+        .certificate
+        .as_ref()
+        .zip(raw.private_key.as_ref())
+        .and_then(|(certificate, key)| pem::identity(certificate, key, vault, reports));
+    let wanted = raw.client_auth.as_ref();
+    let clients = match (&raw.client_ca, wanted) {
+        (None, None) => Some(Clients::Unasked),
+        (None, Some(at)) => {
+            reports.error(
+                at.place,
+                "`client_auth` without `client_ca`: no certificate could be checked",
+                "name the file with the authorities of clients' certificates: `client_ca: certs/agents-ca.pem`",
+            );
+            None
+        }
+        (Some(bundle), wanted) => pem::authorities(bundle, vault, reports).map(|authorities| {
+            match wanted.map(|at| at.value) {
+                Some(raw::ClientAuth::Optional) => Clients::Optional(authorities),
+                // Who names authorities and nothing else wants them asked for.
+                Some(raw::ClientAuth::Required) | None => Clients::Required(authorities),
+            }
+        }),
+    };
+    Some(ListenerTls {
+        identity: identity?,
+        clients: clients?,
+    })
 }
 
 /// Two listeners at one address could not both start; and the agents' must never be the admin's.
@@ -134,7 +183,7 @@ fn warn_of_plain_http(
         reports.warn(
             place,
             format!("the {listener} listener speaks plain HTTP on {address}, which is not a loopback address"),
-            format!("whoever can listen on the network can read {what}: put it behind something that speaks TLS"),
+            format!("whoever can listen on the network can read {what}: give the listener `tls`, or put it behind something that speaks TLS"),
         );
     }
 }
@@ -164,6 +213,7 @@ fn own_hosts(address: Option<SocketAddr>) -> Vec<String> {
 fn timeouts(raw: Option<&At<raw::Timeouts>>) -> Timeouts {
     let raw = raw.map(|at| &at.value);
     Timeouts {
+        tls: or(raw.and_then(|raw| raw.tls.as_ref()), |span| span.0, TLS),
         head: or(raw.and_then(|raw| raw.head.as_ref()), |span| span.0, HEAD),
         body_idle: or(
             raw.and_then(|raw| raw.body_idle.as_ref()),
@@ -319,6 +369,7 @@ fn ledger(raw: &raw::Ledger) -> Option<LedgerSettings> {
     })
 }
 
+const TLS: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
 const BODY_IDLE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(75);

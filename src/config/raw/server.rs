@@ -49,7 +49,8 @@ record! {
     optional timeouts = "timeouts": Timeouts,
     /// Most connections.
     optional caps = "caps": Caps,
-    ; later "tls"
+    /// Default: plain HTTP.
+    optional tls = "tls": ListenerTls,
 }
 
 record! {
@@ -63,7 +64,29 @@ record! {
     optional timeouts = "timeouts": Timeouts,
     /// Most connections.
     optional caps = "caps": Caps,
-    ; later "tls", "trusted_proxies"
+    /// Default: plain HTTP.
+    optional tls = "tls": ListenerTls,
+    ; later "trusted_proxies"
+}
+
+record! {
+    /// TLS on a listener. Its files are read again whenever they change.
+    ListenerTls: "`tls`";
+    /// The listener's certificate and those between it and its authority, in PEM. Relative to the working directory.
+    required certificate = "certificate": Text,
+    /// The certificate's private key, in PEM. Relative to the working directory.
+    required private_key = "private_key": Text,
+    /// Authorities of clients' certificates, in PEM: clients are asked for one. Relative to the working directory.
+    optional client_ca = "client_ca": Text,
+    /// Whether a client must have a certificate. Default: required, where client_ca is given.
+    optional client_auth = "client_auth": ClientAuth,
+}
+
+words! {
+    /// Whether a client must have a certificate.
+    ClientAuth: "a value of `client_auth`";
+    Optional = "optional",
+    Required = "required",
 }
 
 record! {
@@ -77,13 +100,14 @@ record! {
 record! {
     /// How long a connection may take over each step.
     Timeouts: "`timeouts`";
+    /// For a TLS handshake. Default: 10s.
+    optional tls = "tls": Span<1, HOUR>,
     /// For a whole request head. Default: 10s.
     optional head = "head": Span<1, HOUR>,
     /// Between two pieces of a request body. Default: 30s.
     optional body_idle = "body_idle": Span<1, HOUR>,
     /// Between two requests. Default: 75s.
     optional idle = "idle": Span<1, HOUR>,
-    ; later "tls"
 }
 
 record! {

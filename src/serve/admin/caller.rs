@@ -3,6 +3,7 @@
 use super::problem::Refused;
 use super::{Admin, Principal};
 use crate::config::Role;
+use crate::gate::Peer;
 use crate::policy::decision::Reason;
 use crate::policy::id::SessionId;
 use crate::policy::name::ProjectName;
@@ -12,7 +13,7 @@ use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// An authenticated principal. Handlers take it first, so that nothing else of a stranger's call is looked at.
@@ -64,8 +65,8 @@ impl FromRequestParts<Arc<Admin>> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Refused> {
-        let client = match parts.extensions.get::<ConnectInfo<SocketAddr>>() {
-            Some(ConnectInfo(peer)) => peer.ip().to_canonical(),
+        let client = match parts.extensions.get::<ConnectInfo<Peer>>() {
+            Some(ConnectInfo(peer)) => peer.address.ip().to_canonical(),
             None => return Err(Refused::new(Reason::Internal, "the connection has no peer")),
         };
         check_host(parts, &admin.parts.hosts)?;

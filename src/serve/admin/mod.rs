@@ -18,8 +18,8 @@ use self::caller::Caller;
 use self::problem::Refused;
 use super::reload::Reload;
 use crate::config::Principal;
-use crate::gate::Gate;
 use crate::gate::strangers::Strangers;
+use crate::gate::{Gate, Peer};
 use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
@@ -36,7 +36,7 @@ use axum::routing::{delete, get, post};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What the API acts on.
@@ -133,7 +133,7 @@ fn failed(client: Option<IpAddr>, count: u64) -> Event<'static> {
 /// What answers the admin listener's requests.
 pub fn service(
     admin: Arc<Admin>,
-) -> impl Fn(hyper::Request<Incoming>, SocketAddr) -> Answer + Send + Sync + 'static {
+) -> impl Fn(hyper::Request<Incoming>, Peer) -> Answer + Send + Sync + 'static {
     let service = TowerToHyperService::new(router(admin));
     move |mut request, peer| {
         request.extensions_mut().insert(ConnectInfo(peer));

@@ -1,0 +1,161 @@
+//! One call on a connection: from its head to the last byte of its answer, for the watch; and the answer where it panicked.
+
+use crate::serve::rooms::Lodged;
+use crate::serve::watch::Watch;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use hyper::Response;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+/// A call in progress, as the watch knows it. Over when this is dropped.
+pub struct Busy {
+    /// The connection's.
+    watch: Arc<Watch>,
+    /// HTTP/2: the call's own, on which it is noted whether the peer takes the answer. TCP can't tell there: it goes on
+    /// for the other calls.
+    stream: Option<Arc<Watch>>,
+}
+
+impl Busy {
+    /// The only call of an HTTP/1 connection.
+    pub(super) fn alone(watch: &Arc<Watch>) -> Self {
+        watch.begin();
+        Self {
+            watch: Arc::clone(watch),
+            stream: None,
+        }
+    }
+
+    /// One of an HTTP/2 connection, begun by [`Watch::begin_stream`].
+    pub(super) fn among(watch: &Arc<Watch>, stream: Arc<Watch>) -> Self {
+        Self {
+            watch: Arc::clone(watch),
+            stream: Some(stream),
+        }
+    }
+
+    /// Whether its connection closes behind it, over HTTP/1. HTTP/2 has another word for that.
+    fn is_last(&self) -> bool {
+        self.stream.is_none() && self.watch.announces()
+    }
+
+    /// The peer has room for more of the answer.
+    fn asked(&self) {
+        if let Some(stream) = &self.stream {
+            stream.sent();
+        }
+    }
+
+    /// A piece of the answer waits for the peer.
+    fn offered(&self) {
+        if let Some(stream) = &self.stream {
+            stream.blocked();
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        match self.stream {
+            None => self.watch.rest(),
+            Some(_) => self.watch.end_stream(),
+        }
+    }
+}
+
+/// A call until its answer's head.
+pub struct Answering<F> {
+    pub(super) answer: Lodged<F>,
+    /// Until it goes over to the answer.
+    pub(super) busy: Option<Busy>,
+}
+
+impl<F, B> Future for Answering<F>
+where
+    F: Future<Output = Response<B>>,
+{
+    type Output = Result<Response<Reply<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        let mut response = answer.map_or_else(broken, |response| response.map(Content::Answer));
+        let busy = self.busy.take();
+        // A connection that another protocol takes over closes when that does.
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && busy.as_ref().is_some_and(Busy::is_last)
+        {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(Ok(response.map(|content| Reply { content, busy })))
+    }
+}
+
+/// What is said where a call panicked. On HTTP/1 the connection ends with it: how far the call had read is not known.
+fn broken<B>() -> Response<Content<B>> {
+    let mut response = Response::new(Content::Text(Some(Bytes::from_static(BROKEN.as_bytes()))));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+const BROKEN: &str = r#"{"type":"about:blank","title":"internal error","status":500,"detail":"the gate failed at this call; whether it ran is not known; tell the operators of the gate"}"#;
+
+enum Content<B> {
+    Answer(B),
+    Text(Option<Bytes>),
+}
+
+/// A body that tells the watch when it is over.
+pub struct Reply<B> {
+    content: Content<B>,
+    busy: Option<Busy>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if let Some(busy) = &self.busy {
+            busy.asked();
+        }
+        let poll = match &mut self.content {
+            Content::Answer(body) => Pin::new(body).poll_frame(context),
+            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        };
+        if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&poll, &self.busy) {
+            busy.offered();
+        }
+        poll
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Answer(body) => body.is_end_stream(),
+            Content::Text(text) => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Answer(body) => body.size_hint(),
+            Content::Text(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
+            }
+        }
+    }
+}
