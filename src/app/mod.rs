@@ -21,6 +21,7 @@ use self::parts::Parts;
 use self::reload::Reloader;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{Caps, Loaded, Server, Timeouts};
+use crate::gate::{Gate, Unsendable};
 use crate::io::metrics::Decided;
 use crate::io::tls::server::TlsFault;
 use crate::ledger::LedgerError;
@@ -137,6 +138,9 @@ impl Default for Options {
 /// Why a gate could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// A backend can't be spoken to.
+    #[error("{0}")]
+    Upstream(#[from] Unsendable),
     /// The ledger can't be opened; nothing is served unrecorded.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
@@ -207,6 +211,16 @@ const OPS_TIMEOUTS: Timeouts = Timeouts {
 const CONTROL_DRAIN: Duration = Duration::from_secs(2);
 
 impl App {
+    /// Whether a gate can be built on these files, as far as that can be told without ledger, store and addresses.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn check(loaded: &Loaded) -> Result<(), StartError> {
+        Gate::check(&loaded.projects)?;
+        tls::Tls::build(&loaded.server)?;
+        Ok(())
+    }
+
     /// Builds everything, starts everything, and returns when all listeners are bound. Blocks while files are opened.
     ///
     /// # Errors
@@ -232,6 +246,7 @@ impl App {
             ..
         } = loaded;
         limits::prepare(&server);
+        Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
         let parts = Arc::new(Parts::build(&server, projects)?);

@@ -5,6 +5,7 @@
 use super::parts::Parts;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{self, ConfigErrors, Loaded, Secrets, Server};
+use crate::gate::Gate;
 use crate::io::metrics::Reload;
 use crate::ledger::Level;
 use crate::ledger::record::Event;
@@ -138,6 +139,7 @@ impl Reloader {
         }
         let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
         let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
+        Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);

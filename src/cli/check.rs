@@ -2,6 +2,7 @@
 
 use super::{Failure, Globals, output};
 use crate::config::{self, Loaded, Secrets};
+use crate::gate::Gate;
 use crate::io::clock::{Clock as _, SystemClock};
 use crate::policy::model::{Mount, Policy, Tool};
 use clap::Args;
@@ -35,6 +36,13 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     loaded.warn_of_expired(SystemClock.now().wall);
+    if let Err(fault) = Gate::check(&loaded.projects) {
+        if globals.json {
+            let report = json!({"message": fault.to_string()});
+            output::json(&json!({"valid": false, "errors": [report]}))?;
+        }
+        return Err(Failure::Configuration(fault.to_string()));
+    }
     for warning in &loaded.warnings {
         anstream::eprintln!("{}\n", warning.rendered.trim_end());
     }
@@ -178,5 +186,12 @@ fn mount(tool: &Tool) -> String {
 }
 
 fn upstream(tool: &Tool) -> String {
-    format!("http://{}{}", tool.upstream.host, tool.upstream.base_path)
+    let scheme = match tool.upstream.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    format!(
+        "{scheme}://{}{}",
+        tool.upstream.host, tool.upstream.base_path
+    )
 }

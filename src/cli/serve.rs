@@ -102,6 +102,8 @@ impl Service<'_> {
         if !self.arguments.take_over {
             return App::begin(loaded, OPTIONS, Beginning::Fresh(given)).map_err(not_started);
         }
+        // All that can be found wrong is found before a running gate is asked.
+        App::check(&loaded).map_err(not_started)?;
         let wait = Duration::from_secs(self.arguments.take_over_wait);
         let mut pauses = wait.as_millis() / PAUSE.as_millis();
         loop {

@@ -10,6 +10,7 @@ mod proofs;
 mod routes;
 mod server;
 mod tools;
+mod upstream;
 
 pub(super) use project::{Draft, project};
 pub(super) use server::server;

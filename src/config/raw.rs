@@ -6,8 +6,8 @@ mod project;
 mod server;
 
 pub(super) use project::{
-    Agent, Cost, Credential, Exceeded, Grant, IntentRule, Limit, Per, Project, Resources, Route,
-    Scope, SecretText, Session, Tool, Upstream,
+    Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Per, Project, Resources,
+    Route, Scope, SecretText, Session, Tool, Upstream, UpstreamTls,
 };
 pub(super) use server::{
     Caps, ClientAuth, Intent, Key, Ledger, ListenerTls, Listeners, Principal, Role, Server,

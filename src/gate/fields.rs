@@ -9,7 +9,7 @@
 mod carry;
 mod names;
 
-pub use carry::{Framing, Stamp, Trust, forward};
+pub use carry::{Framing, Stamp, Trust, for_http2, forward};
 
 use crate::policy::model::{SessionHeader, Tool};
 use crate::policy::token::TOKEN_BYTES;

@@ -16,14 +16,14 @@ use super::body::{BodyFault, RequestBody};
 use super::fields::{self, Framing, Length, Stamp, Trust};
 use crate::io::clock::Clock;
 use crate::io::sweep::{self, Guard, Lapse, Liveness};
-use crate::io::upstream::{DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
+use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{GrantUse, Permit};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -103,6 +103,10 @@ impl SendFault {
     /// As the outcome records it.
     pub fn record(self) -> Fault {
         match self {
+            SendFault::Failed(UpstreamFault::Dial(DialFault::Tls(fault)))
+            | SendFault::Failed(UpstreamFault::Exchange(ExchangeFault::Tls(fault))) => {
+                Fault::UpstreamTls(fault)
+            }
             SendFault::Failed(_) => Fault::UpstreamFailed,
             SendFault::Timeout(_) => Fault::UpstreamTimeout,
             SendFault::SessionEnded => Fault::SessionEnded,
@@ -156,8 +160,7 @@ async fn exchange(
         body.pace(guard.remote());
         Outgoing::Stream(Box::pin(answer::Carried(body)))
     };
-    let request = call.request(framing, outgoing)?;
-    let (response, lease) = match call.exchange(request, again, &guard).await {
+    let (response, lease) = match call.exchange(framing, outgoing, again, &guard).await {
         Ok(answered) => answered,
         // An agent that failed makes the exchange fail; what is at its root is what is told.
         Err(fault) => return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed)),
@@ -180,23 +183,31 @@ enum Reuse {
 impl Outbound<'_> {
     async fn exchange(
         &self,
-        mut request: Request<Outgoing>,
+        framing: Framing,
+        mut body: Outgoing,
         again: Again,
         guard: &Guard,
-    ) -> Result<(Response<Incoming>, Lease), SendFault> {
-        let mut lease = match Lease::kept(&self.outfit.place) {
+    ) -> Result<(Response<Answer>, Lease), SendFault> {
+        let outfit = self.outfit;
+        let mut lease = match Lease::kept(&outfit.place) {
             Some(lease) => lease,
-            None => self.dial(guard).await?,
+            None => {
+                let opening = Lease::open(&outfit.place, outfit.connect_timeout);
+                self.dial(opening, guard).await?
+            }
         };
         loop {
+            // Not before: its form is that of the version which the connection turned out to speak.
+            let request = self.request(framing, body, lease.version())?;
             guard.arm();
-            guard.cut(lease.task());
+            guard.cut(lease.cut());
             match guard.watch(lease.exchange(request)).await {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(unanswered)) => {
-                    request = self.once_more(unanswered, lease.origin(), again)?;
+                    body = once_more(unanswered, lease.origin(), again)?;
                     // Not another kept one: a fresh connection ends the loop, whatever becomes of it.
-                    lease = self.dial(guard).await?;
+                    let opening = Lease::fresh(&outfit.place, outfit.connect_timeout);
+                    lease = self.dial(opening, guard).await?;
                 }
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
                 Err(Lapse::Ended) => return Err(SendFault::SessionEnded),
@@ -204,17 +215,21 @@ impl Outbound<'_> {
         }
     }
 
-    async fn dial(&self, guard: &Guard) -> Result<Lease, SendFault> {
+    async fn dial(
+        &self,
+        opening: impl Future<Output = Result<Lease, DialFault>>,
+        guard: &Guard,
+    ) -> Result<Lease, SendFault> {
         // The connect timeout alone bounds this step.
         guard.disarm();
-        let dialled = guard.watch(Lease::fresh(
-            &self.outfit.place,
-            self.outfit.connect_timeout,
-        ));
-        match dialled.await {
+        match guard.watch(opening).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(DialFault::Timeout)) => Err(SendFault::Timeout(Slow::Connect)),
-            Ok(Err(fault @ (DialFault::NoAddress | DialFault::Unreachable))) => {
+            Ok(Err(fault)) => {
+                if let DialFault::Tls(check) = fault {
+                    // The agent hears only that the tool can't be reached.
+                    tracing::warn!(upstream = self.outfit.name(), %check, "TLS with a backend failed");
+                }
                 Err(SendFault::Failed(UpstreamFault::Dial(fault)))
             }
             Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
@@ -222,38 +237,21 @@ impl Outbound<'_> {
         }
     }
 
-    /// The request to write to a fresh connection after a kept one brought no answer, where that is allowed.
-    fn once_more(
+    fn request(
         &self,
-        unanswered: Unanswered,
-        origin: Origin,
-        again: Again,
+        framing: Framing,
+        body: Outgoing,
+        version: Version,
     ) -> Result<Request<Outgoing>, SendFault> {
-        let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
-        match (unanswered, origin, again) {
-            // Whatever the method: not a byte of it was written, so this is no second time.
-            (Unanswered::Unsent(request), Origin::Kept, _) => Ok(*request),
-            (Unanswered::Silent(_), Origin::Kept, Again::Once) => {
-                self.request(Framing::None, Outgoing::Empty)
-            }
-            (Unanswered::Unsent(_), Origin::Fresh, _) => failed(ExchangeFault::Closed),
-            (Unanswered::Silent(fault), Origin::Fresh, _)
-            | (Unanswered::Silent(fault), Origin::Kept, Again::Never)
-            | (Unanswered::Broken(fault), Origin::Kept | Origin::Fresh, _) => failed(fault),
-        }
-    }
-
-    fn request(&self, framing: Framing, body: Outgoing) -> Result<Request<Outgoing>, SendFault> {
         let outfit = self.outfit;
-        let uri = self.uri().ok_or(SendFault::Failed(UpstreamFault::Target))?;
+        let target = SendFault::Failed(UpstreamFault::Target);
         let peer = peer_value(self.peer);
         let authority = match self.headers.get(HOST) {
             Some(host) => host.clone(),
-            None => HeaderValue::from_str(self.authority)
-                .map_err(|_| SendFault::Failed(UpstreamFault::Target))?,
+            None => HeaderValue::from_str(self.authority).map_err(|_| target)?,
         };
         let credential = outfit.credential();
-        let headers = fields::forward(
+        let mut headers = fields::forward(
             self.headers,
             &outfit.rules,
             Stamp {
@@ -265,15 +263,23 @@ impl Outbound<'_> {
                 framing,
             },
         );
+        let uri = self.path_and_query().ok_or(target)?;
+        let uri = if version == Version::HTTP_2 {
+            fields::for_http2(&mut headers, body.size_hint().exact());
+            outfit.absolute(uri, &authority).ok_or(target)?
+        } else {
+            uri
+        };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = uri;
+        *request.version_mut() = version;
         *request.headers_mut() = headers;
         Ok(request)
     }
 
     /// Base path, canonical path behind the mount, query: one buffer, parsed in place.
-    fn uri(&self) -> Option<Uri> {
+    fn path_and_query(&self) -> Option<Uri> {
         let base = &*self.outfit.base_path;
         let query = self.query.map_or(0, |query| query.len() + 1);
         let mut text = String::with_capacity(base.len() + self.path.len().max(1) + query);
@@ -287,6 +293,20 @@ impl Outbound<'_> {
             text.push_str(query);
         }
         Uri::from_maybe_shared(Bytes::from(text)).ok()
+    }
+}
+
+/// The body to write to a fresh connection after a kept one brought no answer, where that is allowed.
+fn once_more(unanswered: Unanswered, origin: Origin, again: Again) -> Result<Outgoing, SendFault> {
+    let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
+    match (unanswered, origin, again) {
+        // Whatever the method: the backend did nothing with it, so this is no second time.
+        (Unanswered::Unsent(body), Origin::Kept, _) => Ok(body),
+        (Unanswered::Silent(_), Origin::Kept, Again::Once) => Ok(Outgoing::Empty),
+        (Unanswered::Unsent(_), Origin::Fresh, _) => failed(ExchangeFault::Closed),
+        (Unanswered::Silent(fault), Origin::Fresh, _)
+        | (Unanswered::Silent(fault), Origin::Kept, Again::Never)
+        | (Unanswered::Broken(fault), Origin::Kept | Origin::Fresh, _) => failed(fault),
     }
 }
 
@@ -314,9 +334,9 @@ fn framing(call: &Outbound<'_>, body: &RequestBody) -> Framing {
 
 /// The answer's head, judged and cleaned.
 fn receive(
-    response: Response<Incoming>,
+    response: Response<Answer>,
     method: &Method,
-) -> Result<(http::response::Parts, Incoming, Reuse), SendFault> {
+) -> Result<(http::response::Parts, Answer, Reuse), SendFault> {
     let (mut head, incoming) = response.into_parts();
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(SendFault::Failed(UpstreamFault::Upgrade));
@@ -330,7 +350,7 @@ fn receive(
         Length::OfBody
     };
     fields::clean_response(&mut head.headers, length);
-    let reuse = if head.version == Version::HTTP_11 {
+    let reuse = if matches!(head.version, Version::HTTP_11 | Version::HTTP_2) {
         Reuse::Yes
     } else {
         Reuse::No

@@ -41,12 +41,13 @@ use crate::ledger::{Ledger, Level};
 use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::{GrantUse, Permit};
 use crate::policy::model::Policy;
-use crate::policy::name::ProjectName;
+use crate::policy::name::{ProjectName, ToolName};
 use crate::store::CostRow;
 use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
+use forward::{Outfit, OutfitError};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -95,6 +96,15 @@ impl Default for Settings {
             costs: Vec::new(),
         }
     }
+}
+
+/// A tool that can't be sent to.
+#[derive(Debug, thiserror::Error)]
+#[error("project `{project}`, tool `{tool}`: {error}")]
+pub struct Unsendable {
+    project: ProjectName,
+    tool: ToolName,
+    error: OutfitError,
 }
 
 /// The other end of a connection.
@@ -160,7 +170,25 @@ impl Gate {
         }))
     }
 
-    /// Puts these policies, and no others, in force. Requests in flight finish under those that admitted them; counters
+    /// Whether every tool can be sent to: the last part of validating policies, which what they are installed for relies on.
+    /// Certificates were judged when they were loaded; whether TLS can be spoken with them turns out here.
+    ///
+    /// # Errors
+    /// The first that can't.
+    pub fn check(policies: &[Policy]) -> Result<(), Unsendable> {
+        for policy in policies {
+            for tool in &policy.tools {
+                Outfit::new(tool).map_err(|error| Unsendable {
+                    project: policy.project.clone(),
+                    tool: tool.name.clone(),
+                    error,
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts these policies, which were [checked](Gate::check), and no others in force. Requests in flight finish under those that admitted them; counters
     /// that sessions share are carried over by limit id.
     pub fn install(&self, policies: Vec<Policy>) {
         let gate = &self.0;

@@ -126,7 +126,7 @@ impl RouteLimits {
     }
 }
 
-const CHECKED: &str = "the configuration refuses tools that can't be sent to";
+const CHECKED: &str = "tools that can't be sent to were refused before";
 
 impl fmt::Debug for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

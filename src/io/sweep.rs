@@ -8,6 +8,7 @@
 //! to say.
 
 use crate::io::clock::Clock;
+use crate::io::upstream::Cut;
 use crate::policy::time::Tick;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -17,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 /// Whether calls of a session may go on.
 pub trait Liveness: Send + Sync + 'static {
@@ -192,9 +192,13 @@ impl Guard {
         self.with(|slot| slot.wait(Wait::Settled));
     }
 
-    /// What is aborted at once, without waiting for the owner to be polled, when the session ends.
-    pub fn cut(&self, task: AbortHandle) {
-        self.with(|slot| slot.cut = Some(task));
+    /// What is cut at once, without waiting for the owner to be polled, when the session ends: a connection of the call's
+    /// own, its stream on a shared one, or a task.
+    pub fn cut(&self, cut: impl Into<Cut>) {
+        let cut = cut.into();
+        let before = self.with(|slot| slot.cut.replace(cut));
+        // Outside the lock, as everything that may run code.
+        drop(before);
     }
 
     /// A handle for the task that carries the body.
@@ -305,7 +309,7 @@ struct Slot {
     session: Option<Arc<dyn Liveness>>,
     lapse: Option<Lapse>,
     waker: Option<Waker>,
-    cut: Option<AbortHandle>,
+    cut: Option<Cut>,
 }
 
 /// The deadline's state. `Fresh` spares the owner a look at the clock: the next pass has the time.
@@ -348,8 +352,8 @@ impl Slot {
             .is_some_and(|session| !session.live(now))
         {
             self.lapse = Some(Lapse::Ended);
-            if let Some(task) = self.cut.take() {
-                task.abort();
+            if let Some(cut) = self.cut.take() {
+                cut.cut();
             }
             return;
         }

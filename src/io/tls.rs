@@ -1,6 +1,7 @@
 //! TLS, from what the configuration read: rustls over aws-lc-rs, versions 1.2 and 1.3, never without checking the peer's
 //! certificate where one is asked for.
 
+pub mod client;
 pub mod server;
 
 use rustls::crypto::CryptoProvider;

@@ -1,23 +1,36 @@
-//! Backends: one HTTP/1.1 exchange at a time over connections that are kept per thread.
+//! Backends: exchanges over connections that are kept per thread.
 //!
-//! It stands under step 8 of the journey. A [`Place`] is where a backend listens; a [`Lease`] is one connection to it,
-//! taken for one exchange. A lease that is dropped closes its connection at once: only [`Lease::give_back`], called
-//! when the answer was read to its end, returns it for the next call.
+//! It stands under step 8 of the journey. A [`Place`] is where a backend listens and as whom it is met; a [`Lease`] is the
+//! means for one exchange with it: a connection of HTTP/1.1 for itself, or one stream of an HTTP/2 connection that other
+//! calls share. A lease that is dropped ends its exchange at once and nobody else's: the connection of its own is closed,
+//! the stream reset. Only [`Lease::give_back`], called when the answer was read to its end, returns a connection for the
+//! next call.
 //!
 //! It refuses to build or judge requests and answers (`gate` does), and to send anything twice by itself: it says what
 //! is known of an exchange that failed ([`Unanswered`]), and the gate decides.
 
 mod dial;
+mod http1;
+mod http2;
+mod place;
 mod pool;
+mod tunnel;
 mod wire;
 
-pub use dial::{DialFault, Place, PlaceError};
+pub use dial::DialFault;
+pub use place::{Place, PlaceError};
+pub use tunnel::Tunnel;
 
+use crate::io::tls::client::{Offer, fault_in};
+use crate::ledger::record::TlsFault;
 use bytes::Bytes;
-use http::{Request, Response};
+use dial::Opened;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
+use place::Versions;
+use pool::Approach;
 use std::error::Error as StdError;
 use std::fmt;
 use std::pin::Pin;
@@ -25,10 +38,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::AbortHandle;
-use wire::Tally;
 
 /// What a request's body may fail with.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// Told of each 1xx that comes before the answer.
+pub type Interim = Box<dyn Fn(StatusCode, &HeaderMap) + Send + Sync>;
 
 /// A request's body on its way to a backend.
 #[derive(Default)]
@@ -40,18 +55,28 @@ pub enum Outgoing {
     Stream(Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>),
 }
 
-/// An open connection and the task that drives it.
-struct Connection {
-    place: u32,
-    sender: SendRequest<Outgoing>,
-    task: AbortHandle,
-    tally: Arc<Tally>,
+/// An answer's body as it comes.
+pub enum Answer {
+    /// Over HTTP/1.1.
+    Http1(Incoming),
+    /// Over HTTP/2.
+    Http2(AnswerStream),
 }
 
-/// A connection taken for one exchange.
+/// An answer's body on its stream.
+pub struct AnswerStream(http2::Body);
+
+/// The means for one exchange.
 pub struct Lease {
-    connection: Option<Connection>,
+    /// Until it is given back.
+    carrier: Option<Carrier>,
     origin: Origin,
+    interim: Option<Interim>,
+}
+
+enum Carrier {
+    Http1(http1::Connection),
+    Http2(http2::Seat),
 }
 
 /// Where a lease's connection comes from.
@@ -59,74 +84,162 @@ pub struct Lease {
 pub enum Origin {
     /// Opened for this exchange.
     Fresh,
-    /// Kept from an earlier one: its backend may be about to close it.
+    /// Kept from an earlier one, or shared: its backend may be about to close it.
     Kept,
+}
+
+/// Ends an exchange from outside the task that carries it.
+#[derive(Clone)]
+pub struct Cut(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Task(AbortHandle),
+    Stream(Arc<http2::Stream>),
 }
 
 /// An exchange that brought no answer.
 pub enum Unanswered {
-    /// Not a byte of the request was written. Here it is again.
-    Unsent(Box<Request<Outgoing>>),
+    /// Not a byte of the request was written, or the backend says that it did nothing with it. Its body is whole: here it
+    /// is again.
+    Unsent(Outgoing),
     /// It was written, wholly or in part, and the connection ended without a byte of answer.
     Silent(ExchangeFault),
-    /// The answer's head was begun and is not one.
+    /// The answer's head was begun and is not one, or was refused.
     Broken(ExchangeFault),
+}
+
+/// What came of asking for another protocol.
+pub enum Upgrade {
+    /// It is spoken from here on.
+    Switched(Response<()>, Tunnel),
+    /// An answer like any other.
+    Answered(Response<Answer>),
 }
 
 /// What went wrong on a connection that was open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeFault {
-    /// Closed before the head of an answer was whole.
+    /// Closed before the answer was whole.
     #[error("the backend closed the connection before it answered")]
     Closed,
-    /// Not HTTP/1, or a head over the bounds.
-    #[error("the backend's answer is not well-formed HTTP/1.1")]
+    /// Not HTTP, or a head over the bounds.
+    #[error("the backend's answer is not well-formed HTTP")]
     Malformed,
     /// Reset, or another failure of the socket.
     #[error("the connection to the backend broke")]
     Broke,
+    /// RST_STREAM.
+    #[error("the backend reset the call's stream")]
+    Reset,
+    /// REFUSED_STREAM or GOAWAY, when the request's body could not be had again.
+    #[error("the backend turned the call away, and it can't be sent again")]
+    Refused,
+    /// TLS: over version 1.3 a backend that refuses a certificate says so only now.
+    #[error("{0}")]
+    Tls(TlsFault),
 }
 
-/// Longest head of an answer and largest chunk read or written at once, in bytes. What a stream costs in memory.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
-
 impl Lease {
-    /// A kept connection to `place`, if there is one that is fit for use.
+    /// Means that are at hand: a kept connection to `place` that is fit for use, or a stream of a shared one.
     pub fn kept(place: &Place) -> Option<Self> {
-        pool::here().take(place.number()).map(|connection| Self {
-            connection: Some(connection),
-            origin: Origin::Kept,
-        })
+        let pool = pool::here();
+        let carrier = match place.versions {
+            Versions::Http1 => pool.take(place.number()).map(Carrier::Http1),
+            Versions::Http2 => pool.join(place.number()).map(Carrier::Http2),
+            Versions::Either => match pool.join(place.number()) {
+                Some(seat) => Some(Carrier::Http2(seat)),
+                None => pool.take(place.number()).map(Carrier::Http1),
+            },
+        };
+        carrier.map(|carrier| Self::new(carrier, Origin::Kept))
     }
 
-    /// A new connection to `place`, within `timeout` (looking up its name included).
+    /// Means for one exchange with `place` within `timeout` (looking up its name and TLS included): those at hand, those
+    /// that another call is about to open and will share, or new ones.
+    ///
+    /// # Errors
+    /// [`DialFault`]: nothing was sent.
+    pub async fn open(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+        if place.versions == Versions::Http1 {
+            return match Self::kept(place) {
+                Some(lease) => Ok(lease),
+                None => Self::fresh(place, timeout).await,
+            };
+        }
+        match tokio::time::timeout(timeout, Self::shared(place, timeout)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(DialFault::Timeout),
+        }
+    }
+
+    async fn shared(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+        loop {
+            match pool::here().approach(place.number()) {
+                Approach::Join(seat) => {
+                    return Ok(Self::new(Carrier::Http2(seat), Origin::Kept));
+                }
+                Approach::Dial(turn) => {
+                    let opened = Self::fresh(place, timeout).await;
+                    if let (Some(turn), Err(fault)) = (turn, &opened) {
+                        turn.fail(*fault);
+                    }
+                    return opened;
+                }
+                Approach::Wait(dial) => dial.wait().await?,
+                Approach::Full(room) => room.await,
+            }
+        }
+    }
+
+    /// A new connection to `place`, within `timeout` (looking up its name and TLS included).
     ///
     /// # Errors
     /// [`DialFault`]: nothing was sent.
     pub async fn fresh(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
-        let stream = dial::connect(place, timeout).await?;
-        let (wire, tally) = wire::Wire::new(stream);
-        let (sender, driver) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(BUFFER_BYTES_MAX)
-            .handshake::<_, Outgoing>(wire)
-            .await
-            .map_err(|_| DialFault::Unreachable)?;
-        let task = tokio::spawn(async move {
-            // Whoever waits for an answer or a body is told by hyper; this is for the one who reads the log.
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection to a backend ended");
+        let carrier = match dial::open(place, Offer::Configured, timeout).await? {
+            Opened::Http1(connection) => {
+                if place.versions == Versions::Either {
+                    pool::here().learn_unshared(place.number());
+                }
+                Carrier::Http1(connection)
             }
-        });
-        let connection = Connection {
-            place: place.number(),
-            sender,
-            task: task.abort_handle(),
-            tally,
+            Opened::Http2(connection) => {
+                Carrier::Http2(pool::here().share(connection).ok_or(DialFault::Full)?)
+            }
         };
-        Ok(Self {
-            connection: Some(connection),
-            origin: Origin::Fresh,
-        })
+        Ok(Self::new(carrier, Origin::Fresh))
+    }
+
+    /// Means for [`Lease::upgrade`], within `timeout`: a stream where the backend takes extended CONNECT, otherwise a new
+    /// connection of HTTP/1.1 where that may be spoken to it.
+    ///
+    /// # Errors
+    /// [`DialFault`]: nothing was sent.
+    pub async fn for_upgrade(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+        if place.versions != Versions::Http1 {
+            let lease = Self::open(place, timeout).await?;
+            if lease.can_upgrade() && (lease.origin == Origin::Fresh || lease.is_http2()) {
+                return Ok(lease);
+            }
+            if place.versions == Versions::Http2 {
+                return Err(DialFault::NoUpgrade);
+            }
+            lease.give_back();
+        }
+        match dial::open(place, Offer::Http1, timeout).await? {
+            Opened::Http1(connection) => Ok(Self::new(Carrier::Http1(connection), Origin::Fresh)),
+            // HTTP/1.1 alone was offered.
+            Opened::Http2(_) => Err(DialFault::NotHttp2),
+        }
+    }
+
+    fn new(carrier: Carrier, origin: Origin) -> Self {
+        Self {
+            carrier: Some(carrier),
+            origin,
+            interim: None,
+        }
     }
 
     /// Where its connection comes from.
@@ -134,80 +247,181 @@ impl Lease {
         self.origin
     }
 
-    /// The task whose abortion closes the connection.
-    pub fn task(&self) -> AbortHandle {
-        self.connection().task.clone()
+    /// The version whose form its request has: HTTP/2 or HTTP/1.1.
+    pub fn version(&self) -> Version {
+        if self.is_http2() {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        }
     }
 
-    /// Sends `request` and waits for the head of its answer.
+    fn is_http2(&self) -> bool {
+        matches!(self.carrier, Some(Carrier::Http2(_)))
+    }
+
+    /// Whether another protocol can be asked for: always over HTTP/1.1, and over HTTP/2 where the backend takes extended
+    /// CONNECT (RFC 8441).
+    pub fn can_upgrade(&self) -> bool {
+        match &self.carrier {
+            Some(Carrier::Http1(_)) => true,
+            Some(Carrier::Http2(seat)) => seat.takes_extended_connect(),
+            None => false,
+        }
+    }
+
+    /// Has each 1xx that comes before the answer told to `interim`; without it they are passed over.
+    pub fn relay(&mut self, interim: Interim) {
+        self.interim = Some(interim);
+    }
+
+    /// What ends the exchange from outside: closes the connection of its own, or resets the stream.
+    pub fn cut(&self) -> Cut {
+        Cut(match self.carrier.as_ref().expect(HELD) {
+            Carrier::Http1(connection) => Kind::Task(connection.task().clone()),
+            Carrier::Http2(seat) => Kind::Stream(Arc::clone(seat.stream())),
+        })
+    }
+
+    /// Sends `request`, which has the form of [`Lease::version`], and waits for the head of its answer.
     ///
     /// # Errors
     /// [`Unanswered`].
     pub async fn exchange(
         &mut self,
         request: Request<Outgoing>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let connection = self
-            .connection
-            .as_mut()
-            .expect("a lease has its connection");
-        let before = connection.tally.received();
-        match connection.sender.try_send_request(request).await {
-            Ok(response) => Ok(response),
-            Err(mut error) => Err(match error.take_message() {
-                Some(request) => Unanswered::Unsent(Box::new(request)),
-                None => {
-                    let fault = ExchangeFault::of(&error.into_error());
-                    if self.connection().tally.received() == before {
-                        Unanswered::Silent(fault)
-                    } else {
-                        Unanswered::Broken(fault)
-                    }
-                }
-            }),
+    ) -> Result<Response<Answer>, Unanswered> {
+        let interim = self.interim.take();
+        match self.carrier.as_mut().expect(HELD) {
+            Carrier::Http1(connection) => connection.exchange(request, interim).await,
+            Carrier::Http2(seat) => seat.exchange(request, interim).await,
         }
     }
 
-    /// Returns the connection for the next call. To be called only when the answer was read to its end; the connection
+    /// Asks for `protocol`, `websocket` say, with a request that has no body: by `Upgrade` over HTTP/1.1, by extended
+    /// CONNECT over HTTP/2, either of which this adds. The lease is to be kept for as long as the tunnel.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn upgrade(
+        &mut self,
+        mut request: Request<Outgoing>,
+        protocol: &'static str,
+    ) -> Result<Upgrade, Unanswered> {
+        let interim = self.interim.take();
+        match self.carrier.as_mut().expect(HELD) {
+            Carrier::Http1(connection) => {
+                let headers = request.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+                headers.insert(UPGRADE, HeaderValue::from_static(protocol));
+                let mut response = connection.exchange(request, interim).await?;
+                if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    return Ok(Upgrade::Answered(response));
+                }
+                let upgraded = hyper::upgrade::on(&mut response).await;
+                let upgraded = upgraded.map_err(|_| Unanswered::Broken(ExchangeFault::Broke))?;
+                Ok(Upgrade::Switched(
+                    response.map(|_| ()),
+                    Tunnel::http1(upgraded),
+                ))
+            }
+            Carrier::Http2(seat) => {
+                *request.method_mut() = Method::CONNECT;
+                let protocol = h2::ext::Protocol::from_static(protocol);
+                request.extensions_mut().insert(protocol);
+                let response = seat.open_tunnel(request.map(|_| ()), interim).await?;
+                let stream = Arc::clone(seat.stream());
+                Ok(if response.status().is_success() {
+                    let (head, incoming) = response.into_parts();
+                    let tunnel = Tunnel::http2(http2::Tunnel::new(stream, incoming));
+                    Upgrade::Switched(Response::from_parts(head, ()), tunnel)
+                } else {
+                    Upgrade::Answered(http2::answered(response))
+                })
+            }
+        }
+    }
+
+    /// Returns a connection for the next call. To be called only when the answer was read to its end; the connection
     /// is closed all the same if the request was not written to its end, or if either side said that it closes.
     pub fn give_back(mut self) {
-        if let Some(connection) = self.connection.take()
+        if let Some(Carrier::Http1(connection)) = self.carrier.take()
             && let Some(unfit) = pool::here().put(connection)
         {
-            unfit.task.abort();
+            unfit.close();
         }
     }
-
-    fn connection(&self) -> &Connection {
-        self.connection
-            .as_ref()
-            .expect("a lease has its connection")
-    }
 }
+
+const HELD: &str = "a lease holds its carrier until it is given back";
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.task.abort();
+        match &self.carrier {
+            Some(Carrier::Http1(connection)) => connection.close(),
+            // Resets its stream by itself.
+            Some(Carrier::Http2(_)) | None => {}
         }
     }
 }
 
-impl Connection {
-    /// Open, idle on both sides, and with nothing unasked for in its buffer: hyper asks for the next request only then.
-    fn is_fit(&self) -> bool {
-        self.sender.is_ready() && !self.tally.is_write_broken()
+impl Cut {
+    /// Ends it.
+    pub fn cut(self) {
+        match self.0 {
+            Kind::Task(task) => task.abort(),
+            Kind::Stream(stream) => stream.reset(),
+        }
+    }
+}
+
+impl From<AbortHandle> for Cut {
+    fn from(task: AbortHandle) -> Self {
+        Self(Kind::Task(task))
     }
 }
 
 impl ExchangeFault {
     fn of(error: &hyper::Error) -> Self {
-        if error.is_incomplete_message() {
+        if let Some(fault) = fault_in(error) {
+            ExchangeFault::Tls(fault)
+        } else if error.is_incomplete_message() {
             ExchangeFault::Closed
         } else if error.is_parse() {
             ExchangeFault::Malformed
         } else {
             ExchangeFault::Broke
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = ExchangeFault;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ExchangeFault>>> {
+        match self.get_mut() {
+            Answer::Http1(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map_err(|error| ExchangeFault::of(&error)),
+            Answer::Http2(stream) => stream.0.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Http1(incoming) => incoming.is_end_stream(),
+            Answer::Http2(stream) => stream.0.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Http1(incoming) => incoming.size_hint(),
+            Answer::Http2(stream) => stream.0.size_hint(),
         }
     }
 }

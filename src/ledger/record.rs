@@ -149,6 +149,8 @@ pub enum Fault {
     SessionEnded,
     /// The backend refused, reset or spoke nonsense.
     UpstreamFailed,
+    /// There was no trust between the gate and the backend: TLS failed, and why.
+    UpstreamTls(TlsFault),
     /// The backend was too slow.
     UpstreamTimeout,
     /// The answer of the backend broke off after its head.
@@ -169,11 +171,69 @@ impl Fault {
             Fault::AgentFailed => "agent_failed",
             Fault::SessionEnded => "session_ended",
             Fault::UpstreamFailed => "upstream_failed",
+            Fault::UpstreamTls(fault) => fault.as_str(),
             Fault::UpstreamTimeout => "upstream_timeout",
             Fault::UpstreamBroke => "upstream_broke",
             Fault::CostUnreadable => "cost_unreadable",
             Fault::GateStopped => "gate_stopped",
             Fault::Internal => "internal",
+        }
+    }
+}
+
+/// Which check failed when TLS with a backend was set up. `Display` is for the operator's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// The backend's certificate is past its end.
+    #[error("the backend's certificate has expired")]
+    Expired,
+    /// The backend's certificate has not begun.
+    #[error("the backend's certificate is not valid yet")]
+    NotYetValid,
+    /// Nobody who is trusted issued the backend's certificate.
+    #[error("the backend's certificate was issued by nobody that is trusted")]
+    UnknownIssuer,
+    /// The backend's certificate is another's.
+    #[error("the backend's certificate is not valid for its name")]
+    WrongName,
+    /// The backend's certificate was revoked.
+    #[error("the backend's certificate was revoked")]
+    Revoked,
+    /// Something else about the backend's certificate: its form, its signature, its purpose.
+    #[error("the backend's certificate can't be accepted")]
+    BadCertificate,
+    /// The backend asks for a certificate of the gate's and none is configured.
+    #[error("the backend demands a certificate of the gate")]
+    CertificateDemanded,
+    /// The backend does not accept the gate's certificate.
+    #[error("the backend refuses the gate's certificate")]
+    CertificateRefused,
+    /// Only HTTP/2 was offered.
+    #[error("the backend does not speak HTTP/2 over TLS")]
+    NoHttp2,
+    /// What came is not TLS, or broke off.
+    #[error("the backend does not speak TLS, or broke off while it was set up")]
+    NotTls,
+    /// No version, cipher or key exchange in common, or another alert.
+    #[error("the backend and the gate could not agree on how to speak TLS")]
+    NoAgreement,
+}
+
+impl TlsFault {
+    /// As the outcome records it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TlsFault::Expired => "upstream_tls_expired",
+            TlsFault::NotYetValid => "upstream_tls_not_yet_valid",
+            TlsFault::UnknownIssuer => "upstream_tls_unknown_issuer",
+            TlsFault::WrongName => "upstream_tls_wrong_name",
+            TlsFault::Revoked => "upstream_tls_revoked",
+            TlsFault::BadCertificate => "upstream_tls_bad_certificate",
+            TlsFault::CertificateDemanded => "upstream_tls_certificate_demanded",
+            TlsFault::CertificateRefused => "upstream_tls_certificate_refused",
+            TlsFault::NoHttp2 => "upstream_tls_no_http2",
+            TlsFault::NotTls => "upstream_tls_not_tls",
+            TlsFault::NoAgreement => "upstream_tls_no_agreement",
         }
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
-    Agent, Ceiling, GrantMode, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash, Resources,
-    RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
+    Agent, Ceiling, GrantMode, Http2, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash,
+    Resources, RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
 };
 use toolgate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
@@ -67,6 +67,8 @@ impl Builder {
                 timeout: Duration::from_secs(30),
                 connect_timeout: Duration::from_secs(5),
                 credential: None,
+                tls: None,
+                http2: Http2::Auto,
             },
             preserve_host: false,
             session_header: SessionHeader::Authorization,

@@ -197,15 +197,43 @@ words! {
 record! {
     /// Where a backend is.
     Upstream: "`upstream`";
-    /// `http://host:port/base`; `${NAME}` is the environment's, `$${` is `${`.
+    /// `http://host:port/base` or `https://`; `${NAME}` is the environment's, `$${` is `${`.
     required url = "url": Interpolated,
     /// From request sent to the first byte of its answer. Default: 30s.
     optional timeout = "timeout": Span<1, DAY>,
-    /// For the connection. Default: 5s.
+    /// For the connection, TLS included. Default: 5s.
     optional connect_timeout = "connect_timeout": Span<1, HOUR>,
+    /// How connections are protected, where the URL begins with `https://`.
+    optional tls = "tls": UpstreamTls,
+    /// Which versions of HTTP are spoken: auto, over TLS what the backend chooses and HTTP/1.1 without; off, HTTP/1.1;
+    /// prior_knowledge, HTTP/2 and nothing else. Default: auto.
+    optional http2 = "http2": Http2,
     /// What the gate adds in the agent's stead.
     optional credential = "credential": Credential,
-    ; later "tls", "http2"
+}
+
+words! {
+    /// Which versions of HTTP are spoken to a backend.
+    Http2: "a value of `http2`";
+    Auto = "auto",
+    Off = "off",
+    PriorKnowledge = "prior_knowledge",
+}
+
+record! {
+    /// How connections to a backend are protected. Its certificate's issuer, time and name are always checked.
+    UpstreamTls: "`tls` of an upstream";
+    /// A PEM file with the authorities that may have issued the backend's certificate. Default: those that the system
+    /// trusts.
+    optional ca = "ca": Text,
+    /// A PEM file with the certificate that the gate shows where the backend asks, and the chain behind it.
+    optional certificate = "certificate": Text,
+    /// A PEM file with the private key of `certificate`.
+    optional private_key = "private_key": Text,
+    /// The name that the backend's certificate must be valid for. Default: the URL's host.
+    optional server_name = "server_name": HostName,
+    /// For tests alone: whoever answers is believed. Warned of at every start, reload and check. Default: false.
+    optional insecure_skip_verify_for_tests = "insecure_skip_verify_for_tests": Flag,
 }
 
 record! {

@@ -145,6 +145,20 @@ fn frame(headers: &HeaderMap, rules: &Rules, out: &mut HeaderMap, framing: Frami
     }
 }
 
+/// Brings the fields of a forwarded request into the form of HTTP/2 (RFC 9113 section 8.2): what belongs to a connection
+/// goes, `Host` is said by `:authority`, and `length`, where the body has one, by `Content-Length` all the same.
+pub fn for_http2(headers: &mut HeaderMap, length: Option<u64>) {
+    headers.remove(HOST);
+    headers.remove(CONNECTION);
+    let chunked = headers.remove(TRANSFER_ENCODING).is_some();
+    // A body of none is said where `forward` says it.
+    if let Some(length @ 1..) = length
+        && !chunked
+    {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
 fn announce(announced: &HeaderValue, rules: &Rules, out: &mut HeaderMap) {
     for option in options(announced) {
         if let Ok(name) = HeaderName::from_bytes(option)

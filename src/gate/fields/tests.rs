@@ -1,7 +1,7 @@
 //! Which fields are refused, which are sent on, and as what.
 
 use super::*;
-use crate::policy::model::{Mount, Upstream};
+use crate::policy::model::{Http2, Mount, Upstream};
 use crate::policy::name::ToolName;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             credential: None,
+            tls: None,
+            http2: Http2::Auto,
         },
         preserve_host: false,
         session_header: SessionHeader::Authorization,

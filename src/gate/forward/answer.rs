@@ -3,11 +3,10 @@
 use super::super::body::{Meter, RequestBody};
 use super::Reuse;
 use crate::io::sweep::{Guard, Lapse};
-use crate::io::upstream::{BoxError, Lease};
+use crate::io::upstream::{Answer, BoxError, Lease};
 use crate::ledger::record::Fault;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,9 +14,9 @@ use std::task::{Context, Poll};
 /// The backend's answer, streamed as it comes: one chunk at a time, and not before the agent's connection asks for it.
 ///
 /// It may be silent for as long as it likes (events are), but not beyond its session. Dropped before its end, it closes
-/// the connection to the backend, which is how a backend learns that the agent left.
+/// the connection to the backend or resets the call's stream on it, which is how a backend learns that the agent left.
 pub struct UpstreamBody {
-    incoming: Incoming,
+    incoming: Answer,
     /// The connection and the watch, until the end.
     running: Option<Running>,
     meter: Arc<Meter>,
@@ -56,7 +55,7 @@ impl StreamFault {
 
 impl UpstreamBody {
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: Answer,
         lease: Lease,
         reuse: Reuse,
         guard: Guard,
@@ -99,7 +98,7 @@ impl UpstreamBody {
     }
 
     fn fail(&mut self, fault: StreamFault) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
-        // Closes the connection to the backend.
+        // Closes the connection to the backend, or resets the stream.
         self.running = None;
         Poll::Ready(Some(Err(fault)))
     }

@@ -4,6 +4,7 @@ use super::super::fields::Rules;
 use crate::io::upstream::{Place, PlaceError};
 use crate::policy::model::Tool;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
+use http::uri::{Authority, InvalidUri, Scheme, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -15,8 +16,13 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Outfit {
     pub(super) place: Place,
-    /// The `Host` sent; `None`: the agent's own (`preserve_host`).
+    /// The `Host` sent over HTTP/1.1; `None`: the agent's own (`preserve_host`).
     pub(super) host: Option<HeaderValue>,
+    /// The same as HTTP/2 has it.
+    authority: Option<Authority>,
+    scheme: Scheme,
+    /// For the log.
+    name: Box<str>,
     pub(super) base_path: Box<str>,
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
@@ -27,9 +33,12 @@ pub struct Outfit {
 /// A tool that can't be sent to. The configuration refuses each of these with its place.
 #[derive(Debug, thiserror::Error)]
 pub enum OutfitError {
-    /// The upstream's authority.
+    /// The upstream's authority, or its TLS.
     #[error("upstream: {0}")]
     Place(#[from] PlaceError),
+    /// The upstream's authority as `:authority`.
+    #[error("upstream: the authority is no host and port")]
+    Authority(#[source] InvalidUri),
     /// The upstream's authority as `Host`.
     #[error("upstream: the authority is no value for Host")]
     Host(#[source] InvalidHeaderValue),
@@ -48,11 +57,19 @@ impl Outfit {
     /// [`OutfitError`].
     pub fn new(tool: &Tool) -> Result<Self, OutfitError> {
         let upstream = &tool.upstream;
-        let host = if tool.preserve_host {
-            None
+        let (host, authority) = if tool.preserve_host {
+            (None, None)
         } else {
             HeaderValue::from_str(&upstream.host).map_err(OutfitError::Host)?;
-            Some(HeaderValue::from_static(lasting(&upstream.host)))
+            upstream
+                .host
+                .parse::<Authority>()
+                .map_err(OutfitError::Authority)?;
+            let lasting = lasting(&upstream.host);
+            (
+                Some(HeaderValue::from_static(lasting)),
+                Some(Authority::from_static(lasting)),
+            )
         };
         let (name, secret) = match &upstream.credential {
             None => (None, None),
@@ -65,8 +82,14 @@ impl Outfit {
             }
         };
         Ok(Self {
-            place: Place::parse(&upstream.authority)?,
+            place: Place::new(upstream)?,
             host,
+            authority,
+            scheme: match upstream.tls {
+                Some(_) => Scheme::HTTPS,
+                None => Scheme::HTTP,
+            },
+            name: upstream.authority.clone(),
             base_path: upstream.base_path.clone(),
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
@@ -78,6 +101,22 @@ impl Outfit {
     /// What the fields of requests to this tool are judged by.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// The backend's host and port.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `target` with scheme and authority before it, as HTTP/2 wants it; `agents` is the authority that the agent sent.
+    pub(super) fn absolute(&self, target: Uri, agents: &HeaderValue) -> Option<Uri> {
+        let mut parts = target.into_parts();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(match &self.authority {
+            Some(authority) => authority.clone(),
+            None => Authority::try_from(agents.as_bytes()).ok()?,
+        });
+        Uri::from_parts(parts).ok()
     }
 
     /// The credential to inject.

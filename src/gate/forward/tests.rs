@@ -7,12 +7,13 @@ mod streams;
 use super::super::body::Meter;
 use super::*;
 use crate::io::clock::SystemClock;
-use crate::policy::model::{Credential, Mount, SessionHeader, Tool, Upstream};
+use crate::policy::model::{Credential, Http2, Mount, SessionHeader, Tool, Upstream};
 use crate::policy::name::ToolName;
 use crate::policy::time::Tick;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::future::Future;
@@ -53,6 +54,8 @@ fn tool(backend: SocketAddr) -> Tool {
             timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(2),
             credential: None,
+            tls: None,
+            http2: Http2::Auto,
         },
         preserve_host: false,
         session_header: SessionHeader::Authorization,

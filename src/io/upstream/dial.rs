@@ -1,35 +1,17 @@
-//! Where a backend listens, and how a connection to it is opened.
+//! How a connection to a backend is opened: its name looked up, TCP, TLS, and which HTTP it speaks.
 
+use super::http1;
+use super::http2;
+use super::place::{Address, Place, Versions};
+use super::wire::Socket;
+use crate::io::tls::client::{self, Offer};
+use crate::ledger::record::TlsFault;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
-
-/// Where a backend listens.
-///
-/// Each distinct `host:port` has one number for the life of the process, by which every thread's pool finds its
-/// connections; the configuration bounds how many there are.
-#[derive(Clone, Debug)]
-pub struct Place {
-    number: u32,
-    address: Address,
-}
-
-#[derive(Clone, Debug)]
-enum Address {
-    /// Written as an IP address: nothing is looked up.
-    Literal(SocketAddr),
-    /// Looked up for new connections, at most once in [`FOUND_FOR`], so that a backend that moves is followed.
-    Name(Arc<str>, u16),
-}
-
-/// A text that is not `host:port`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a backend's place is written `host:port`")]
-pub struct PlaceError;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +25,24 @@ pub enum DialFault {
     /// Not open within the connect timeout.
     #[error("connecting to the backend took too long")]
     Timeout,
+    /// TLS could not be set up.
+    #[error("{0}")]
+    Tls(TlsFault),
+    /// HTTP/2 was all that may be spoken, and something else came.
+    #[error("the backend does not speak HTTP/2")]
+    NotHttp2,
+    /// HTTP/2 was all that may be spoken, and it carries no other protocol there.
+    #[error("the backend does not take other protocols over HTTP/2 (extended CONNECT)")]
+    NoUpgrade,
+    /// Every connection that may be opened is open, and the backend takes no more calls on them.
+    #[error("the backend takes no more calls at once")]
+    Full,
+}
+
+/// An open connection.
+pub(super) enum Opened {
+    Http1(http1::Connection),
+    Http2(Arc<http2::Connection>),
 }
 
 /// Addresses of one name that are tried.
@@ -66,52 +66,46 @@ static FOUND: LazyLock<Cache<Name, Arc<[SocketAddr]>>> = LazyLock::new(|| {
         .build()
 });
 
-impl Place {
-    /// From `host:port`; an IPv6 address stands in brackets.
-    ///
-    /// # Errors
-    /// [`PlaceError`].
-    pub fn parse(authority: &str) -> Result<Self, PlaceError> {
-        let address = match authority.parse() {
-            Ok(address) => Address::Literal(address),
-            Err(_) => {
-                let (host, port) = authority.rsplit_once(':').ok_or(PlaceError)?;
-                let port = port.parse().map_err(|_| PlaceError)?;
-                if host.is_empty() || host.contains(['[', ']', ':', '/', '@']) {
-                    return Err(PlaceError);
-                }
-                Address::Name(host.into(), port)
-            }
-        };
-        Ok(Self {
-            number: number(authority),
-            address,
-        })
-    }
-
-    pub(super) fn number(&self) -> u32 {
-        self.number
-    }
-}
-
-fn number(authority: &str) -> u32 {
-    static NUMBERS: LazyLock<Mutex<HashMap<Box<str>, u32>>> = LazyLock::new(Mutex::default);
-    let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let next = u32::try_from(numbers.len()).expect("places in the configuration fit 32 bits");
-    *numbers
-        .entry(authority.to_ascii_lowercase().into())
-        .or_insert(next)
-}
-
-/// A connected socket without Nagle's delay.
-pub(super) async fn connect(place: &Place, timeout: Duration) -> Result<TcpStream, DialFault> {
-    match tokio::time::timeout(timeout, open(place, timeout)).await {
+/// Opens a connection to `place` within `timeout`, all of it included.
+pub(super) async fn open(
+    place: &Place,
+    offer: Offer,
+    timeout: Duration,
+) -> Result<Opened, DialFault> {
+    match tokio::time::timeout(timeout, negotiate(place, offer, timeout)).await {
         Ok(opened) => opened,
         Err(_) => Err(DialFault::Timeout),
     }
 }
 
-async fn open(place: &Place, timeout: Duration) -> Result<TcpStream, DialFault> {
+async fn negotiate(place: &Place, offer: Offer, timeout: Duration) -> Result<Opened, DialFault> {
+    let stream = connect(place, timeout).await?;
+    let (socket, http2) = match &place.tls {
+        None => (
+            Socket::Plain(stream),
+            place.versions == Versions::Http2 && offer == Offer::Configured,
+        ),
+        Some(connector) => {
+            let stream = connector.connect(stream, offer).await;
+            let stream = stream.map_err(DialFault::Tls)?;
+            let chosen = client::chose_http2(&stream);
+            if place.versions == Versions::Http2 && offer == Offer::Configured && !chosen {
+                return Err(DialFault::Tls(TlsFault::NoHttp2));
+            }
+            (Socket::Tls(Box::new(stream)), chosen)
+        }
+    };
+    if http2 {
+        let connection = http2::Connection::open(place.number(), socket).await?;
+        Ok(Opened::Http2(connection))
+    } else {
+        let connection = http1::Connection::open(place.number(), socket).await?;
+        Ok(Opened::Http1(connection))
+    }
+}
+
+/// A connected socket without Nagle's delay.
+async fn connect(place: &Place, timeout: Duration) -> Result<TcpStream, DialFault> {
     let stream = match &place.address {
         Address::Literal(address) => TcpStream::connect(address)
             .await
@@ -180,25 +174,5 @@ mod tests {
             DialFault::Unreachable
         );
         assert!(FOUND.get(&name).is_none());
-    }
-
-    #[test]
-    fn one_place_has_one_number_however_often_and_in_whichever_case_it_is_written() {
-        let a = Place::parse("crm.example:80").unwrap();
-        assert_eq!(a.number(), Place::parse("CRM.example:80").unwrap().number());
-        assert_ne!(a.number(), Place::parse("crm.example:81").unwrap().number());
-        assert!(Place::parse("[::1]:80").is_ok());
-        for wrong in [
-            "",
-            "crm",
-            ":80",
-            "crm:",
-            "crm:99999",
-            "::1:80",
-            "u@h:1",
-            "a/b:1",
-        ] {
-            assert!(Place::parse(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -1,21 +1,31 @@
-//! One thread's kept connections.
+//! One thread's connections.
 //!
-//! Last used first, so that a burst's surplus ages and goes. Ages are counted by a task that runs only while something
-//! is kept: no clock is read and no timer armed per call.
+//! Those of HTTP/1.1 are kept while nobody uses them, last used first, so that a burst's surplus ages and goes. Those of
+//! HTTP/2 are shared by the calls in progress. Ages are counted by a task that runs only while something is kept: no clock
+//! is read and no timer armed per call.
+//!
+//! Where a place may speak HTTP/2, one call at a time opens a connection and the others wait to share it: a burst of calls
+//! to a place that nobody has spoken to must not become a burst of handshakes.
 
-use super::Connection;
+use super::dial::DialFault;
+use super::{http1, http2};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{Notify, Semaphore};
 
 /// Most connections kept to one place by one thread.
 const KEPT_MAX: usize = 1024;
 
-/// How often kept connections age.
+/// Most HTTP/2 connections to one place of one thread.
+const SHARED_MAX: usize = 16;
+
+/// How often connections are looked at.
 const PASS: Duration = Duration::from_secs(1);
 
-/// Age, in passes, at which a connection goes: after 3 to 4 s, for Node and others close at 5 s.
+/// Age, in passes, at which a kept connection goes: after 3 to 4 s, for Node and others close at 5 s.
 const AGE_MAX: u32 = 4;
 
 pub(super) struct Pool {
@@ -24,12 +34,50 @@ pub(super) struct Pool {
     ageing: AtomicBool,
 }
 
-/// Kept connections to one place, oldest first.
-type Shelf = Vec<Kept>;
+/// Connections to one place.
+#[derive(Default)]
+struct Shelf {
+    /// HTTP/1.1, oldest first.
+    kept: Vec<Kept>,
+    /// HTTP/2.
+    shared: Vec<Arc<http2::Connection>>,
+    /// The connection that is being opened for all who wait.
+    dial: Option<Arc<Dial>>,
+    /// The last one turned out to speak HTTP/1.1: there is nothing to share and nobody to wait for.
+    unshared: bool,
+    /// Roused when a call on a shared connection leaves.
+    room: Arc<Notify>,
+}
 
 struct Kept {
-    connection: Connection,
+    connection: http1::Connection,
     age: u32,
+}
+
+/// What a call to a place that may speak HTTP/2 does.
+pub(super) enum Approach {
+    /// A place on a connection that is open.
+    Join(http2::Seat),
+    /// It opens one, for all who wait if there is a turn to take.
+    Dial(Option<Turn>),
+    /// Another call is opening one.
+    Wait(Arc<Dial>),
+    /// All that may be open are open and full: until one of their calls leaves.
+    Full(OwnedNotified),
+}
+
+/// A connection that is being opened, for those who wait for it.
+pub(super) struct Dial {
+    /// Closed when it is over.
+    over: Semaphore,
+    fault: OnceLock<DialFault>,
+}
+
+/// The duty to open a connection. Dropping it, done or not, wakes those who wait.
+pub(super) struct Turn {
+    pool: Arc<Pool>,
+    place: u32,
+    dial: Arc<Dial>,
 }
 
 /// This thread's pool.
@@ -50,41 +98,98 @@ pub(super) fn here() -> Arc<Pool> {
 
 impl Pool {
     /// The connection to `place` that was used last and is fit for use. What is not fit goes.
-    pub(super) fn take(&self, place: u32) -> Option<Connection> {
+    pub(super) fn take(&self, place: u32) -> Option<http1::Connection> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(place as usize)?;
-        while let Some(kept) = shelf.pop() {
+        while let Some(kept) = shelf.kept.pop() {
             if kept.connection.is_fit() {
                 return Some(kept.connection);
             }
-            kept.connection.task.abort();
+            kept.connection.close();
         }
         None
     }
 
     /// Keeps `connection`, or returns it if it is not fit or there are too many. Must be called within a tokio runtime.
-    pub(super) fn put(self: &Arc<Self>, connection: Connection) -> Option<Connection> {
+    pub(super) fn put(
+        self: &Arc<Self>,
+        connection: http1::Connection,
+    ) -> Option<http1::Connection> {
         if !connection.is_fit() {
             return Some(connection);
         }
         let mut shelves = self.shelves();
-        let place = connection.place as usize;
-        if shelves.len() <= place {
-            shelves.resize_with(place + 1, Vec::new);
-        }
-        let shelf = &mut shelves[place];
-        if shelf.len() >= KEPT_MAX {
+        let shelf = shelf(&mut shelves, connection.place());
+        if shelf.kept.len() >= KEPT_MAX {
             return Some(connection);
         }
-        shelf.push(Kept { connection, age: 0 });
+        shelf.kept.push(Kept { connection, age: 0 });
         drop(shelves);
-        if !self.ageing.swap(true, Ordering::Relaxed) {
-            self.start_ageing();
-        }
+        self.keep_ageing();
         None
     }
 
-    fn start_ageing(self: &Arc<Self>) {
+    /// A place on an open HTTP/2 connection.
+    pub(super) fn join(&self, place: u32) -> Option<http2::Seat> {
+        let shelves = self.shelves();
+        shelves.get(place as usize)?.join()
+    }
+
+    /// How to come by a connection that may be shared.
+    pub(super) fn approach(self: &Arc<Self>, place: u32) -> Approach {
+        let mut shelves = self.shelves();
+        let shelf = shelf(&mut shelves, place);
+        if let Some(seat) = shelf.join() {
+            return Approach::Join(seat);
+        }
+        if shelf.unshared {
+            return Approach::Dial(None);
+        }
+        if let Some(dial) = &shelf.dial {
+            return Approach::Wait(Arc::clone(dial));
+        }
+        if shelf.is_full() {
+            return Approach::Full(Arc::clone(&shelf.room).notified_owned());
+        }
+        let dial = Arc::new(Dial {
+            over: Semaphore::new(0),
+            fault: OnceLock::new(),
+        });
+        shelf.dial = Some(Arc::clone(&dial));
+        Approach::Dial(Some(Turn {
+            pool: Arc::clone(self),
+            place,
+            dial,
+        }))
+    }
+
+    /// A place on a new HTTP/2 connection, which others may share from now on. `None`: there are enough of them.
+    pub(super) fn share(
+        self: &Arc<Self>,
+        connection: Arc<http2::Connection>,
+    ) -> Option<http2::Seat> {
+        let mut shelves = self.shelves();
+        let shelf = shelf(&mut shelves, connection.place());
+        shelf.unshared = false;
+        if shelf.is_full() {
+            return None;
+        }
+        let seat = connection.seat(&shelf.room)?;
+        shelf.shared.push(connection);
+        drop(shelves);
+        self.keep_ageing();
+        Some(seat)
+    }
+
+    /// The last connection to `place` turned out to speak HTTP/1.1.
+    pub(super) fn learn_unshared(&self, place: u32) {
+        shelf(&mut self.shelves(), place).unshared = true;
+    }
+
+    fn keep_ageing(self: &Arc<Self>) {
+        if self.ageing.swap(true, Ordering::Relaxed) {
+            return;
+        }
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(age(Ageing(self.clone())));
@@ -96,21 +201,29 @@ impl Pool {
 
     /// One pass. False if nothing is kept any longer.
     fn pass(&self) -> bool {
-        let mut gone = Vec::new();
+        let (mut aged, mut parted) = (Vec::new(), Vec::new());
         let mut shelves = self.shelves();
         let mut any = false;
         for shelf in shelves.iter_mut() {
-            for kept in shelf.iter_mut() {
+            for kept in &mut shelf.kept {
                 kept.age += 1;
             }
             // Oldest first: the last used are at the end.
-            let old = shelf.partition_point(|kept| kept.age >= AGE_MAX);
-            gone.extend(shelf.drain(..old));
-            any |= !shelf.is_empty();
+            let old = shelf.kept.partition_point(|kept| kept.age >= AGE_MAX);
+            aged.extend(shelf.kept.drain(..old));
+            parted.extend(
+                shelf
+                    .shared
+                    .extract_if(.., |connection| connection.check() == http2::Verdict::Close),
+            );
+            any |= !shelf.kept.is_empty() || !shelf.shared.is_empty();
         }
         drop(shelves);
-        for kept in gone {
-            kept.connection.task.abort();
+        for kept in aged {
+            kept.connection.close();
+        }
+        for connection in parted {
+            connection.close();
         }
         any
     }
@@ -118,6 +231,55 @@ impl Pool {
     fn shelves(&self) -> MutexGuard<'_, Vec<Shelf>> {
         // A panic elsewhere can't leave a shelf half changed.
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shelf(shelves: &mut Vec<Shelf>, place: u32) -> &mut Shelf {
+    let place = place as usize;
+    if shelves.len() <= place {
+        shelves.resize_with(place + 1, Shelf::default);
+    }
+    &mut shelves[place]
+}
+
+impl Shelf {
+    /// The first with room: few connections that are used rather than many that are not.
+    fn join(&self) -> Option<http2::Seat> {
+        self.shared
+            .iter()
+            .find_map(|connection| connection.seat(&self.room))
+    }
+
+    /// Connections on their way out take no room.
+    fn is_full(&self) -> bool {
+        let fit = self.shared.iter().filter(|connection| connection.is_fit());
+        fit.count() >= SHARED_MAX
+    }
+}
+
+impl Dial {
+    /// Waits until it is over.
+    ///
+    /// # Errors
+    /// How it failed: for all who waited, lest each try in vain for as long.
+    pub(super) async fn wait(&self) -> Result<(), DialFault> {
+        // It never has a permit: it only closes.
+        let _ = self.over.acquire().await;
+        self.fault.get().copied().map_or(Ok(()), Err)
+    }
+}
+
+impl Turn {
+    /// Tells those who wait how it failed.
+    pub(super) fn fail(self, fault: DialFault) {
+        let _ = self.dial.fault.set(fault);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        shelf(&mut self.pool.shelves(), self.place).dial = None;
+        self.dial.over.close();
     }
 }
 

@@ -10,7 +10,7 @@ async fn answered_once() -> (Place, TcpListener) {
     (place, listener)
 }
 
-async fn exchange(lease: &mut Lease) -> Response<Incoming> {
+async fn exchange(lease: &mut Lease) -> Response<Answer> {
     lease.exchange(Request::new(Outgoing::Empty)).await.unwrap()
 }
 

@@ -1,6 +1,5 @@
-//! One TCP connection as hyper drives it, with what the gate must know about it besides.
+//! One connection as HTTP drives it, with what the gate must know about it besides.
 
-use hyper_util::rt::TokioIo;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,14 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
-/// A connection's socket.
+/// What bytes go through. A choice and not a box, so that plain sockets cost what they did without the other.
+pub(super) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A connection's socket, watched.
 ///
 /// A backend may answer before it has read the whole request (413, say) and close: then writing fails while the answer
 /// lies in the kernel's buffer. hyper would give up at the failed write. So the wire swallows what can no longer be
 /// written, lets the answer be read, and remembers in its [`Tally`] that the connection must not be used again.
 pub(super) struct Wire {
-    stream: TcpStream,
+    socket: Socket,
     tally: Arc<Tally>,
 }
 
@@ -39,13 +45,13 @@ impl Tally {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> (TokioIo<Self>, Arc<Tally>) {
+    pub(super) fn new(socket: Socket) -> (Self, Arc<Tally>) {
         let tally = Arc::new(Tally::default());
         let wire = Self {
-            stream,
+            socket,
             tally: tally.clone(),
         };
-        (TokioIo::new(wire), tally)
+        (wire, tally)
     }
 
     fn swallow(&self, written: io::Result<usize>, offered: usize) -> io::Result<usize> {
@@ -73,7 +79,10 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        ready!(match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        })?;
         let read = buf.filled().len() - before;
         self.tally
             .received
@@ -91,7 +100,10 @@ impl AsyncWrite for Wire {
         if self.tally.is_write_broken() {
             return Poll::Ready(Ok(buf.len()));
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        let written = ready!(match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Socket::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        });
         Poll::Ready(self.swallow(written, buf.len()))
     }
 
@@ -104,7 +116,10 @@ impl AsyncWrite for Wire {
         if self.tally.is_write_broken() {
             return Poll::Ready(Ok(offered));
         }
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs));
+        let written = ready!(match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Socket::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        });
         Poll::Ready(self.swallow(written, offered))
     }
 
@@ -112,12 +127,23 @@ impl AsyncWrite for Wire {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has nothing to flush.
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let broken = self.tally.is_write_broken();
+        match &mut self.socket {
+            // A socket has nothing to flush.
+            Socket::Plain(_) => Poll::Ready(Ok(())),
+            Socket::Tls(_) if broken => Poll::Ready(Ok(())),
+            Socket::Tls(stream) => {
+                let flushed = ready!(Pin::new(stream).poll_flush(cx));
+                Poll::Ready(self.swallow(flushed.map(|()| 0), 0).map(|_| ()))
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
