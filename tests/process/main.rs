@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod backend;
+mod certificates;
 mod client;
 mod gate;
 mod ledger;
