@@ -295,7 +295,7 @@ mod tests {
                 .line
                 .split('$')
                 .skip(1)
-                .filter(|rest| !rest.starts_with('('))
+                .filter(|rest| !rest.starts_with(['(', '?']))
             {
                 let name = name
                     .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
