@@ -2,11 +2,13 @@
 
 use super::client::Client;
 use super::{Failure, Globals, output};
+use crate::config;
 use crate::policy::id::SessionId;
 use crate::policy::name::{AgentName, ProjectName, ScopeName};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 
 /// `session ...`.
 #[derive(Args, Debug)]
@@ -78,6 +80,9 @@ struct Mint {
     /// A live session within whose ceiling and end this one lies
     #[arg(long, value_name = "ID", value_parser = session_id)]
     parent: Option<SessionId>,
+    /// Bind it to the certificate in this PEM file: the token is good only on connections that show it
+    #[arg(long, value_name = "FILE.pem")]
+    bind_certificate: Option<PathBuf>,
     /// Print the token and nothing else
     #[arg(long, short, conflicts_with = "json")]
     quiet: bool,
@@ -151,7 +156,7 @@ pub async fn run(globals: &Globals, arguments: Arguments) -> Result<(), Failure>
 
 async fn mint(client: &Client, globals: &Globals, mint: &Mint) -> Result<(), Failure> {
     let answer = client
-        .call(Method::POST, "/v1/sessions", Some(&order(mint)))
+        .call(Method::POST, "/v1/sessions", Some(&order(mint)?))
         .await?;
     if globals.json {
         return output::json(&answer);
@@ -172,7 +177,10 @@ async fn mint(client: &Client, globals: &Globals, mint: &Mint) -> Result<(), Fai
 }
 
 /// What `POST /v1/sessions` reads. What is not asked for is left out, so that the policy's defaults hold.
-fn order(mint: &Mint) -> Value {
+///
+/// # Errors
+/// The certificate can't be read.
+fn order(mint: &Mint) -> Result<Value, Failure> {
     let mut order = Map::new();
     order.insert("project".to_owned(), mint.project.as_str().into());
     order.insert("agent".to_owned(), mint.agent.as_str().into());
@@ -198,7 +206,13 @@ fn order(mint: &Mint) -> Value {
     if !mint.scopes.is_empty() {
         order.insert("scopes".to_owned(), narrowing(&mint.scopes).into());
     }
-    order.into()
+    if let Some(path) = &mint.bind_certificate {
+        let thumbprint = config::thumbprint(path)
+            .map_err(|why| Failure::Usage(format!("--bind-certificate: {why}")))?;
+        let bind = json!({ "certificate": thumbprint.to_string() });
+        order.insert("bind".to_owned(), bind);
+    }
+    Ok(order.into())
 }
 
 /// A scope named twice has the resources of both; one that is named once without resources keeps its ceiling's.
@@ -280,10 +294,11 @@ mod tests {
             intent: None,
             run: None,
             parent: None,
+            bind_certificate: None,
             quiet: false,
         };
         assert_eq!(
-            order(&mint),
+            order(&mint).unwrap(),
             json!({"project": "demo", "agent": "support-bot"})
         );
         let asked = Mint {
@@ -297,11 +312,28 @@ mod tests {
             ..mint
         };
         assert_eq!(
-            order(&asked),
+            order(&asked).unwrap(),
             json!({
                 "project": "demo", "agent": "support-bot", "ttl": "5m", "attributes": {"note": "a=b"},
                 "scopes": {"users.read": {}, "refunds.create": {"resources": ["user:7", "user:8", "user:9"]}},
             })
+        );
+    }
+
+    #[test]
+    fn a_certificate_is_named_by_its_thumbprint() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["agent".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), certificate.pem()).unwrap();
+        let thumbprint = crate::policy::certificate::Thumbprint::of(certificate.der());
+        assert_eq!(config::thumbprint(file.path()), Ok(thumbprint));
+        std::fs::write(file.path(), key.serialize_pem()).unwrap();
+        assert!(
+            config::thumbprint(file.path())
+                .unwrap_err()
+                .contains("no certificate")
         );
     }
 

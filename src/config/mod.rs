@@ -21,6 +21,7 @@ pub mod watch;
 
 pub use error::{ConfigErrors, Report};
 pub use load::{load, load_with};
+pub use pem::thumbprint;
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::certificate::{Certificates, Identity};

@@ -10,7 +10,7 @@ use super::error::Reports;
 use super::leaf::Text;
 use super::read::At;
 use super::secrets::Vault;
-use crate::policy::certificate::{Certificates, Identity};
+use crate::policy::certificate::{Certificates, Identity, Thumbprint};
 use crate::policy::time::Timestamp;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject as _;
@@ -18,7 +18,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
+use std::path::Path;
 use zeroize::Zeroizing;
+
+/// Of the first certificate in a PEM file, for who is to be bound to it.
+///
+/// # Errors
+/// Why there is none, in words that name the file.
+pub fn thumbprint(path: &Path) -> Result<Thumbprint, String> {
+    let shown = path.display();
+    let text = std::fs::read(path).map_err(|error| format!("`{shown}` can't be read: {error}"))?;
+    CertificateDer::from_pem_slice(&text)
+        .map(|der| Thumbprint::of(&der))
+        .map_err(|_| format!("there is no certificate in `{shown}`: {PEM}"))
+}
 
 /// A chain, leaf first, and the key that belongs to it. `None`: reported.
 pub(super) fn identity(

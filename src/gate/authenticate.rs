@@ -4,10 +4,10 @@
 //! expired and revoked tokens apart. Whether a second credential may stand beside it depends on the tool and is judged
 //! after matching (`fields`).
 
-use crate::gate::Inner;
 use crate::gate::fields::TOOLGATE_SESSION;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
+use crate::gate::{Inner, Peer};
 use crate::policy::decision::Reason;
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
@@ -22,17 +22,28 @@ use std::sync::Arc;
 /// The session whose token the request carries. It may be in quarantine; it has not ended.
 ///
 /// # Errors
-/// No credential, a repeated one, or one that is not good now.
+/// No credential, a repeated one, or one that is not good now, or not on this connection.
 pub(super) fn authenticate(
     headers: &HeaderMap,
     sessions: &Sessions,
+    peer: Peer,
     now: Tick,
 ) -> Result<Arc<LiveSession>, Refusal> {
     let token = credential(headers)?;
     let session = token::parse(TokenKind::Session, token)
         .and_then(|digest| sessions.find(&digest))
-        .filter(|session| session.state(now) != State::Ended);
+        .filter(|session| session.state(now) != State::Ended)
+        .filter(|session| is_bound_to(session, peer));
     session.ok_or_else(Refusal::credential_invalid)
+}
+
+/// Whether the connection has shown the certificate that the token is bound to, if it is bound at all: a stolen token is
+/// worth nothing without the certificate's key.
+fn is_bound_to(session: &LiveSession, peer: Peer) -> bool {
+    match session.facts.bound_to {
+        None => true,
+        bound => bound == peer.channel.certificate(),
+    }
 }
 
 /// What a stranger is told: that its head is malformed, if so, and else that its credential is not good. An ambiguous

@@ -14,7 +14,7 @@ use crate::policy::target::Target;
 use crate::policy::template::Captures;
 use http::header::HOST;
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, Version};
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -26,7 +26,7 @@ pub(super) fn target(head: &Parts) -> Result<Target, Refusal> {
     Target::parse(&raw_target(head), host(head)?).map_err(Refusal::target_ambiguous)
 }
 
-/// The one `Host`, once the head is one that the gate serves at all.
+/// The one authority, `Host` or `:authority`, once the head is one that the gate serves at all.
 ///
 /// # Errors
 /// Method or `Host` can't be served: `request_malformed`.
@@ -39,13 +39,26 @@ fn host(head: &Parts) -> Result<&str, Refusal> {
         ));
     }
     let mut values = head.headers.get_all(HOST).iter();
-    match (values.next().map(|value| value.to_str()), values.next()) {
-        (Some(Ok(host)), None) => Ok(host),
-        (Some(_), _) | (None, _) => Err(Refusal::malformed(
+    let host = values.next().map(|value| value.to_str());
+    match (host, values.next(), authority(head)) {
+        // Where `:authority` says it too, the target is in absolute-form, and its reading compares the two.
+        (Some(Ok(host)), None, _) => Ok(host),
+        (None, _, Some(authority)) => Ok(authority),
+        (Some(_), _, _) | (None, _, None) => Err(Refusal::malformed(
             StatusCode::BAD_REQUEST,
-            "the request must have exactly one readable `Host` field",
+            "the request must name its host once and readably: in `Host`, or on HTTP/2 in `:authority`",
         )),
     }
+}
+
+/// `:authority`, which stands in for `Host` on HTTP/2 alone (RFC 9113, section 8.3.1): the authority of an absolute-form
+/// on HTTP/1.1 needs a `Host` beside it.
+fn authority(head: &Parts) -> Option<&str> {
+    let authority = head
+        .uri
+        .authority()
+        .filter(|_| head.version == Version::HTTP_2);
+    authority.map(http::uri::Authority::as_str)
 }
 
 /// The request-target as hyper read it: origin-form, absolute-form or `*`.

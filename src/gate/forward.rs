@@ -14,6 +14,7 @@ pub use outfit::{Outfit, OutfitError};
 
 use super::body::{BodyFault, RequestBody};
 use super::fields::{self, Framing, Length, Stamp, Trust};
+use crate::gate::Channel;
 use crate::io::clock::Clock;
 use crate::io::sweep::{self, Guard, Lapse, Liveness};
 use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
@@ -43,6 +44,8 @@ pub struct Outbound<'a> {
     pub authority: &'a str,
     /// The address the connection came from.
     pub peer: IpAddr,
+    /// What it came by.
+    pub channel: Channel,
     /// Whether it is in `trusted_proxies`.
     pub trust: Trust,
     /// Whose end cuts the call.
@@ -258,6 +261,7 @@ impl Outbound<'_> {
                 host: outfit.host.as_ref().unwrap_or(&authority),
                 peer: &peer,
                 authority: &authority,
+                channel: self.channel,
                 trust: self.trust,
                 credential: credential.as_ref(),
                 framing,

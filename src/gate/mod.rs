@@ -285,7 +285,7 @@ impl Gate {
         }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
-        let caller = &authenticate::authenticate(&head.headers, &gate.sessions, now.tick)
+        let caller = &authenticate::authenticate(&head.headers, &gate.sessions, peer, now.tick)
             .and_then(|session| gate.caller(session))
             .map_err(|refusal| authenticate::stranger(&mut target, refusal))?;
         let intent = entry.identify(caller, head, &target);

@@ -89,6 +89,7 @@ impl Inner {
             query: target.query(),
             authority: target.authority(),
             peer: peer.address.ip(),
+            channel: peer.channel,
             trust: client::trust(peer.address, &self.settings.trusted_proxies),
             session: caller.session.clone(),
             clock: &self.clock,

@@ -1,5 +1,6 @@
 //! Who calls: a session, what it may ever hold, and what it holds now.
 
+use super::certificate::Thumbprint;
 use super::id::{GrantId, SessionId};
 use super::name::{AgentName, PrincipalName, ProjectName, ScopeName};
 use super::resource::{Resource, ResourcePattern};
@@ -29,6 +30,8 @@ pub struct Session {
     pub parent: Option<Arc<Session>>,
     /// The orchestrator's own name for the run.
     pub run: Option<Box<str>>,
+    /// Its token is good only on connections that have shown this certificate (RFC 8705); a child has its parent's.
+    pub bound_to: Option<Thumbprint>,
     /// Who minted it. May not approve for it.
     pub minted_by: PrincipalName,
     /// When it was minted.

@@ -6,6 +6,7 @@
 //! looks the same and its call must be cancelled. It refuses to know what a call means; that is the handler's.
 
 mod call;
+mod outflow;
 mod preface;
 mod socket;
 mod streams;

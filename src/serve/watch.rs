@@ -270,9 +270,8 @@ impl Watch {
         if self.blocked.load(Ordering::Relaxed) != 0 {
             self.blocked.store(0, Ordering::Relaxed);
         }
-        let phase = self.phase.load(Ordering::Relaxed);
-        if phase == Phase::Idle as u8 || phase == Phase::Between as u8 {
-            // The tail of an answer is still on its way: not idle yet.
+        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
+            // The tail of an answer is still on its way: not idle yet. HTTP/2 sends for other reasons too.
             self.since.store(self.registry.now(), Ordering::Relaxed);
         }
     }

@@ -9,6 +9,7 @@ pub mod embedded;
 pub mod live;
 mod rows;
 
+use crate::policy::certificate::Thumbprint;
 use crate::policy::id::{GrantId, SessionId};
 use crate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
 use crate::policy::subject::Narrowing;
@@ -142,6 +143,8 @@ pub struct SessionRow {
     pub parent: Option<SessionId>,
     /// The orchestrator's own name for the run.
     pub run: Option<String>,
+    /// The certificate that its token is bound to.
+    pub bound_to: Option<Thumbprint>,
     /// What the agent says it is doing.
     pub intent: Option<String>,
     /// Who minted it.

@@ -5,6 +5,7 @@
 
 use super::embedded::Refusal;
 use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
+use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::name::{NameError, ScopeName};
 use crate::policy::resource::ResourcePattern;
@@ -104,8 +105,8 @@ fn mint(transaction: &Transaction<'_>, row: &SessionRow) -> Result<usize, rusqli
     transaction
         .prepare(
             "INSERT INTO sessions (id, token, project, agent, attributes, narrowing, parent, run, intent, minted_by, \
-             minted_at, expires_at, quarantined_at, quarantine_reason) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 \
+             minted_at, expires_at, quarantined_at, quarantine_reason, certificate) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 \
              WHERE ?7 IS NULL OR EXISTS (SELECT 1 FROM sessions WHERE id = ?7)",
         )?
         .execute(params![
@@ -123,6 +124,7 @@ fn mint(transaction: &Transaction<'_>, row: &SessionRow) -> Result<usize, rusqli
             row.expires_at.micros(),
             since.map(Timestamp::micros),
             why,
+            row.bound_to.map(|certificate| certificate.to_string()),
         ])
 }
 
@@ -228,6 +230,7 @@ fn session(row: &Row<'_>) -> Result<SessionRow, String> {
     let since: Option<i64> = row.get("quarantined_at").map_err(text)?;
     let why: Option<String> = row.get("quarantine_reason").map_err(text)?;
     let parent: Option<String> = row.get("parent").map_err(text)?;
+    let certificate: Option<String> = row.get("certificate").map_err(text)?;
     Ok(SessionRow {
         id: id(row, "id")?,
         token: TokenDigest::from_bytes(token),
@@ -241,6 +244,10 @@ fn session(row: &Row<'_>) -> Result<SessionRow, String> {
             .transpose()
             .map_err(text)?,
         run: row.get("run").map_err(text)?,
+        // One that can't be read must not become "bound to none".
+        bound_to: certificate
+            .map(|text| Thumbprint::parse(&text).ok_or("certificate: not a thumbprint"))
+            .transpose()?,
         intent: row.get("intent").map_err(text)?,
         minted_by: name(row, "minted_by", crate::policy::name::PrincipalName::parse)?,
         minted_at: time(row, "minted_at")?,
@@ -343,7 +350,8 @@ const KEEP_COST_MICROS: i64 = 32 * 24 * 3600 * 1_000_000;
 const APPLICATION_ID: i64 = 0x5447_4154;
 
 /// Each brings the file one version further; never edited once released.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE sessions (
     id TEXT NOT NULL UNIQUE,
     token BLOB NOT NULL UNIQUE CHECK (length(token) = 32),
@@ -390,4 +398,8 @@ CREATE INDEX costs_by_holder ON costs (holder);
 CREATE TRIGGER costs_end_with_their_session AFTER DELETE ON sessions BEGIN
     DELETE FROM costs WHERE holder = OLD.id;
 END;
-"];
+",
+    "
+ALTER TABLE sessions ADD COLUMN certificate TEXT;
+",
+];

@@ -179,6 +179,7 @@ impl World {
                 .parent
                 .as_ref()
                 .map(|parent| self.minted[parent].0.facts.id),
+            bound_to: None,
             minted_by: principal(),
         };
         let now = self.clock.now();

@@ -191,6 +191,7 @@ pub fn session(agent: &str, attributes: &[(&str, &str)]) -> Session {
         narrowing: None,
         parent: None,
         run: None,
+        bound_to: None,
         minted_by: PrincipalName::parse("orchestrator").unwrap(),
         minted_at: Timestamp::from_micros(0),
         expires_at: Timestamp::from_micros(900_000_000),

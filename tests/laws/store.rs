@@ -758,6 +758,7 @@ fn row(number: u128, order: &Order, project: &ProjectName) -> SessionRow {
         parent: None,
         run: order.run.clone(),
         intent: None,
+        bound_to: None,
         minted_by: order.minted_by.clone(),
         minted_at: Timestamp::from_micros(1_700_000_000_000_000),
         expires_at: Timestamp::from_micros(1_700_000_900_000_000),

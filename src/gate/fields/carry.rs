@@ -2,9 +2,10 @@
 
 use super::names::Class;
 use super::{Nominated, Rules, TOOLGATE_SESSION, VIA_TOOLGATE, options};
+use crate::gate::Channel;
 use crate::policy::model::SessionHeader;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
     TRANSFER_ENCODING, VIA,
 };
 
@@ -26,6 +27,8 @@ pub struct Stamp<'a> {
     pub peer: &'a HeaderValue,
     /// The authority the agent asked for.
     pub authority: &'a HeaderValue,
+    /// What the request came by.
+    pub channel: Channel,
     /// Whether what came with the request of its origin is kept.
     pub trust: Trust,
     /// The backend's credential, marked sensitive.
@@ -65,6 +68,7 @@ pub fn forward(headers: &HeaderMap, rules: &Rules, stamp: Stamp<'_>) -> HeaderMa
             out.append(name, value.clone());
         }
     }
+    join_cookies(&mut out);
     if let (Some(name), Some(value)) = (&rules.credential, stamp.credential) {
         out.insert(name, value.clone());
     }
@@ -72,6 +76,22 @@ pub fn forward(headers: &HeaderMap, rules: &Rules, stamp: Stamp<'_>) -> HeaderMa
     out.append(VIA, VIA_TOOLGATE);
     frame(headers, rules, &mut out, stamp.framing);
     out
+}
+
+/// HTTP/2 may send cookies one by one; any other reader knows them as one field (RFC 9113, section 8.2.3).
+fn join_cookies(out: &mut HeaderMap) {
+    let mut crumbs = out.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let mut joined = first.as_bytes().to_vec();
+        for crumb in std::iter::once(second).chain(crumbs) {
+            joined.extend_from_slice(b"; ");
+            joined.extend_from_slice(crumb.as_bytes());
+        }
+        // Values of fields with a separator of fields: again one.
+        if let Ok(value) = HeaderValue::from_bytes(&joined) {
+            out.insert(COOKIE, value);
+        }
+    }
 }
 
 /// Room for what the gate adds: Host, credential, Via, three of origin, framing.
@@ -100,7 +120,10 @@ fn stamp_origin(headers: &HeaderMap, out: &mut HeaderMap, stamp: Stamp<'_>) {
     out.insert(FORWARDED_FOR, chain.unwrap_or_else(|| stamp.peer.clone()));
     out.insert(
         FORWARDED_PROTO,
-        said(&FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http")),
+        said(&FORWARDED_PROTO).unwrap_or(match stamp.channel {
+            Channel::Plain => HeaderValue::from_static("http"),
+            Channel::Tls { .. } => HeaderValue::from_static("https"),
+        }),
     );
     out.insert(
         FORWARDED_HOST,

@@ -1,6 +1,7 @@
 //! Which fields are refused, which are sent on, and as what.
 
 use super::*;
+use crate::gate::Channel;
 use crate::policy::model::{Http2, Mount, Upstream};
 use crate::policy::name::ToolName;
 use std::time::Duration;
@@ -211,6 +212,7 @@ fn stamped(lines: &[(&'static str, &str)], trust: Trust, framing: Framing) -> He
         host: &HeaderValue::from_static("crm.internal"),
         peer: &HeaderValue::from_static("10.0.0.9"),
         authority: &HeaderValue::from_static("gate.example"),
+        channel: Channel::Plain,
         trust,
         credential: Some(&HeaderValue::from_static("secret")),
         framing,

@@ -6,6 +6,7 @@ mod streams;
 
 use super::super::body::Meter;
 use super::*;
+use crate::gate::Channel;
 use crate::io::clock::SystemClock;
 use crate::policy::model::{Credential, Http2, Mount, SessionHeader, Tool, Upstream};
 use crate::policy::name::ToolName;
@@ -149,6 +150,7 @@ async fn relay(
         query: head.uri.query(),
         authority: "gate.example",
         peer: peer.ip(),
+        channel: Channel::Plain,
         trust: Trust::Agent,
         session,
         clock,

@@ -27,6 +27,9 @@ struct View<'a> {
     run: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     intent: Option<&'a str>,
+    /// `x5t#S256` of the certificate that its connections must show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
     minted_at: String,
     expires_at: String,
     expires_in_seconds: u64,
@@ -75,6 +78,7 @@ pub(super) fn show(gate: &Inner, caller: &Caller) -> Response<Bytes> {
         agent: facts.agent.as_str(),
         run: facts.run.as_deref(),
         intent: intent.as_deref(),
+        certificate: facts.bound_to.map(|certificate| certificate.to_string()),
         minted_at: respond::timestamp(facts.minted_at),
         expires_at: respond::timestamp(facts.expires_at),
         expires_in_seconds: facts.ends.since(now.tick).as_secs(),

@@ -4,6 +4,7 @@ use super::problem::Refused;
 use super::{Admin, Principal};
 use crate::config::Role;
 use crate::gate::Peer;
+use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::Reason;
 use crate::policy::id::SessionId;
 use crate::policy::name::ProjectName;
@@ -12,7 +13,7 @@ use crate::store::live::LiveSession;
 use axum::extract::{ConnectInfo, FromRequestParts, Path};
 use http::header::{AUTHORIZATION, HOST};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,6 +22,8 @@ use std::sync::Arc;
 pub(super) struct Caller {
     pub principal: Arc<Principal>,
     pub client: IpAddr,
+    /// Of the certificate that its connection has shown.
+    pub certificate: Option<Thumbprint>,
 }
 
 impl Caller {
@@ -65,10 +68,11 @@ impl FromRequestParts<Arc<Admin>> for Caller {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Refused> {
-        let client = match parts.extensions.get::<ConnectInfo<Peer>>() {
-            Some(ConnectInfo(peer)) => peer.address.ip().to_canonical(),
+        let peer = match parts.extensions.get::<ConnectInfo<Peer>>() {
+            Some(ConnectInfo(peer)) => *peer,
             None => return Err(Refused::new(Reason::Internal, "the connection has no peer")),
         };
+        let client = peer.address.ip().to_canonical();
         check_host(parts, &admin.parts.hosts)?;
         let found = bearer(&parts.headers).and_then(|key| {
             key.and_then(|key| token::parse(TokenKind::Principal, key))
@@ -76,7 +80,11 @@ impl FromRequestParts<Arc<Admin>> for Caller {
                 .ok_or_else(invalid)
         });
         match found {
-            Ok(principal) => Ok(Self { principal, client }),
+            Ok(principal) => Ok(Self {
+                principal,
+                client,
+                certificate: peer.channel.certificate(),
+            }),
             Err(refused) => {
                 admin.failures.note(client);
                 Err(refused)
@@ -105,6 +113,8 @@ pub(super) fn check_host(parts: &Parts, hosts: &[String]) -> Result<(), Refused>
     let mut named = parts.headers.get_all(HOST).iter();
     let header = match (named.next(), named.next()) {
         (Some(value), None) => value.to_str().ok(),
+        // HTTP/2 says it in `:authority` (RFC 9113, section 8.3.1).
+        (None, _) if parts.version == Version::HTTP_2 => parts.uri.host(),
         _ => None,
     };
     let known = |authority: &str| {

@@ -1,15 +1,20 @@
 //! From what an issuer sends to what the live table takes: texts become names, patterns and spans
 //! here, key by key; whether they fit a policy is the live table's to say.
 
+use super::caller::Caller;
 use super::input::{Object, Span, unique_map};
 use super::problem::Refused;
-use crate::policy::name::{AgentName, PrincipalName, ScopeName};
+use super::view::BindView;
+use crate::policy::certificate::Thumbprint;
+use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::resource::{Resource, ResourcePattern};
 use crate::policy::subject::{Narrowed, Narrowing};
 use crate::store::live::{Ask, Order};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use utoipa::ToSchema;
 
 /// What a minted session is to be.
@@ -35,6 +40,59 @@ pub(super) struct MintInput {
     run: Option<String>,
     /// A live session of the same project, within whose ceiling and end this one lies.
     parent: Option<String>,
+    /// The certificate that the agent's connections must show, besides the token: `{"certificate": "<x5t#S256>"}`, or
+    /// `"certificate"` for that of the connection this call comes by (RFC 8705). A child has its parent's.
+    #[schema(value_type = Option<BindView>)]
+    bind: Option<Bind>,
+}
+
+/// What a token is bound to.
+#[derive(Debug)]
+enum Bind {
+    /// The certificate of the connection that the session is minted by.
+    Own,
+    /// One that is named.
+    Certificate(Thumbprint),
+}
+
+impl<'de> Deserialize<'de> for Bind {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Form;
+
+        impl<'de> Visitor<'de> for Form {
+            type Value = Bind;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(r#""certificate", or {"certificate": THUMBPRINT}"#)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Bind, E> {
+                match text {
+                    "certificate" => Ok(Bind::Own),
+                    _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Bind, A::Error> {
+                let named = Named::deserialize(MapAccessDeserializer::new(access))?;
+                Thumbprint::parse(&named.certificate)
+                    .map(Bind::Certificate)
+                    .ok_or_else(|| {
+                        A::Error::custom(
+                            "a certificate is named by its x5t#S256: the SHA-256 of its DER in 43 characters of base64url",
+                        )
+                    })
+            }
+        }
+
+        from.deserialize_any(Form)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    certificate: String,
 }
 
 /// What is left of one scope.
@@ -69,7 +127,7 @@ const REASON_BYTES_MAX: usize = 1024;
 const RESOURCES_MAX: usize = 64;
 
 /// What the live table is asked to mint.
-pub(super) fn of_mint(input: MintInput, minted_by: &PrincipalName) -> Result<Order, Refused> {
+pub(super) fn of_mint(input: MintInput, caller: &Caller) -> Result<Order, Refused> {
     let MintInput {
         project: _,
         agent,
@@ -79,7 +137,18 @@ pub(super) fn of_mint(input: MintInput, minted_by: &PrincipalName) -> Result<Ord
         intent,
         run,
         parent,
+        bind,
     } = input;
+    let bound_to = match bind {
+        None => None,
+        Some(Bind::Certificate(thumbprint)) => Some(thumbprint),
+        Some(Bind::Own) => Some(caller.certificate.ok_or_else(|| {
+            wrong(
+                "bind",
+                "this connection has shown no certificate; name the agent's: {\"certificate\": THUMBPRINT}",
+            )
+        })?),
+    };
     let parent = parent.map(|id| {
         id.parse()
             .map_err(|_| wrong("parent", format_args!("{id:?} is not a session's id")))
@@ -96,7 +165,8 @@ pub(super) fn of_mint(input: MintInput, minted_by: &PrincipalName) -> Result<Ord
         intent,
         run,
         parent: parent.transpose()?,
-        minted_by: minted_by.clone(),
+        bound_to,
+        minted_by: caller.principal.name.clone(),
     })
 }
 

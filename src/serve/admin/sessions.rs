@@ -50,7 +50,7 @@ pub(super) async fn mint(
             input.project
         ))
     })?;
-    let order = order::of_mint(input, &caller.principal.name)?;
+    let order = order::of_mint(input, &caller)?;
     let now = admin.parts.clock.now();
     let token = Token::mint(TokenKind::Session, &clock::random());
     let session = admin
@@ -248,6 +248,7 @@ fn not_minted(why: MintError) -> Refused {
         MintError::Full { .. } => Refused::conflict(why.to_string()),
         MintError::AgentUnknown { .. }
         | MintError::Ttl { .. }
+        | MintError::Bond
         | MintError::Attributes
         | MintError::AttributeName { .. }
         | MintError::AttributeValue { .. }

@@ -41,6 +41,8 @@ pub(super) struct SessionView {
     pub intent: Option<String>,
     /// The session within whose ceiling and end this one lies.
     pub parent: Option<String>,
+    /// What its token is bound to; null: whoever has it may use it.
+    pub bind: Option<BindView>,
     pub attributes: BTreeMap<String, String>,
     /// What the session was narrowed to; null: the agent's whole ceiling.
     pub scopes: Option<BTreeMap<String, NarrowedView>>,
@@ -58,6 +60,13 @@ pub(super) struct SessionView {
     /// Where its own limits stand; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitView>>,
+}
+
+/// What a session's token is bound to.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BindView {
+    /// `x5t#S256` of the certificate that its connections must show (RFC 8705).
+    pub certificate: String,
 }
 
 /// What a session was left of one scope; a member that is absent is as the agent's ceiling has it.
@@ -128,6 +137,9 @@ impl SessionView {
             run: facts.run.as_deref().map(str::to_owned),
             intent: session.intent().as_deref().map(str::to_owned),
             parent: facts.parent.as_ref().map(|parent| parent.id.to_string()),
+            bind: facts.bound_to.map(|certificate| BindView {
+                certificate: certificate.to_string(),
+            }),
             attributes: facts
                 .attributes
                 .iter()

@@ -1,9 +1,10 @@
 //! One call on a connection: from its head to the last byte of its answer, for the watch; and the answer where it panicked.
 
+use super::outflow::Outflow;
 use crate::serve::rooms::Lodged;
 use crate::serve::watch::Watch;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::Response;
 use std::convert::Infallible;
@@ -15,9 +16,8 @@ use std::task::{Context, Poll, ready};
 pub struct Busy {
     /// The connection's.
     watch: Arc<Watch>,
-    /// HTTP/2: the call's own, on which it is noted whether the peer takes the answer. TCP can't tell there: it goes on
-    /// for the other calls.
-    stream: Option<Arc<Watch>>,
+    /// HTTP/2: what is on its way to the peer.
+    outflow: Option<Outflow>,
 }
 
 impl Busy {
@@ -26,41 +26,27 @@ impl Busy {
         watch.begin();
         Self {
             watch: Arc::clone(watch),
-            stream: None,
+            outflow: None,
         }
     }
 
-    /// One of an HTTP/2 connection, begun by [`Watch::begin_stream`].
+    /// One of an HTTP/2 connection, begun by [`Watch::begin_stream`], which `stream` watches.
     pub(super) fn among(watch: &Arc<Watch>, stream: Arc<Watch>) -> Self {
         Self {
             watch: Arc::clone(watch),
-            stream: Some(stream),
+            outflow: Some(Outflow::new(stream)),
         }
     }
 
     /// Whether its connection closes behind it, over HTTP/1. HTTP/2 has another word for that.
     fn is_last(&self) -> bool {
-        self.stream.is_none() && self.watch.announces()
-    }
-
-    /// The peer has room for more of the answer.
-    fn asked(&self) {
-        if let Some(stream) = &self.stream {
-            stream.sent();
-        }
-    }
-
-    /// A piece of the answer waits for the peer.
-    fn offered(&self) {
-        if let Some(stream) = &self.stream {
-            stream.blocked();
-        }
+        self.outflow.is_none() && self.watch.announces()
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        match self.stream {
+        match self.outflow {
             None => self.watch.rest(),
             Some(_) => self.watch.end_stream(),
         }
@@ -92,7 +78,12 @@ where
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Poll::Ready(Ok(response.map(|content| Reply { content, busy })))
+        Poll::Ready(Ok(response.map(|content| Reply {
+            content,
+            rest: Bytes::new(),
+            end: None,
+            busy,
+        })))
     }
 }
 
@@ -116,10 +107,39 @@ enum Content<B> {
     Text(Option<Bytes>),
 }
 
-/// A body that tells the watch when it is over.
+/// A body that tells the watch when it is over, and on HTTP/2 whether it is taken.
 pub struct Reply<B> {
     content: Content<B>,
+    /// HTTP/2: what is left of the last piece of content.
+    rest: Bytes,
+    /// HTTP/2: the content is over, with these trailers.
+    end: Option<Option<HeaderMap>>,
     busy: Option<Busy>,
+}
+
+impl<B> Reply<B> {
+    fn outflow(&self) -> Option<&Outflow> {
+        self.busy.as_ref()?.outflow.as_ref()
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Reply<B> {
+    fn poll_content(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match &mut self.content {
+            Content::Answer(body) => Pin::new(body).poll_frame(context),
+            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        }
+    }
+
+    fn is_content_over(&self) -> bool {
+        match &self.content {
+            Content::Answer(body) => body.is_end_stream(),
+            Content::Text(text) => text.is_none(),
+        }
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
@@ -130,24 +150,41 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(busy) = &self.busy {
-            busy.asked();
-        }
-        let poll = match &mut self.content {
-            Content::Answer(body) => Pin::new(body).poll_frame(context),
-            Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        let Some(outflow) = self.outflow().cloned() else {
+            return self.poll_content(context);
         };
-        if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&poll, &self.busy) {
-            busy.offered();
+        if self.rest.is_empty() && self.end.is_none() {
+            match ready!(self.poll_content(context)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => self.rest = data,
+                Some(Ok(Err(frame))) => self.end = Some(frame.into_trailers().ok()),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => self.end = Some(None),
+            }
         }
-        poll
+        if let Some(trailers) = &mut self.end {
+            // Before all but its tail was taken the call can't be over: nobody could reset it then.
+            if !outflow.may_end(context) {
+                return Poll::Pending;
+            }
+            return Poll::Ready(
+                trailers
+                    .take()
+                    .map(|trailers| Ok(Frame::trailers(trailers))),
+            );
+        }
+        match outflow.piece(&mut self.rest, context) {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Poll::Pending,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Answer(body) => body.is_end_stream(),
-            Content::Text(text) => text.is_none(),
-        }
+        self.rest.is_empty()
+            && self
+                .end
+                .as_ref()
+                .map_or_else(|| self.is_content_over(), Option::is_none)
+            && self.outflow().is_none_or(Outflow::is_small)
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -30,6 +30,9 @@ pub enum MintError {
         /// `session.max_ttl`.
         max: Duration,
     },
+    /// Another than its parent's.
+    #[error("`bind`: the parent is bound to another certificate, and its children with it")]
+    Bond,
     /// Too many.
     #[error("`attributes`: at most {ATTRIBUTES_MAX} are kept")]
     Attributes,

@@ -5,6 +5,7 @@ use super::table::session_event;
 use super::{LiveSession, MintError, Sessions, State, Table, locked};
 use crate::ledger::Level;
 use crate::ledger::record::Cause;
+use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::model::{Agent, Policy};
 use crate::policy::name::{AgentName, PrincipalName, ProjectName};
@@ -33,6 +34,8 @@ pub struct Order {
     pub run: Option<String>,
     /// Within whose ceiling and end it lies.
     pub parent: Option<SessionId>,
+    /// The certificate that its token is bound to; `None`: its parent's, or none.
+    pub bound_to: Option<Thumbprint>,
     /// Who asks.
     pub minted_by: PrincipalName,
 }
@@ -154,6 +157,13 @@ fn check<'p>(
     {
         return Err(MintError::Intent);
     }
+    if let (Some(asked), Some(bound)) = (
+        order.bound_to,
+        parent.and_then(|parent| parent.facts.bound_to),
+    ) && asked != bound
+    {
+        return Err(MintError::Bond);
+    }
     if let Some(narrowing) = &order.scopes {
         check_narrowing(policy, agent, narrowing, parent)?;
     }
@@ -239,6 +249,9 @@ fn facts(
         narrowing: order.scopes,
         parent: parent.map(|parent| Arc::clone(&parent.facts)),
         run: order.run.map(Into::into),
+        bound_to: parent
+            .and_then(|parent| parent.facts.bound_to)
+            .or(order.bound_to),
         minted_by: order.minted_by,
         minted_at: now.wall,
         // Within its parent's end, on both clocks.
@@ -257,6 +270,7 @@ fn row(facts: &Session, token: TokenDigest, intent: Option<String>) -> SessionRo
         narrowing: facts.narrowing.clone(),
         parent: facts.parent.as_ref().map(|parent| parent.id),
         run: facts.run.as_deref().map(str::to_owned),
+        bound_to: facts.bound_to,
         intent,
         minted_by: facts.minted_by.clone(),
         minted_at: facts.minted_at,

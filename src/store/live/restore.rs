@@ -120,6 +120,7 @@ fn session(
         narrowing: row.narrowing,
         parent: parent.as_ref().map(|parent| Arc::clone(&parent.facts)),
         run: row.run.map(Into::into),
+        bound_to: row.bound_to,
         minted_by: once(&mut names.principals, row.minted_by),
         minted_at: row.minted_at,
         expires_at: row.expires_at,

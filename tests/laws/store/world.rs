@@ -152,6 +152,7 @@ pub(super) fn order() -> Order {
         intent: None,
         run: Some("run-1".into()),
         parent: None,
+        bound_to: None,
         minted_by: PrincipalName::parse("orchestrator").unwrap(),
     }
 }
