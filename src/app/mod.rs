@@ -16,7 +16,7 @@ mod sockets;
 mod tls;
 
 use self::control::Control;
-use self::hand_over::{Endpoint, Successor};
+use self::hand_over::{Endpoint, Process, Successor};
 use self::parts::Parts;
 use self::reload::Reloader;
 use crate::config::watch::{Watched, Watcher};
@@ -77,14 +77,14 @@ pub enum Beginning {
         /// The sockets.
         sockets: Sockets,
         /// That process.
-        from: u32,
+        from: Process,
     },
     /// From this very process, which had handed over to one that ended before it served.
     Resumed {
         /// The sockets.
         sockets: Sockets,
         /// That process.
-        after: u32,
+        after: Process,
     },
 }
 
@@ -422,7 +422,7 @@ impl Running {
         })
     }
 
-    async fn end(&mut self, how: Drain, successor: Option<u32>) -> bool {
+    async fn end(&mut self, how: Drain, successor: Option<Process>) -> bool {
         // From here on nobody can take over; for one who does already, this was the last use.
         self.endpoint = None;
         if !how.notice.is_zero() {

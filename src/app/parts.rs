@@ -1,6 +1,7 @@
 //! What everything stands on, in the order in which it is built.
 
 use super::StartError;
+use super::hand_over::Process;
 use super::reload::Reloader;
 use super::tls::Tls;
 use crate::config::Server;
@@ -91,7 +92,7 @@ impl Parts {
     }
 
     /// The last record; then store and ledger are closed, and their files free for another process.
-    pub(super) async fn close(&self, finished: bool, successor: Option<u32>) {
+    pub(super) async fn close(&self, finished: bool, successor: Option<Process>) {
         let mut detail = Vec::new();
         if !finished {
             detail.push("calls in flight were cut".to_owned());

@@ -107,7 +107,7 @@ impl Service<'_> {
         let wait = Duration::from_secs(self.arguments.take_over_wait);
         let mut pauses = wait.as_millis() / PAUSE.as_millis();
         loop {
-            let other = TakeOver::ask(&loaded.server, wait);
+            let other = TakeOver::ask(&loaded.server, wait).await;
             if let Some(other) = other.map_err(|error| Failure::Unavailable(error.to_string()))? {
                 return self.take_over(loaded, other).await;
             }
@@ -126,7 +126,7 @@ impl Service<'_> {
 
     async fn take_over(&mut self, loaded: Loaded, mut other: TakeOver) -> Result<Running, Failure> {
         let sockets = other.sockets(&loaded.server).map_err(not_started)?;
-        tracing::info!(process = other.process, "taking over");
+        tracing::info!(process = %other.process, "taking over");
         let release = tokio::select! {
             release = other.released() => {
                 release.map_err(|error| Failure::Unavailable(error.to_string()))?
@@ -202,7 +202,7 @@ impl Service<'_> {
         successor: Successor,
     ) -> Result<Option<Running>, Failure> {
         let (process, wait) = (successor.process, successor.wait);
-        tracing::info!(process, wait_seconds = wait.as_secs(), "handing over");
+        tracing::info!(%process, wait_seconds = wait.as_secs(), "handing over");
         let how = Drain {
             notice: NOTICE,
             bound: wait,
@@ -223,10 +223,10 @@ impl Service<'_> {
             }
         };
         let (Some(Released { sockets, loaded }), Err(error)) = handed else {
-            tracing::info!(process, "handed over");
+            tracing::info!(%process, "handed over");
             return Ok(None);
         };
-        tracing::error!(process, %error, "the other process ended before it served");
+        tracing::error!(%process, %error, "the other process ended before it served");
         if stop {
             return Ok(None);
         }

@@ -111,3 +111,51 @@ async fn the_demo_keeps_its_promises_over_tls_too() {
     );
     assert!(said.contains("answered as promised"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lines_of_the_readme_turn_tls_on() {
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("### TLS\n").unwrap();
+    let lines: Vec<&str> = section
+        .lines()
+        .skip_while(|it| *it != "```sh")
+        .skip(1)
+        .collect();
+    assert!(
+        lines[0].starts_with("certs/dev.sh") && lines[1].starts_with("sed "),
+        "{lines:?}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for name in ["config/projects", "certs"] {
+        std::fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    for name in [
+        "config/toolgate.yaml",
+        "config/projects/demo.yaml",
+        "certs/dev.sh",
+    ] {
+        std::fs::copy(root.join(name), folder.path().join(name)).unwrap();
+    }
+    for line in &lines[..2] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", line]).current_dir(folder.path());
+        let output = run(shell).await;
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+    let mut check = Command::new(env!("CARGO_BIN_EXE_toolgate"));
+    check.arg("check").current_dir(folder.path());
+    let output = run(check).await;
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(folder.path().join("config/toolgate.yaml")).unwrap();
+    for key in [
+        "tls:",
+        "certificate:",
+        "private_key:",
+        "client_ca:",
+        "client_auth:",
+    ] {
+        let written = text.lines().any(|line| line.trim_start().starts_with(key));
+        assert!(written, "{key} in\n{text}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The running gate's side: it offers its sockets, and lets go when it is told to.
 
-use super::{FromNew, FromOld, PATIENCE, VERSION, hear, peer, place, rights, say, unexpected};
+use super::{FromNew, FromOld, Process, VERSION, hear, met, place, rights, say, unexpected};
 use crate::app::sockets::Sockets;
 use std::fs::Permissions;
 use std::io;
@@ -42,8 +42,8 @@ impl Endpoint {
     pub(in crate::app) async fn successor(&self, sockets: &Sockets) -> io::Result<Successor> {
         let listener = tokio::net::UnixListener::from_std(self.listener.try_clone()?)?;
         loop {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream.into_std()?,
+            let met = match listener.accept().await {
+                Ok((stream, _)) => met(stream),
                 Err(error) => {
                     tracing::error!(%error, "can't listen for a successor; trying again");
                     tokio::time::sleep(PAUSE).await;
@@ -51,7 +51,10 @@ impl Endpoint {
                 }
             };
             let sockets = sockets.try_clone()?;
-            let talk = tokio::task::spawn_blocking(move || offer(stream, &sockets));
+            let talk = tokio::task::spawn_blocking(move || {
+                let (stream, process) = met?;
+                offer(stream, process, &sockets)
+            });
             match talk.await {
                 Ok(Ok(successor)) => return Ok(successor),
                 Ok(Err(error)) => tracing::warn!(%error, "a take-over came to nothing"),
@@ -68,11 +71,7 @@ impl Drop for Endpoint {
     }
 }
 
-fn offer(stream: UnixStream, sockets: &Sockets) -> io::Result<Successor> {
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let process = peer(&stream)?;
+fn offer(stream: UnixStream, process: Process, sockets: &Sockets) -> io::Result<Successor> {
     let wait_ms = match hear(&stream)? {
         FromNew::Ask { version, wait_ms } if version == VERSION => wait_ms,
         other => {
@@ -110,7 +109,7 @@ fn offer(stream: UnixStream, sockets: &Sockets) -> io::Result<Successor> {
 pub struct Successor {
     stream: UnixStream,
     /// Its id.
-    pub process: u32,
+    pub process: Process,
     /// How long calls in flight may keep it waiting.
     pub wait: Duration,
 }

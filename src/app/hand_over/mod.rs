@@ -28,6 +28,7 @@ pub use self::take::{Release, TakeOver, TakeOverError};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -78,14 +79,31 @@ fn place(ledger: &Path) -> PathBuf {
     ledger.join(NAME)
 }
 
-/// The process at the other end, which must be the same user's.
-fn peer(stream: &UnixStream) -> io::Result<u32> {
-    let other = rustix::net::sockopt::socket_peercred(stream)?;
-    if other.uid != rustix::process::geteuid() {
-        let why = format!("the other process belongs to user {}", other.uid.as_raw());
+/// The other side, for texts: its id, where it has one here. (Processes of other namespaces have none.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process(Option<i32>);
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(id) => write!(f, "{id}"),
+            None => f.write_str("of another namespace"),
+        }
+    }
+}
+
+/// A stream that waits, with the process at its other end, which must be the same user's.
+fn met(stream: tokio::net::UnixStream) -> io::Result<(UnixStream, Process)> {
+    let other = stream.peer_cred()?;
+    if other.uid() != rustix::process::geteuid().as_raw() {
+        let why = format!("the other process belongs to user {}", other.uid());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
-    Ok(other.pid.as_raw_nonzero().get().unsigned_abs())
+    let stream = stream.into_std()?;
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok((stream, Process(other.pid())))
 }
 
 fn say<T: Serialize>(mut stream: &UnixStream, message: &T) -> io::Result<()> {

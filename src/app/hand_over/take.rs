@@ -1,6 +1,6 @@
 //! The new process's side: it asks for the sockets, and waits until ledger and store are free.
 
-use super::{FromNew, FromOld, PATIENCE, VERSION, hear, peer, place, rights, say, unexpected};
+use super::{FromNew, FromOld, Process, VERSION, hear, met, place, rights, say, unexpected};
 use crate::app::StartError;
 use crate::app::sockets::{Given, ListenerName, Sockets};
 use crate::config::Server;
@@ -18,7 +18,7 @@ pub enum TakeOverError {
     #[error("process {process} does not hand over: {why}")]
     Refused {
         /// The running gate.
-        process: u32,
+        process: Process,
         /// In its words.
         why: String,
     },
@@ -32,7 +32,7 @@ pub enum TakeOverError {
 pub struct TakeOver {
     stream: UnixStream,
     /// The running gate.
-    pub process: u32,
+    pub process: Process,
     wait: Duration,
     given: Given,
 }
@@ -48,12 +48,12 @@ pub enum Release {
 
 impl TakeOver {
     /// Asks the gate that runs on these files for its sockets; `wait` bounds how long its calls in flight may hold the
-    /// hand-over up. `None`: no gate runs on them. Blocks, shortly.
+    /// hand-over up. `None`: no gate runs on them. Blocks, shortly, while it is talked to.
     ///
     /// # Errors
     /// [`TakeOverError`]
-    pub fn ask(server: &Server, wait: Duration) -> Result<Option<Self>, TakeOverError> {
-        let stream = match UnixStream::connect(place(&server.ledger.directory)) {
+    pub async fn ask(server: &Server, wait: Duration) -> Result<Option<Self>, TakeOverError> {
+        let stream = match tokio::net::UnixStream::connect(place(&server.ledger.directory)).await {
             Ok(stream) => stream,
             Err(error)
                 if matches!(
@@ -65,9 +65,7 @@ impl TakeOver {
             }
             Err(error) => return Err(error.into()),
         };
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let process = peer(&stream)?;
+        let (stream, process) = met(stream)?;
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let version = VERSION;
         say(&stream, &FromNew::Ask { version, wait_ms })?;
@@ -123,7 +121,7 @@ impl TakeOver {
             // It has ended, whatever the reason. Its locks went with it, and its sockets are here.
             Err(error) if is_end(&error) => {
                 tracing::warn!(
-                    process = self.process,
+                    process = %self.process,
                     "the gate that was to hand over has ended; going on without it"
                 );
                 Ok(Release::ByDeath)

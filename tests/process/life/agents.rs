@@ -15,10 +15,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 /// Agents under way.
@@ -36,6 +37,8 @@ pub struct Sums {
     /// Calls on a kept connection that closed under them, made again.
     retried: AtomicUsize,
     failed: AtomicUsize,
+    /// In milliseconds, of one call, its connection included.
+    slowest: AtomicU64,
 }
 
 /// One kind of agent.
@@ -141,7 +144,11 @@ impl Sums {
 impl Agent {
     async fn work(&self, stop: &AtomicBool, sums: &Sums) {
         if self.habit == Habit::Connect {
-            return sums.count(self.once(Method::POST, "/t/make").await);
+            let begun = Instant::now();
+            sums.count(self.once(Method::POST, "/t/make").await);
+            let took = u64::try_from(begun.elapsed().as_millis()).unwrap();
+            sums.slowest.fetch_max(took, Ordering::Relaxed);
+            return;
         }
         let mut sender = match self.open().await {
             Ok(sender) => sender,

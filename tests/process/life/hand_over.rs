@@ -389,6 +389,57 @@ async fn a_gate_that_is_just_stopping_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_user_of_the_machine_is_handed_nothing() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let backend = Backend::start("t").await;
+    let setup = Setup::new("demo", &policy(&backend));
+    let gate = setup.start().await;
+    let session = gate.mint("demo", "bot").await;
+    let ledger = setup.ledger();
+    let socket = ledger.join("hand-over");
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&ledger), mode(&socket)), (0o700, 0o600));
+    // Where this may run as somebody else, the modes are taken out of the way: the gate looks at who asks.
+    let script = "
+import os, socket, sys
+if os.getuid() != 0:
+    sys.exit('not root')
+os.setgid(65534)
+os.setuid(65534)
+asking = socket.socket(socket.AF_UNIX)
+asking.connect(sys.argv[1])
+asking.sendall(b'{\"ask\":{\"version\":1,\"wait_ms\":0}}\\n')
+try:
+    print('heard', asking.recv(100))
+except ConnectionResetError:
+    print('heard', b'')
+";
+    for path in [
+        ledger.parent().unwrap().parent().unwrap(),
+        ledger.parent().unwrap(),
+        &ledger,
+        &socket,
+    ] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let mut stranger = std::process::Command::new("python3");
+    stranger.args(["-c", script]).arg(&socket);
+    let output = run(stranger).await;
+    if !String::from_utf8_lossy(&output.stderr).contains("not root") {
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            "heard b''\n",
+            "{output:?}"
+        );
+        until("the gate says who it was", || async {
+            gate.said("belongs to user 65534").then_some(())
+        })
+        .await;
+    }
+    serves(&gate, &session.token).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_gate_runs_there_is_nothing_to_take_over_and_the_gate_starts() {
     let backend = Backend::start("t").await;
     let setup = Setup::new("demo", &policy(&backend));
