@@ -18,22 +18,27 @@ mod builder;
 
 use builder::{Builder, ceiling, session};
 use divan::Bencher;
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use toolgate::config::{IntentRecord, LedgerSettings};
+use toolgate::ledger::Ledger;
 use toolgate::policy::decision::Decision;
-use toolgate::policy::limit::{Bound, Call, Cells, Exceeded, Per, Select};
+use toolgate::policy::id::SessionId;
+use toolgate::policy::limit::{Bound, Call, Exceeded, Per, Select};
 use toolgate::policy::model::{Ceiling, GrantMode, Parts, Policy, Route};
 use toolgate::policy::name::ToolName;
 use toolgate::policy::route::Matched;
-use toolgate::policy::subject::{Session, Subject};
+use toolgate::policy::subject::Subject;
 use toolgate::policy::target::Target;
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use toolgate::policy::token::{self, Token, TokenDigest, TokenKind};
 use toolgate::policy::{AccessRequest, decide};
+use toolgate::store::SessionRow;
+use toolgate::store::embedded::Embedded;
+use toolgate::store::live::{LiveSession, Sessions, State};
+use uuid::Uuid;
 
 fn main() {
     divan::main();
@@ -48,30 +53,6 @@ const AGENTS: usize = 8;
 /// Routes of one tool, at most; five for each of its resources.
 const ROUTES_OF_TOOL: usize = 100;
 const ROUTES_OF_KIND: usize = 5;
-
-/// Digests are as good as random, so their first bytes are the hash.
-#[derive(Default)]
-struct FirstBytes(u64);
-
-impl Hasher for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_ne_bytes(*first);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-type Table = HashMap<TokenDigest, Arc<Live>, BuildHasherDefault<FirstBytes>>;
-
-/// What a live session is to a decision.
-struct Live {
-    facts: Session,
-    cells: Cells,
-}
 
 /// One call as it is read off a connection.
 struct Request<'w> {
@@ -90,7 +71,7 @@ struct Place {
 
 struct World {
     policy: Policy,
-    sessions: &'static Table,
+    sessions: &'static Sessions,
     /// By [`Order`].
     calls: [Calls; 2],
 }
@@ -257,22 +238,54 @@ fn scattered(number: usize) -> u64 {
     value ^ (value >> 31)
 }
 
-/// The sessions of each size, made once.
-fn sessions(count: usize) -> &'static Table {
-    static TABLES: [OnceLock<Table>; 3] = [const { OnceLock::new() }; 3];
+/// The gate's own table of sessions, of each size, made once: as after a restart, with every counter laid out.
+fn sessions(count: usize) -> &'static Sessions {
+    static TABLES: [OnceLock<Sessions>; 3] = [const { OnceLock::new() }; 3];
     let at = SESSIONS.iter().position(|have| *have == count).unwrap();
     TABLES[at].get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = LedgerSettings {
+            directory: folder.path().join("ledger"),
+            intent: IntentRecord::Omit,
+            segment_bytes_max: 1 << 20,
+            segment_age_max: Duration::from_secs(3600),
+        };
+        let now = moment(0);
+        let ledger = Ledger::open(&settings, now.wall).unwrap();
+        let (store, mut snapshot) =
+            Embedded::open(&folder.path().join("store.db"), now.wall).unwrap();
+        snapshot.sessions = (0..count).map(row).collect();
+        let sessions = Sessions::new(Arc::new(store), snapshot, ledger, now);
         let layout = limits(Builder::new()).build();
-        let live = (0..count).map(|number| {
-            let facts = session(
-                &format!("agent{}", number % AGENTS),
-                &[("customer", &customer_of(number))],
-            );
-            let cells = Cells::new(&layout, Per::Session);
-            (token_of(number).digest(), Arc::new(Live { facts, cells }))
-        });
-        live.collect()
+        for number in 0..count {
+            let session = sessions.find(&token_of(number).digest()).unwrap();
+            session.cells(&layout);
+        }
+        sessions
     })
+}
+
+/// A session as the store has it.
+fn row(number: usize) -> SessionRow {
+    let facts = session(
+        &format!("agent{}", number % AGENTS),
+        &[("customer", &customer_of(number))],
+    );
+    SessionRow {
+        id: SessionId::new(Uuid::from_u128(number as u128)),
+        token: token_of(number).digest(),
+        project: facts.project,
+        agent: facts.agent,
+        attributes: facts.attributes,
+        narrowing: None,
+        parent: None,
+        run: None,
+        intent: None,
+        minted_by: facts.minted_by,
+        minted_at: facts.minted_at,
+        expires_at: Timestamp::from_micros(1_000_000_000_000),
+        quarantined: None,
+    }
 }
 
 /// The worlds of each size, made once.
@@ -344,24 +357,22 @@ impl World {
     /// One decision, in the order of the gate's journey.
     fn decide(&self, request: &Request<'_>, now: Now) -> Option<Decision<'_>> {
         let digest = token::parse(TokenKind::Session, request.token)?;
-        let live = self.sessions.get(&digest)?;
+        let live = self.sessions.find(&digest)?;
+        (live.state(now.tick) == State::Live).then_some(())?;
+        let cells = live.cells(&self.policy);
         let call = Call {
             now: now.tick,
             digest: None,
         };
-        live.cells.take(&self.policy.session_wide, call).ok()?;
+        cells.take(&self.policy.session_wide, call).ok()?;
         let target = Target::parse(request.target, HOST).ok()?;
-        let matched = self
-            .policy
-            .table
-            .find(&self.policy, request.method, &target)
-            .ok()?;
+        let matched = self.policy.table.find(request.method, &target).ok()?;
         let route = self.policy.route(matched.route);
         let resource = match &route.resource {
             Some(resource) => Some(resource.fill(&matched.captures, &live.facts)?),
             None => None,
         };
-        live.cells.take(&route.session_limits, call).ok()?;
+        cells.take(&route.session_limits, call).ok()?;
         let subject = Subject {
             session: &live.facts,
             grants: &[],
@@ -447,7 +458,9 @@ mod steps {
             .map(|it| TokenDigest::of(world.request(it).token))
             .collect();
         round(bencher, |number| {
-            world.sessions[&digests[number % CALLS]].facts.ends
+            let session = world.sessions.find(&digests[number % CALLS]).unwrap();
+            assert_eq!(session.state(moment(number).tick), State::Live);
+            session
         });
     }
 
@@ -457,16 +470,14 @@ mod steps {
             routes: ROUTES[0],
             sessions,
         });
-        let live: Vec<&Live> = (0..CALLS)
-            .map(|it| &*world.sessions[&TokenDigest::of(world.request(it).token)])
-            .collect();
+        let live = live(world);
         round(bencher, |number| {
             let call = Call {
                 now: moment(number).tick,
                 digest: None,
             };
             live[number % CALLS]
-                .cells
+                .cells(&world.policy)
                 .take(&world.policy.session_wide, call)
                 .unwrap();
         });
@@ -486,11 +497,10 @@ mod steps {
         let targets = targets(world);
         round(bencher, |number| {
             let at = number % CALLS;
-            let matched =
-                world
-                    .policy
-                    .table
-                    .find(&world.policy, world.request(at).method, &targets[at]);
+            let matched = world
+                .policy
+                .table
+                .find(world.request(at).method, &targets[at]);
             matched.unwrap().route
         });
     }
@@ -517,9 +527,7 @@ mod steps {
         let world = of_routes(routes);
         let targets = targets(world);
         let matched = matches(world, &targets);
-        let live: Vec<&Live> = (0..CALLS)
-            .map(|it| &*world.sessions[&TokenDigest::of(world.request(it).token)])
-            .collect();
+        let live = live(world);
         let resources: Vec<_> = matched
             .iter()
             .zip(&live)
@@ -543,6 +551,15 @@ mod steps {
         });
     }
 
+    /// Whose each call is.
+    fn live(world: &World) -> Vec<Arc<LiveSession>> {
+        let of = |call| {
+            let digest = TokenDigest::of(world.request(call).token);
+            world.sessions.find(&digest).unwrap()
+        };
+        (0..CALLS).map(of).collect()
+    }
+
     fn targets(world: &World) -> Vec<Target> {
         (0..CALLS)
             .map(|it| Target::parse(world.request(it).target, HOST).unwrap())
@@ -554,7 +571,7 @@ mod steps {
             let matched = world
                 .policy
                 .table
-                .find(&world.policy, world.request(at).method, target)
+                .find(world.request(at).method, target)
                 .unwrap();
             (matched, world.policy.route(matched.route))
         });

@@ -137,9 +137,9 @@ impl Reloader {
         if let Some(what) = config::restart_needed(&in_force.server, &loaded.server) {
             return Err(other(format!("{what} needs a restart")));
         }
+        Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
         let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
-        Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);

@@ -35,7 +35,6 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
             return Err(Failure::Configuration(errors.coloured()));
         }
     };
-    loaded.warn_of_expired(SystemClock.now().wall);
     if let Err(fault) = Gate::check(&loaded.projects) {
         if globals.json {
             let report = json!({"message": fault.to_string()});
@@ -43,6 +42,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         }
         return Err(Failure::Configuration(fault.to_string()));
     }
+    loaded.warn_of_expired(SystemClock.now().wall);
     for warning in &loaded.warnings {
         anstream::eprintln!("{}\n", warning.rendered.trim_end());
     }

@@ -91,7 +91,7 @@ pub(super) fn matched<'a>(
     entry: &mut Entry,
 ) -> Option<Described<'a>> {
     let policy = &caller.ruleset.policy;
-    match policy.table.find(policy, head.method.as_str(), target) {
+    match policy.table.find(head.method.as_str(), target) {
         Ok(matched) => {
             (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
             Some(Described {

@@ -106,20 +106,57 @@ impl Rules {
     /// Whether a backend that ignores case and punctuation in names (CGI, WSGI and kin) could read `name`, which is no
     /// protected name itself, as one.
     fn is_alias(&self, name: &str) -> bool {
-        let mut room = [0; FOLDED_BYTES_MAX];
-        let mut length = 0;
-        for byte in fold(name) {
-            let Some(place) = room.get_mut(length) else {
-                // Longer than every protected name, so only the families of names remain.
-                return is_of_family(&room);
-            };
-            *place = byte;
-            length += 1;
+        is_alias(name, &self.credential_folded)
+    }
+
+    /// What of an agent's trailers reaches the backend.
+    pub fn trailers(&self) -> TrailerRules {
+        TrailerRules {
+            credential: self.credential.clone(),
         }
-        let folded = &room[..length];
-        is_of_family(folded)
-            || PROTECTED_FOLDED.binary_search(&folded).is_ok()
-            || (!folded.is_empty() && *folded == *self.credential_folded)
+    }
+}
+
+fn is_alias(name: &str, credential_folded: &[u8]) -> bool {
+    let mut room = [0; FOLDED_BYTES_MAX];
+    let mut length = 0;
+    for byte in fold(name) {
+        let Some(place) = room.get_mut(length) else {
+            // Longer than every protected name, so only the families of names remain.
+            return is_of_family(&room);
+        };
+        *place = byte;
+        length += 1;
+    }
+    let folded = &room[..length];
+    is_of_family(folded)
+        || PROTECTED_FOLDED.binary_search(&folded).is_ok()
+        || (!folded.is_empty() && *folded == *credential_folded)
+}
+
+/// What of an agent's trailers reaches the backend: what may not be a field may not be a trailer.
+#[derive(Debug)]
+pub struct TrailerRules {
+    credential: Option<HeaderName>,
+}
+
+impl TrailerRules {
+    /// Removes the others.
+    pub fn clean(&self, trailers: &mut HeaderMap) {
+        let credential: Vec<u8> = self
+            .credential
+            .iter()
+            .flat_map(|name| fold(name.as_str()))
+            .collect();
+        let forbidden = |name: &&HeaderName| {
+            Class::of(name.as_str()) != Class::Unknown
+                || self.credential.as_ref() == Some(name)
+                || is_alias(name.as_str(), &credential)
+        };
+        let forbidden: Vec<HeaderName> = trailers.keys().filter(forbidden).cloned().collect();
+        for name in forbidden {
+            trailers.remove(name);
+        }
     }
 }
 

@@ -161,12 +161,18 @@ async fn exchange(
         Outgoing::Empty
     } else {
         body.pace(guard.remote());
-        Outgoing::Stream(Box::pin(answer::Carried(body)))
+        let trailers = call.outfit.rules.trailers();
+        Outgoing::Stream(Box::pin(answer::Carried { body, trailers }))
     };
     let (response, lease) = match call.exchange(framing, outgoing, again, &guard).await {
         Ok(answered) => answered,
-        // An agent that failed makes the exchange fail; what is at its root is what is told.
-        Err(fault) => return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed)),
+        Err(fault) => {
+            if let Fault::UpstreamTls(check) = fault.record() {
+                call.outfit.tell(check, call.clock.now().tick);
+            }
+            // An agent that failed makes the exchange fail; what is at its root is what is told.
+            return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed));
+        }
     };
     guard.settle();
     let (head, incoming, reuse) = receive(response, call.method)?;
@@ -228,13 +234,7 @@ impl Outbound<'_> {
         match guard.watch(opening).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(DialFault::Timeout)) => Err(SendFault::Timeout(Slow::Connect)),
-            Ok(Err(fault)) => {
-                if let DialFault::Tls(check) = fault {
-                    // The agent hears only that the tool can't be reached.
-                    tracing::warn!(upstream = self.outfit.name(), %check, "TLS with a backend failed");
-                }
-                Err(SendFault::Failed(UpstreamFault::Dial(fault)))
-            }
+            Ok(Err(fault)) => Err(SendFault::Failed(UpstreamFault::Dial(fault))),
             Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Connect)),
             Err(Lapse::Ended) => Err(SendFault::SessionEnded),
         }

@@ -467,4 +467,4 @@ impl fmt::Debug for Unanswered {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

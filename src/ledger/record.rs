@@ -149,7 +149,7 @@ pub enum Fault {
     SessionEnded,
     /// The backend refused, reset or spoke nonsense.
     UpstreamFailed,
-    /// There was no trust between the gate and the backend: TLS failed, and why.
+    /// TLS with the backend could not be set up: which check failed.
     UpstreamTls(TlsFault),
     /// The backend was too slow.
     UpstreamTimeout,

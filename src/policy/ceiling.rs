@@ -38,7 +38,7 @@ pub(super) fn ceiling_of_route<'a>(
     session: &'a Session,
     route: &'a Route,
 ) -> Option<Effective<'a>> {
-    let scope = (policy.held.scope_of(route.index), route.scope.as_str());
+    let scope = (route.scope_number, route.scope.as_str());
     effective(policy, session, scope)
 }
 

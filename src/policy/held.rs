@@ -2,7 +2,7 @@
 //!
 //! Made with the policy from its agents and routes; it decides nothing.
 
-use super::model::{Agent, Ceiling, Route, RouteIndex};
+use super::model::{Agent, Ceiling, Route};
 use super::name::{AgentName, ScopeName};
 use super::route::hash::Table;
 use std::collections::HashMap;
@@ -12,40 +12,48 @@ use std::collections::HashMap;
 pub(super) struct Held {
     agents: Table<AgentName, u32>,
     scopes: Table<ScopeName, u32>,
-    /// By agent, then scope.
-    ceilings: Box<[Option<Ceiling>]>,
-    /// The scope each route needs, by [`RouteIndex`].
-    of_routes: Box<[ScopeNumber]>,
+    /// By agent, then scope: one more than the position in `ceilings`, or 0 for none.
+    numbers: Box<[u32]>,
+    /// Each once: most agents and scopes of a policy share a few.
+    ceilings: Box<[Ceiling]>,
 }
 
 /// Position of a scope among all that a policy names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ScopeNumber(u32);
 
 impl Held {
-    pub(super) fn new(agents: &HashMap<AgentName, Agent>, routes: &[Route]) -> Self {
+    /// Writes into each route the number of the scope it needs.
+    pub(super) fn new(agents: &HashMap<AgentName, Agent>, routes: &mut [Route]) -> Self {
         let mut scopes = Table::default();
-        let named = agents.values().flat_map(|agent| agent.scopes.keys());
-        for scope in named.chain(routes.iter().map(|route| &route.scope)) {
+        let mut number = |scope: &ScopeName| {
             let next = number_of(scopes.len());
-            scopes.entry(scope.clone()).or_insert(next);
+            *scopes.entry(scope.clone()).or_insert(next)
+        };
+        for route in routes {
+            route.scope_number = ScopeNumber(number(&route.scope));
+        }
+        for scope in agents.values().flat_map(|agent| agent.scopes.keys()) {
+            number(scope);
         }
         let mut held = Self {
             agents: Table::default(),
-            ceilings: vec![None; agents.len() * scopes.len()].into(),
-            of_routes: routes
-                .iter()
-                .map(|route| ScopeNumber(scopes[&route.scope]))
-                .collect(),
+            numbers: vec![0; agents.len() * scopes.len()].into(),
+            ceilings: Box::default(),
             scopes,
         };
+        let (mut all, mut known) = (Vec::new(), HashMap::new());
         for (position, (name, agent)) in agents.iter().enumerate() {
             held.agents.insert(name.clone(), number_of(position));
             for (scope, ceiling) in &agent.scopes {
                 let at = position * held.scopes.len() + held.scopes[scope] as usize;
-                held.ceilings[at] = Some(ceiling.clone());
+                held.numbers[at] = *known.entry(ceiling).or_insert_with(|| {
+                    all.push(ceiling.clone());
+                    number_of(all.len())
+                });
             }
         }
+        held.ceilings = all.into();
         held
     }
 
@@ -54,18 +62,13 @@ impl Held {
         self.scopes.get(name).copied().map(ScopeNumber)
     }
 
-    /// The scope that a route needs.
-    pub(super) fn scope_of(&self, route: RouteIndex) -> ScopeNumber {
-        self.of_routes[route.0 as usize]
-    }
-
     /// What sessions of an agent may ever be granted of a scope.
     pub(super) fn ceiling(&self, agent: &AgentName, scope: ScopeNumber) -> Option<&Ceiling> {
         let agent = *self.agents.get(agent)? as usize;
-        let ceiling = self
-            .ceilings
+        let number = *self
+            .numbers
             .get(agent * self.scopes.len() + scope.0 as usize)?;
-        ceiling.as_ref()
+        self.ceilings.get((number as usize).checked_sub(1)?)
     }
 }
 

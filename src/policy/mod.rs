@@ -3,6 +3,7 @@
 //! It answers one question, in [`decide`]: may this session do this now? Everything it reads is an argument. It refuses
 //! to know how a request arrived, where its answer goes, or what time it is.
 
+pub mod attributes;
 pub mod ceiling;
 pub mod certificate;
 pub mod decision;

@@ -2,7 +2,7 @@
 //! changed after.
 
 use super::certificate::{Certificates, Identity};
-use super::held::Held;
+use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
@@ -129,7 +129,7 @@ pub struct Agent {
 }
 
 /// The ceiling of one scope for one agent. Not a permission.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ceiling {
     /// How a grant comes about.
     pub grant: GrantMode,
@@ -144,7 +144,7 @@ pub struct Ceiling {
 }
 
 /// How a grant of a scope comes about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GrantMode {
     /// The gate mints a one-use grant at the moment of the call.
     OnUse,
@@ -153,14 +153,14 @@ pub enum GrantMode {
 }
 
 /// Resources of a ceiling.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Resources {
     /// Any; the YAML says nothing.
     Any,
     /// Any; the YAML says `any`, so no warning is due.
     AnyMeant,
     /// Only what one of these matches; never empty.
-    Patterns(Box<[ResourcePattern]>),
+    Patterns(Arc<[ResourcePattern]>),
 }
 
 /// A backend API.
@@ -283,6 +283,8 @@ pub struct Route {
     pub tool: ToolIndex,
     /// The permission it needs.
     pub scope: ScopeName,
+    /// The same, for [`Held`].
+    pub(super) scope_number: ScopeNumber,
     /// What it acts on.
     pub resource: Option<ResourceTemplate>,
     /// What a call costs.
@@ -351,6 +353,7 @@ impl Policy {
                 id: part.id,
                 tool: part.tool,
                 scope: part.scope,
+                scope_number: ScopeNumber::default(),
                 resource: part.resource,
                 cost: part.cost,
                 intent: part.intent,
@@ -380,7 +383,7 @@ impl Policy {
         Ok(Self {
             project: parts.project,
             hash: parts.hash,
-            held: Held::new(&agents, &routes),
+            held: Held::new(&agents, &mut routes),
             agents,
             tools: parts.tools.into(),
             routes: routes.into(),
@@ -455,9 +458,7 @@ fn share(parts: &mut Parts) {
         .flat_map(|agent| agent.scopes.values_mut());
     for ceiling in ceilings {
         if let Resources::Patterns(patterns) = &mut ceiling.resources {
-            patterns
-                .iter_mut()
-                .for_each(|pattern| shared.pattern(pattern));
+            shared.patterns(patterns);
         }
     }
 }

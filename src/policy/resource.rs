@@ -4,10 +4,12 @@
 //! plain is percent-encoded, so no attribute and no path segment can widen a pattern. A resource has one spelling: it is
 //! ASCII, `:` stands only where a template or pattern writes it, and what must be encoded is encoded in upper case.
 
+use super::attributes::Attributes;
 use super::subject::Session;
 use super::template::Captures;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// A computed `type:id`. Only [`ResourceTemplate::fill`] and [`Resource::parse`] make one.
@@ -21,7 +23,7 @@ pub struct ResourceTemplate {
 }
 
 /// What a ceiling allows: a literal, `type:*`, or a template over session attributes (`user:{session.customer_id}`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ResourcePattern {
     pub(super) parts: Arc<[Part]>,
     /// Ends in `*`, written in the YAML: matches any non-empty rest of the id.
@@ -67,28 +69,28 @@ pub enum ResourceError {
 /// Bound of a computed resource.
 pub const RESOURCE_BYTES_MAX: usize = 1024;
 
-/// Attribute look-up for patterns.
-pub type Attributes = BTreeMap<Box<str>, Box<str>>;
-
 /// What is equal lies in one place: most routes and ceilings of a policy write the same few templates and patterns, and
 /// those that calls read all the time stay near.
 #[derive(Debug, Default)]
-pub(super) struct Shared(HashSet<Arc<[Part]>>);
+pub(super) struct Shared {
+    templates: HashSet<Arc<[Part]>>,
+    patterns: HashSet<Arc<[ResourcePattern]>>,
+}
 
 impl Shared {
     pub(super) fn template(&mut self, template: &mut ResourceTemplate) {
-        self.share(&mut template.parts);
+        share(&mut self.templates, &mut template.parts);
     }
 
-    pub(super) fn pattern(&mut self, pattern: &mut ResourcePattern) {
-        self.share(&mut pattern.parts);
+    pub(super) fn patterns(&mut self, patterns: &mut Arc<[ResourcePattern]>) {
+        share(&mut self.patterns, patterns);
     }
+}
 
-    fn share(&mut self, parts: &mut Arc<[Part]>) {
-        match self.0.get(parts) {
-            Some(have) => *parts = Arc::clone(have),
-            None => drop(self.0.insert(Arc::clone(parts))),
-        }
+fn share<T: ?Sized + Eq + Hash>(all: &mut HashSet<Arc<T>>, one: &mut Arc<T>) {
+    match all.get(one) {
+        Some(have) => *one = Arc::clone(have),
+        None => drop(all.insert(Arc::clone(one))),
     }
 }
 
@@ -146,20 +148,25 @@ impl ResourceTemplate {
     /// The resource of one call. `None` where something it reads is missing, decodes to other than UTF-8, or makes it
     /// too long: then there is no resource, and nothing that bounds resources allows the call.
     pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
-        // On the stack first, so that what is allocated has the right size.
-        let mut text = Text::default();
+        // Mostly nothing needs encoding, and this is its size.
+        let bytes = self.parts.iter().map(|part| match part {
+            Part::Literal(literal) => literal.len(),
+            Part::Path(name) => captures.get(name).map_or(0, str::len),
+            Part::Session(name) => session.attributes.get(name).map_or(0, str::len),
+        });
+        let mut text = Text(String::with_capacity(bytes.sum()));
         for part in &*self.parts {
             match part {
-                Part::Literal(literal) => text.push(literal.as_bytes())?,
+                Part::Literal(literal) => text.push(literal)?,
                 Part::Path(name) => text.push_decoded(captures.get(name)?)?,
                 Part::Session(name) => {
-                    let value = session.attributes.get(&**name)?;
+                    let value = session.attributes.get(name)?;
                     (!value.is_empty()).then_some(())?;
-                    text.push_encoded(value.as_bytes())?;
+                    text.push_encoded(value)?;
                 }
             }
         }
-        Some(Resource(text.as_str().into()))
+        Some(Resource(text.0.into()))
     }
 }
 
@@ -208,7 +215,7 @@ impl ResourcePattern {
             let behind = match part {
                 Part::Literal(literal) => rest.strip_prefix(literal.as_bytes()),
                 Part::Session(name) => attributes
-                    .get(&**name)
+                    .get(name)
                     .filter(|value| !value.is_empty())
                     .and_then(|value| strip_encoded(rest, value)),
                 // A pattern has none.
@@ -229,7 +236,7 @@ impl ResourcePattern {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
                 Part::Session(name) => {
-                    let value = attributes.get(&**name).filter(|value| !value.is_empty())?;
+                    let value = attributes.get(name).filter(|value| !value.is_empty())?;
                     value.bytes().for_each(|byte| push_byte(&mut text, byte));
                 }
                 // A pattern has none.
@@ -370,6 +377,20 @@ fn upper_hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
 
 /// Bytes of a value that stand in a resource as they are.
 const fn is_plain(byte: u8) -> bool {
+    PLAIN[byte as usize]
+}
+
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[byte] = may_stand(byte as u8);
+        byte += 1;
+    }
+    plain
+};
+
+const fn may_stand(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -407,39 +428,19 @@ fn push_byte(text: &mut String, byte: u8) {
 }
 
 /// A resource in the making; `None` from its methods: it would be too long.
-struct Text {
-    bytes: [u8; RESOURCE_BYTES_MAX],
-    length: usize,
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self {
-            bytes: [0; RESOURCE_BYTES_MAX],
-            length: 0,
-        }
-    }
-}
+struct Text(String);
 
 impl Text {
-    fn push(&mut self, bytes: &[u8]) -> Option<()> {
-        let end = self.length + bytes.len();
-        self.bytes.get_mut(self.length..end)?.copy_from_slice(bytes);
-        self.length = end;
-        Some(())
+    fn push(&mut self, part: &str) -> Option<()> {
+        (self.0.len() + part.len() <= RESOURCE_BYTES_MAX).then(|| self.0.push_str(part))
     }
 
-    fn push_encoded(&mut self, value: &[u8]) -> Option<()> {
-        if value.iter().all(|&byte| is_plain(byte)) {
+    fn push_encoded(&mut self, value: &str) -> Option<()> {
+        if value.bytes().all(is_plain) {
             return self.push(value);
         }
-        value.iter().try_for_each(|&byte| {
-            if is_plain(byte) {
-                self.push(&[byte])
-            } else {
-                self.push(&encoded(byte))
-            }
-        })
+        value.bytes().for_each(|byte| push_byte(&mut self.0, byte));
+        (self.0.len() <= RESOURCE_BYTES_MAX).then_some(())
     }
 
     /// Decodes a canonical capture once and appends it as a literal. `None` also: it is empty or not UTF-8.
@@ -448,7 +449,7 @@ impl Text {
             return None;
         }
         if !capture.contains('%') {
-            return self.push_encoded(capture.as_bytes());
+            return self.push_encoded(capture);
         }
         let bytes = capture.as_bytes();
         let mut decoded = Vec::with_capacity(bytes.len());
@@ -462,13 +463,7 @@ impl Text {
                 at += 1;
             }
         }
-        std::str::from_utf8(&decoded).ok()?;
-        self.push_encoded(&decoded)
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length])
-            .expect("literals and encoded bytes are ASCII")
+        self.push_encoded(std::str::from_utf8(&decoded).ok()?)
     }
 }
 

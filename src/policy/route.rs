@@ -5,10 +5,11 @@
 //! answer depend on the order of the file: equal matches, and templates that cross without one lying within the other.
 
 pub(super) mod hash;
+mod index;
 mod shapes;
 mod tree;
 
-use super::model::{LimitIndex, Mount, Policy, RouteIndex, Tool, ToolIndex};
+use super::model::{LimitIndex, Mount, RouteIndex, Tool, ToolIndex};
 use super::name::AgentName;
 use super::target::{Target, canonical_path, is_name_or_ipv4, with_plain_delimiters};
 use super::template::{Captures, Template};
@@ -19,11 +20,17 @@ use shapes::{Found, Shapes};
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     hosts: Table<Box<str>, ToolIndex>,
-    mounts: Table<Box<str>, ToolIndex>,
-    /// Longest key of `mounts`: longer prefixes of a path are not looked up.
-    mount_bytes_max: usize,
+    /// Each mount, and whatever is below it.
+    mounts: matchit::Router<Mounted>,
     /// By [`ToolIndex`].
     tools: Box<[Shapes]>,
+}
+
+/// A tool, and how much of a path is its mount.
+#[derive(Clone, Copy, Debug)]
+struct Mounted {
+    tool: ToolIndex,
+    bytes: usize,
 }
 
 /// What matching found. Borrows the canonical target and the table.
@@ -184,22 +191,16 @@ impl RouteTable {
     /// GET also answers HEAD, unless a route of the same paths names HEAD. Never falls back to a less specific one.
     /// A path that would match otherwise if its encoded delimiters stood as they are (`/models/x%3Arun` beside a route
     /// for `:run`) matches nothing: which route is meant depends on who reads it.
-    /// `policy` is the one this table was built with.
     ///
     /// # Errors
     /// [`NoRoute`] when there is none.
-    pub fn find<'t>(
-        &'t self,
-        policy: &Policy,
-        method: &str,
-        target: &'t Target,
-    ) -> Result<Matched<'t>, NoRoute> {
+    pub fn find<'t>(&'t self, method: &str, target: &'t Target) -> Result<Matched<'t>, NoRoute> {
         let (tool, path, found) = self
-            .locate(policy, target.host(), target.path())
+            .locate(target.host(), target.path())
             .ok_or(NoRoute::Tool)?;
         let found = found.ok_or(NoRoute::Route(tool))?;
-        if let Some(plain) = with_plain_delimiters(target.path()) {
-            let other = self.locate(policy, target.host(), &plain);
+        if let Some(plain) = target.with_plain_delimiters() {
+            let other = self.locate(target.host(), &plain);
             let same = other.is_some_and(|(other_tool, _, other)| {
                 other_tool == tool && other.is_some_and(|other| other.shape() == found.shape())
             });
@@ -220,40 +221,24 @@ impl RouteTable {
     }
 
     /// The tool of a path, the path behind its mount, and the most specific shape there.
-    fn locate<'t>(
-        &'t self,
-        policy: &Policy,
-        host: &str,
-        path: &'t str,
-    ) -> Option<(ToolIndex, &'t str, Option<Found<'t>>)> {
-        let tool = self.tool(host, path)?;
-        let behind = match &policy.tool(tool).mount {
-            Mount::Path(mount) if &**mount != "/" => &path[mount.len()..],
-            Mount::Path(_) | Mount::Host(_) => path,
-        };
+    fn locate<'p>(&self, host: &str, path: &'p str) -> Option<(ToolIndex, &'p str, Option<Found>)> {
+        let Mounted { tool, bytes } = self.tool(host, path)?;
+        let behind = &path[bytes..];
         let found = self.tools[tool.0 as usize].most_specific(behind);
         Some((tool, behind, found))
     }
 
     /// The tool a target is for. The gate's own paths are no tool's, wherever it is mounted.
-    fn tool(&self, host: &str, path: &str) -> Option<ToolIndex> {
+    fn tool(&self, host: &str, path: &str) -> Option<Mounted> {
         if is_under(path, OWN_PATH) {
             return None;
         }
         if !self.hosts.is_empty()
             && let Some(&tool) = self.hosts.get(host)
         {
-            return Some(tool);
+            return Some(Mounted { tool, bytes: 0 });
         }
-        let mut end = path.len();
-        loop {
-            if end <= self.mount_bytes_max
-                && let Some(&tool) = self.mounts.get(&path[..end])
-            {
-                return Some(tool);
-            }
-            end = path[..end].rfind('/')?;
-        }
+        self.mounts.at(path).ok().map(|found| *found.value)
     }
 
     fn mount(&mut self, tool: ToolIndex, mount: &Mount, faults: &mut Vec<TableError>) {
@@ -277,9 +262,8 @@ impl RouteTable {
                     return;
                 }
                 // The root is the prefix of nothing: every path begins behind it.
-                let key: &str = if **path == *"/" { "" } else { path };
-                self.mount_bytes_max = self.mount_bytes_max.max(key.len());
-                self.mounts.insert(key.into(), tool)
+                let mount: &str = if **path == *"/" { "" } else { path };
+                self.mount_at(mount, tool)
             }
         };
         if let Some(first) = taken {
@@ -288,6 +272,26 @@ impl RouteTable {
                 second: tool,
             });
         }
+    }
+
+    /// The mount itself, with a slash behind it, and all below. The tool that has it already, if one has.
+    fn mount_at(&mut self, mount: &str, tool: ToolIndex) -> Option<ToolIndex> {
+        let place = Mounted {
+            tool,
+            bytes: mount.len(),
+        };
+        // A canonical path has no braces: none of it means anything to matchit.
+        for pattern in [
+            mount.to_owned(),
+            format!("{mount}/"),
+            format!("{mount}/{{*below}}"),
+        ] {
+            if !pattern.is_empty() && self.mounts.insert(&*pattern, place).is_err() {
+                let taken = self.mounts.at(&pattern).ok();
+                return taken.map(|found| found.value.tool).or(Some(tool));
+            }
+        }
+        None
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who calls: a session, what it may ever hold, and what it holds now.
 
+use super::attributes::Attributes;
 use super::certificate::Thumbprint;
 use super::id::{GrantId, SessionId};
 use super::name::{AgentName, PrincipalName, ProjectName, ScopeName};
@@ -23,7 +24,7 @@ pub struct Session {
     /// The kind of agent; decides the ceiling.
     pub agent: AgentName,
     /// What patterns such as `user:{session.customer_id}` are filled from. Strings of 1 to 256 bytes.
-    pub attributes: BTreeMap<Box<str>, Box<str>>,
+    pub attributes: Attributes,
     /// `None`: the agent's whole ceiling.
     pub narrowing: Option<Narrowing>,
     /// The session within whose ceiling and end this one lies.

@@ -16,6 +16,8 @@ pub struct Target {
     authority_bytes: usize,
     /// Where the path ends in `text`.
     path_end: usize,
+    /// Whether the path has percent-encoded bytes.
+    is_encoded: bool,
 }
 
 /// Why a target is refused. Ambiguity is never repaired.
@@ -80,15 +82,12 @@ impl Target {
         }
         let host_bytes = host_bytes(host)?;
         let origin = origin_form(raw, host)?;
-        let (path, query) = match origin.find('?') {
-            Some(mark) => origin.split_at(mark),
-            None => (origin, ""),
-        };
+        let (path, query, is_canonical) = split(origin);
         check_query(query)?;
-        let path = if path.is_empty() {
-            Cow::Borrowed("/")
-        } else {
-            canonical_path(path)?
+        let path = match path {
+            "" => Cow::Borrowed("/"),
+            path if is_canonical => Cow::Borrowed(path),
+            path => canonical_path(path)?,
         };
         let mut text = String::with_capacity(host.len() + path.len() + query.len());
         text.push_str(host);
@@ -101,6 +100,7 @@ impl Target {
             host_bytes,
             authority_bytes: host.len(),
             path_end,
+            is_encoded: !is_canonical && path.contains('%'),
         })
     }
 
@@ -117,6 +117,13 @@ impl Target {
     /// The canonical path; begins with `/`.
     pub fn path(&self) -> &str {
         &self.text[self.authority_bytes..self.path_end]
+    }
+
+    /// The path with its encoded delimiters (`%3A`) as they stand where they are not encoded. `None`: there are none.
+    pub(super) fn with_plain_delimiters(&self) -> Option<String> {
+        self.is_encoded
+            .then(|| with_plain_delimiters(self.path()))
+            .flatten()
     }
 
     /// The query without `?`, byte for byte.
@@ -155,11 +162,51 @@ fn origin_form<'r>(raw: &'r str, host: &str) -> Result<&'r str, Ambiguity> {
     Ok(origin)
 }
 
+/// Path, and query with its `?`; and whether the path was seen to be canonical as it stands, which nearly all are: one
+/// look at each byte. False only says that somebody must look again.
+fn split(origin: &str) -> (&str, &str, bool) {
+    if !origin.starts_with('/') {
+        let (path, query) = origin.split_at(origin.find('?').unwrap_or(origin.len()));
+        return (path, query, false);
+    }
+    let end = origin.find('?').unwrap_or(origin.len());
+    let (path, query) = origin.split_at(end);
+    // Behind a slash, a dot may begin a dot segment, and another slash ends an empty one.
+    let (mut odd, mut before) = (0, 0);
+    for &byte in path.as_bytes() {
+        let kind = KIND[byte as usize];
+        odd |= kind & (ODD | (before & SLASH) << 1);
+        before = kind;
+    }
+    (path, query, odd == 0)
+}
+
+/// Not in a canonical path as it stands.
+const ODD: u8 = 1;
+const SLASH: u8 = 2;
+/// Must not follow a slash without another look.
+const EDGE: u8 = SLASH << 1;
+
+const KIND: [u8; 256] = {
+    let mut kind = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kind[byte] = if PLAIN[byte] { 0 } else { ODD };
+        byte += 1;
+    }
+    kind[b'.' as usize] |= EDGE;
+    kind[b'/' as usize] |= SLASH | EDGE;
+    kind
+};
+
 /// Length of the host in a `host[:port]` that only one reader can make sense of (RFC 3986, 3.2.2, without
 /// percent-encoding, sub-delimiters, empty labels, or numbers that some resolvers take for an IPv4 address).
 fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
     if authority.len() > AUTHORITY_BYTES_MAX {
         return Err(Ambiguity::Authority);
+    }
+    if is_simple_name(authority) {
+        return Ok(authority.len());
     }
     let place = |wanted| authority.bytes().position(|byte| byte == wanted);
     let (host, port) = match place(b']') {
@@ -184,6 +231,42 @@ fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
         Err(Ambiguity::Authority)
     }
 }
+
+/// Whether an authority is a short name, of small letters, digits, hyphens and dots, without a port, that no resolver can
+/// take for anything else: what most calls are for, at one look at each byte. False says nothing.
+fn is_simple_name(authority: &str) -> bool {
+    let bytes = authority.as_bytes();
+    if bytes.len() > 63 {
+        return false;
+    }
+    // No label is empty, and the last begins with a letter.
+    let (mut odd, mut before, mut first_of_last) = (0, DOT, 0);
+    for &byte in bytes {
+        let kind = NAME[byte as usize];
+        odd |= kind & (ODD | before & DOT);
+        first_of_last = if before == DOT { kind } else { first_of_last };
+        before = kind;
+    }
+    odd == 0 && before != DOT && first_of_last == LETTER
+}
+
+const DOT: u8 = 2;
+const LETTER: u8 = 4;
+
+const NAME: [u8; 256] = {
+    let mut kind = [ODD; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kind[byte] = match byte as u8 {
+            b'a'..=b'z' => LETTER,
+            b'0'..=b'9' | b'-' => 0,
+            b'.' => DOT,
+            _ => ODD,
+        };
+        byte += 1;
+    }
+    kind
+};
 
 /// Whether a host is a name, or an IPv4 address in the one spelling that all resolvers read alike.
 pub(super) fn is_name_or_ipv4(host: &str) -> bool {
@@ -217,6 +300,11 @@ pub(super) fn is_name_or_ipv4(host: &str) -> bool {
 /// Checked, not changed: conditions decode it, backends get it byte for byte.
 fn check_query(query: &str) -> Result<(), Ambiguity> {
     let bytes = query.as_bytes();
+    // `?` leads it, and says nothing itself.
+    let odd = |&byte: &u8| KIND[byte as usize] & ODD != 0 && byte != b'?';
+    if !bytes.iter().fold(false, |any, byte| any | odd(byte)) {
+        return Ok(());
+    }
     for (at, byte) in bytes.iter().enumerate() {
         match byte {
             b'%' if hex_pair(bytes, at).is_none() => return Err(Ambiguity::Percent),

@@ -107,11 +107,43 @@ const NAME_BYTES_MAX: usize = 64;
 pub struct Captures<'t> {
     names: &'t [Box<str>],
     path: &'t str,
+    spans: Spans,
+}
+
+/// Parts of a path, in order, each within it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Spans {
+    taken: usize,
     /// Targets are at most 8 KiB, so offsets fit.
-    spans: [(u16, u16); PARAMETERS_MAX],
+    parts: [(u16, u16); PARAMETERS_MAX],
+}
+
+impl Spans {
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Forgets all but the first `taken`.
+    pub(super) fn back_to(&mut self, taken: usize) {
+        self.taken = taken;
+    }
+
+    /// `None`: there is no room for it.
+    pub(super) fn push(&mut self, start: usize, end: usize) -> Option<()> {
+        let part = (u16::try_from(start).ok()?, u16::try_from(end).ok()?);
+        *self.parts.get_mut(self.taken)? = part;
+        self.taken += 1;
+        Some(())
+    }
 }
 
 impl<'t> Captures<'t> {
+    /// What parameters of these names captured of `path`. `None`: there are not as many.
+    pub(super) fn new(names: &'t [Box<str>], path: &'t str, spans: Spans) -> Option<Self> {
+        let fits = spans.taken == names.len();
+        fits.then_some(Self { names, path, spans })
+    }
+
     /// The value of one parameter.
     pub fn get(&self, name: &str) -> Option<&'t str> {
         let position = self.names.iter().position(|have| **have == *name)?;
@@ -125,7 +157,7 @@ impl<'t> Captures<'t> {
     }
 
     fn value(&self, position: usize) -> &'t str {
-        let (start, end) = self.spans[position];
+        let (start, end) = self.spans.parts[position];
         &self.path[usize::from(start)..usize::from(end)]
     }
 }
@@ -199,43 +231,14 @@ impl Template {
         &self.segments
     }
 
-    /// What it captures, if an index has found that it matches `path` and which parts of it are the parameters' values,
-    /// in order. `None`: they are not parts of it.
-    pub(super) fn captured<'t>(
-        &'t self,
-        path: &'t str,
-        values: impl Iterator<Item = &'t str>,
-    ) -> Option<Captures<'t>> {
-        let mut captures = Captures {
-            names: &self.names,
-            path,
-            spans: [(0, 0); PARAMETERS_MAX],
-        };
-        let mut taken = 0;
-        for value in values {
-            let start = value.as_ptr().addr().checked_sub(path.as_ptr().addr())?;
-            let end = start + value.len();
-            (end <= path.len()).then_some(())?;
-            *captures.spans.get_mut(taken)? =
-                (u16::try_from(start).ok()?, u16::try_from(end).ok()?);
-            taken += 1;
-        }
-        (taken == self.names.len()).then_some(captures)
+    /// The names of its parameters, wherever they lie.
+    pub(super) fn shared_names(&self) -> Arc<[Box<str>]> {
+        Arc::clone(&self.names)
     }
 
     /// What it captures of a canonical path behind the mount; `None` if it does not match all of it.
     pub fn captures<'t>(&'t self, path: &'t str) -> Option<Captures<'t>> {
-        let mut captures = Captures {
-            names: &self.names,
-            path,
-            spans: [(0, 0); PARAMETERS_MAX],
-        };
-        let mut taken = 0;
-        let mut capture = |start: usize, end: usize| {
-            captures.spans[taken] = (u16::try_from(start).ok()?, u16::try_from(end).ok()?);
-            taken += 1;
-            Some(())
-        };
+        let mut spans = Spans::default();
         let mut at = 0;
         for segment in &self.segments {
             let rest = path.get(at..)?.strip_prefix('/')?;
@@ -247,17 +250,18 @@ impl Template {
                 Segment::Parameter(affixes) => {
                     let inner = affixes.inner(text)?;
                     let start = at + affixes.prefix.len();
-                    capture(start, start + inner.len())?;
+                    spans.push(start, start + inner.len())?;
                 }
                 Segment::Rest if rest.is_empty() => return None,
                 Segment::Rest => {
-                    capture(at, path.len())?;
-                    return Some(captures);
+                    spans.push(at, path.len())?;
+                    return Captures::new(&self.names, path, spans);
                 }
             }
             at += text.len();
         }
-        (at == path.len()).then_some(captures)
+        (at == path.len()).then_some(())?;
+        Captures::new(&self.names, path, spans)
     }
 }
 
@@ -276,10 +280,6 @@ impl Affixes {
         let bytes = inner.as_bytes();
         let cut = |back: usize| bytes.len().checked_sub(back).map(|at| bytes[at]) == Some(b'%');
         (!bytes.is_empty() && !cut(1) && !cut(2)).then_some(inner)
-    }
-
-    pub(super) fn is_bare(&self) -> bool {
-        self.prefix.is_empty() && self.suffix.is_empty()
     }
 }
 

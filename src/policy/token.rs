@@ -67,8 +67,8 @@ impl Token {
         let mut text = Zeroizing::new(String::with_capacity(TOKEN_BYTES));
         text.push_str(kind.prefix());
         URL_SAFE_NO_PAD.encode_string(random, &mut text);
-        let sum = crc32fast::hash(text.as_bytes()).to_be_bytes();
-        URL_SAFE_NO_PAD.encode_string(sum, &mut text);
+        let sum = sum_text(crc32fast::hash(text.as_bytes()));
+        text.extend(sum.map(char::from));
         Self(text)
     }
 
@@ -84,30 +84,47 @@ impl Token {
 }
 
 /// Length of every token, in bytes.
-pub const TOKEN_BYTES: usize = 4 + 43 + 6;
+pub const TOKEN_BYTES: usize = 4 + 43 + SUM_BYTES;
+/// Characters of the checksum.
+const SUM_BYTES: usize = 6;
 
-/// The digest of `text` if it has the shape and checksum of a token of `kind`; `None` costs no look-up.
+/// The digest of `text` if it has the length, prefix and checksum of a token of `kind`; `None` costs no look-up.
+///
+/// Its characters are not looked at one by one: a text that was never minted has no digest that anybody knows.
 pub fn parse(kind: TokenKind, text: &str) -> Option<TokenDigest> {
-    let body = text.strip_prefix(kind.prefix())?;
-    if text.len() != TOKEN_BYTES
-        || !body
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
-        return None;
-    }
-    let (signed, sum) = text.split_at(TOKEN_BYTES - 6);
-    let mut expected = [0; 6];
-    let checksum = crc32fast::hash(signed.as_bytes()).to_be_bytes();
-    URL_SAFE_NO_PAD
-        .encode_slice(checksum, &mut expected)
-        .expect("four bytes are six characters");
-    (expected == *sum.as_bytes()).then(|| TokenDigest::of(text))
+    let (signed, sum) = text.as_bytes().split_last_chunk::<SUM_BYTES>()?;
+    let is_good = text.len() == TOKEN_BYTES
+        && signed.starts_with(kind.prefix().as_bytes())
+        && sum_text(crc32fast::hash(signed)) == *sum;
+    is_good.then(|| TokenDigest::of(text))
 }
+
+/// A checksum in base64url without padding: six bits a character, highest first, the last two bits followed by zeros.
+const fn sum_text(sum: u32) -> [u8; SUM_BYTES] {
+    let bits = (sum as u64) << 4;
+    let mut text = [0; SUM_BYTES];
+    let mut at = 0;
+    while at < SUM_BYTES {
+        text[at] = BASE64URL[(bits >> (30 - 6 * at)) as usize & 63];
+        at += 1;
+    }
+    text
+}
+
+/// RFC 4648, section 5.
+const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_checksum_is_written_in_base64url() {
+        for sum in [0, 1, 0xdead_beef, u32::MAX] {
+            let text = URL_SAFE_NO_PAD.encode(sum.to_be_bytes());
+            assert_eq!(sum_text(sum), *text.as_bytes());
+        }
+    }
 
     #[test]
     fn a_minted_token_parses_as_its_own_kind_only_and_a_typing_error_does_not() {

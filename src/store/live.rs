@@ -68,7 +68,7 @@ type Shard = RwLock<HashMap<TokenDigest, Arc<LiveSession>, BuildHasherDefault<Di
 #[derive(Debug)]
 pub struct LiveSession {
     /// What never changes after minting.
-    pub facts: Arc<Session>,
+    pub facts: Session,
     token: TokenDigest,
     parent: Option<Arc<LiveSession>>,
     /// One of [`LIVE`], [`QUARANTINED`], [`ENDED`]; written under `book`, read without.
@@ -285,7 +285,7 @@ impl Sessions {
 }
 
 impl LiveSession {
-    fn new(facts: Arc<Session>, token: TokenDigest, parent: Option<Arc<LiveSession>>) -> Self {
+    fn new(facts: Session, token: TokenDigest, parent: Option<Arc<LiveSession>>) -> Self {
         LiveSession {
             facts,
             token,

@@ -9,13 +9,13 @@ pub mod embedded;
 pub mod live;
 mod rows;
 
+use crate::policy::attributes::Attributes;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::id::{GrantId, SessionId};
 use crate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
 use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
@@ -136,7 +136,7 @@ pub struct SessionRow {
     /// The kind of agent.
     pub agent: AgentName,
     /// What patterns are filled from.
-    pub attributes: BTreeMap<Box<str>, Box<str>>,
+    pub attributes: Attributes,
     /// What it was left of its agent's ceiling.
     pub narrowing: Option<Narrowing>,
     /// Within whose ceiling and end it lies.

@@ -154,8 +154,7 @@ impl World {
             .ruleset(&project)
             .expect("the project is in force");
         let token = Token::mint(TokenKind::Session, &[seed; 32]);
-        let boxed =
-            |(name, value): (&String, &String)| (name.as_str().into(), value.as_str().into());
+        let texts = |(name, value)| (String::as_str(name), String::as_str(value));
         let narrowing = minted.scopes.as_ref().map(|scopes| Narrowing {
             scopes: scopes
                 .iter()
@@ -171,7 +170,7 @@ impl World {
             agent: AgentName::parse(minted.agent.as_deref().unwrap_or("support-bot"))
                 .expect("a name"),
             ttl: minted.ttl.as_deref().map(span),
-            attributes: minted.attributes.iter().map(boxed).collect(),
+            attributes: minted.attributes.iter().map(texts).collect(),
             scopes: narrowing,
             intent: minted.intent.clone(),
             run: minted.run.clone(),

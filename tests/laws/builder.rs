@@ -184,10 +184,7 @@ pub fn session(agent: &str, attributes: &[(&str, &str)]) -> Session {
         id: SessionId::new(Uuid::from_u128(1)),
         project: ProjectName::parse(PROJECT).unwrap(),
         agent: AgentName::parse(agent).unwrap(),
-        attributes: attributes
-            .iter()
-            .map(|&(name, value)| (name.into(), value.into()))
-            .collect(),
+        attributes: attributes.iter().copied().collect(),
         narrowing: None,
         parent: None,
         run: None,

@@ -2,9 +2,8 @@
 
 use crate::builder::session;
 use proptest::prelude::*;
-use toolgate::policy::resource::{
-    Attributes, RESOURCE_BYTES_MAX, Resource, ResourcePattern, ResourceTemplate,
-};
+use toolgate::policy::attributes::Attributes;
+use toolgate::policy::resource::{RESOURCE_BYTES_MAX, Resource, ResourcePattern, ResourceTemplate};
 use toolgate::policy::target::Target;
 use toolgate::policy::template::Template;
 
@@ -80,7 +79,7 @@ fn meant(pieces: &[Piece], attributes: &Attributes) -> Option<String> {
         .iter()
         .map(|piece| match piece {
             Piece::Literal(text) => Some((*text).to_owned()),
-            Piece::Attribute(name) => attributes.get(*name).map(|value| encode(value)),
+            Piece::Attribute(name) => attributes.get(name).map(|value| encode(value)),
         })
         .collect();
     Some(format!("user:{}", parts?))
@@ -108,13 +107,14 @@ proptest! {
         b in prop::option::weighted(0.9, value()),
         other in value(),
     ) {
-        let mut attributes = Attributes::new();
-        attributes.extend(a.map(|value| ("a".into(), value.into())));
-        attributes.extend(b.map(|value| ("b".into(), value.into())));
+        let of = |b: Option<String>| -> Attributes {
+            let a = a.clone().map(|value| ("a", value));
+            a.into_iter().chain(b.map(|value| ("b", value))).collect()
+        };
+        let attributes = of(b);
         let read = ResourcePattern::parse(&written(&pattern)).unwrap();
         // Of one piece in four, another session's: what matches must be equal, and nothing else.
-        let mut others = attributes.clone();
-        others.insert("b".into(), other.into());
+        let others = of(Some(other));
         for attributes_of_call in [&attributes, &others] {
             let Some(text) = meant(&resource, attributes_of_call) else { continue };
             let called = Resource::parse(&text).unwrap();
@@ -132,12 +132,12 @@ proptest! {
         prop_assert_eq!(resource.as_str(), format!("user:{}", encode(&id)));
         prop_assert_eq!(Resource::parse(resource.as_str()), Ok(resource.clone()));
         let pattern = ResourcePattern::parse("user:{session.id}").unwrap();
-        let attributes = |value: &str| Attributes::from([("id".into(), value.into())]);
+        let attributes = |value: &str| Attributes::from([("id", value)]);
         prop_assert!(pattern.matches(&resource, &attributes(&id)));
         prop_assert_eq!(pattern.matches(&resource, &attributes(&other)), id == other);
-        prop_assert!(!pattern.matches(&resource, &Attributes::new()));
-        prop_assert!(ResourcePattern::parse("user:*").unwrap().matches(&resource, &Attributes::new()));
-        prop_assert!(!ResourcePattern::parse("use:*").unwrap().matches(&resource, &Attributes::new()));
+        prop_assert!(!pattern.matches(&resource, &Attributes::default()));
+        prop_assert!(ResourcePattern::parse("user:*").unwrap().matches(&resource, &Attributes::default()));
+        prop_assert!(!ResourcePattern::parse("use:*").unwrap().matches(&resource, &Attributes::default()));
         // The literal of the value is it and nothing else.
         let literal = ResourcePattern::parse_literal(&format!("user:{}", encode(&other))).unwrap();
         prop_assert_eq!(literal.matches(&resource, &attributes(&id)), id == other);

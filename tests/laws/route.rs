@@ -127,7 +127,7 @@ fn table(templates: &[(String, &str)]) -> Result<Policy, Vec<TableError>> {
 /// Which route answers a path behind the mount `/m`.
 fn found(policy: &Policy, method: &str, path: &str) -> Option<usize> {
     let target = Target::parse(&format!("/m{path}"), HOST).unwrap();
-    match policy.table.find(policy, method, &target) {
+    match policy.table.find(method, &target) {
         Ok(matched) => {
             assert_eq!(matched.path, path);
             Some(matched.route.0 as usize)
@@ -254,7 +254,7 @@ proptest! {
         prop_assume!(!all.is_empty());
         let path = at.get(&all);
         let target = Target::parse(&format!("/m{path}"), HOST).unwrap();
-        let matched = policy.table.find(&policy, "GET", &target).unwrap();
+        let matched = policy.table.find("GET", &target).unwrap();
         let mut filled = template.clone();
         for (name, value) in matched.captures.iter() {
             prop_assert_eq!(matched.captures.get(name), Some(value));
@@ -303,7 +303,7 @@ proptest! {
                 Ok((ToolIndex(u32::try_from(tool).unwrap()), behind))
             }
         };
-        let found = policy.table.find(&policy, "GET", &target).map(|matched| (matched.tool, matched.path));
+        let found = policy.table.find("GET", &target).map(|matched| (matched.tool, matched.path));
         prop_assert_eq!(found, expected);
     }
 
@@ -334,8 +334,8 @@ proptest! {
                 }
             }
             let (plain, other) = (Target::parse(&plain, HOST).unwrap(), Target::parse(&other, HOST).unwrap());
-            let meant = policy.table.find(&policy, "POST", &plain).map(|matched| matched.route);
-            let reached = policy.table.find(&policy, "POST", &other).map(|matched| matched.route);
+            let meant = policy.table.find("POST", &plain).map(|matched| matched.route);
+            let reached = policy.table.find("POST", &other).map(|matched| matched.route);
             prop_assert!(reached.is_err() || reached == meant, "{} reaches {:?}, {} reaches {:?}",
                 other.path(), reached, plain.path(), meant);
         }
@@ -349,7 +349,7 @@ fn an_encoded_delimiter_is_no_hindrance_where_it_changes_nothing() {
         .route("GET /models/{model}", "s", Some("model:{model}"))
         .build();
     let target = Target::parse("/m/models/a%3Ab%20c%40", HOST).unwrap();
-    let matched = policy.table.find(&policy, "GET", &target).unwrap();
+    let matched = policy.table.find("GET", &target).unwrap();
     let route = policy.route(matched.route);
     let resource = route
         .resource

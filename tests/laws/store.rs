@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use toolgate::ledger::record::Cause;
+use toolgate::policy::attributes::Attributes;
 use toolgate::policy::id::GrantId;
 use toolgate::policy::model::LimitIndex;
 use toolgate::policy::name::{AgentName, LimitId, ProjectName};
@@ -313,7 +314,7 @@ fn an_order_that_does_not_fit_is_refused_with_its_place() {
         })
     };
     let none = || Narrowed::default();
-    let attribute = |name: &str, value: &str| BTreeMap::from([(name.into(), value.into())]);
+    let attribute = |name: &str, value: &str| Attributes::from([(name, value)]);
     let cases = [
         (
             Order {
@@ -359,9 +360,7 @@ fn an_order_that_does_not_fit_is_refused_with_its_place() {
         ),
         (
             Order {
-                attributes: (0..33)
-                    .map(|n| (format!("a{n}").into(), "x".into()))
-                    .collect(),
+                attributes: (0..33).map(|n| (format!("a{n}"), "x")).collect(),
                 ..order()
             },
             "at most 32",

@@ -154,7 +154,18 @@ fn server(stage: &Stage, ports: Ports) -> Result<String, Failure> {
         .collect();
     let mut changes = vec![
         ("127.0.0.1:8080", format!("127.0.0.1:{}", ports.agents)),
-        ("127.0.0.1:9080", format!("127.0.0.1:{}", ports.admin)),
+        (
+            "127.0.0.1:9080",
+            format!(
+                "127.0.0.1:{}, caps: {{ connections: 100, per_address: 100 }}",
+                ports.admin
+            ),
+        ),
+        // What a machine with usual limits can keep, so that no warning of them greets who tries it out.
+        (
+            "connections: 20000, per_address: 16384",
+            "connections: 400, per_address: 400".to_owned(),
+        ),
         ("127.0.0.1:9464", format!("127.0.0.1:{}", ports.metrics)),
         (
             "{ env: TOOLGATE_ISSUER_KEY }",

@@ -1,6 +1,7 @@
 //! The answer's body on its way to the agent, and the request's on its way to the backend.
 
 use super::super::body::{Meter, RequestBody};
+use super::super::fields::TrailerRules;
 use super::Reuse;
 use crate::io::sweep::{Guard, Lapse};
 use crate::io::upstream::{Answer, BoxError, Lease};
@@ -156,7 +157,11 @@ impl Body for UpstreamBody {
 }
 
 /// The agent's body as the upstream connection carries it.
-pub(super) struct Carried(pub(super) RequestBody);
+pub(super) struct Carried {
+    pub(super) body: RequestBody,
+    /// HTTP/1.1 sends those trailers alone that were announced, HTTP/2 all there are: so they are judged here.
+    pub(super) trailers: TrailerRules,
+}
 
 impl Body for Carried {
     type Data = Bytes;
@@ -166,14 +171,23 @@ impl Body for Carried {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map_err(Into::into)
+        let this = &mut *self;
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        polled
+            .map_ok(|mut frame| {
+                if let Some(trailers) = frame.trailers_mut() {
+                    this.trailers.clean(trailers);
+                }
+                frame
+            })
+            .map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }

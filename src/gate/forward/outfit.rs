@@ -2,7 +2,9 @@
 
 use super::super::fields::Rules;
 use crate::io::upstream::{Place, PlaceError};
+use crate::ledger::record::TlsFault;
 use crate::policy::model::Tool;
+use crate::policy::time::Tick;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
 use http::uri::{Authority, InvalidUri, Scheme, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,8 +23,10 @@ pub struct Outfit {
     /// The same as HTTP/2 has it.
     authority: Option<Authority>,
     scheme: Scheme,
-    /// For the log.
+    /// Host and port, for the log.
     name: Box<str>,
+    /// When the log was last told of a check that failed.
+    told: Mutex<Option<Tick>>,
     pub(super) base_path: Box<str>,
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
@@ -76,6 +80,7 @@ impl Outfit {
             Some(credential) => {
                 let name = HeaderName::from_bytes(credential.header.as_bytes())
                     .map_err(OutfitError::CredentialName)?;
+                let name = HeaderName::from_static(lasting(name.as_str()));
                 HeaderValue::from_str(credential.value.expose_secret())
                     .map_err(|_| OutfitError::CredentialValue)?;
                 (Some(name), Some(credential.value.clone()))
@@ -90,6 +95,7 @@ impl Outfit {
                 None => Scheme::HTTP,
             },
             name: upstream.authority.clone(),
+            told: Mutex::default(),
             base_path: upstream.base_path.clone(),
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
@@ -103,9 +109,14 @@ impl Outfit {
         &self.rules
     }
 
-    /// The backend's host and port.
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Says in the log which check kept TLS from being spoken; the agent hears only that the tool can't be reached. Once in
+    /// a while, however often it is called meanwhile.
+    pub(super) fn tell(&self, check: TlsFault, now: Tick) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now.since(told) >= TOLD_AGAIN) {
+            *told = Some(now);
+            tracing::error!(upstream = &*self.name, code = check.as_str(), %check, "TLS with a backend failed");
+        }
     }
 
     /// `target` with scheme and authority before it, as HTTP/2 wants it; `agents` is the authority that the agent sent.
@@ -130,14 +141,17 @@ impl Outfit {
     }
 }
 
-/// `host` for the life of the process. The configuration bounds how many there are.
-fn lasting(host: &str) -> &'static str {
-    static HOSTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-    let mut hosts = HOSTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = hosts.get(host) {
+/// How long the log hears nothing more of a tool whose TLS fails.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
+
+/// A host or a field's name for the life of the process. The configuration bounds how many there are.
+fn lasting(text: &str) -> &'static str {
+    static TEXTS: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(text) {
         return known;
     }
-    let kept: &'static str = Box::leak(host.into());
-    hosts.insert(kept);
+    let kept: &'static str = Box::leak(text.into());
+    texts.insert(kept);
     kept
 }

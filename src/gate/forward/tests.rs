@@ -3,6 +3,7 @@
 mod connections;
 mod messages;
 mod streams;
+mod versions;
 
 use super::super::body::Meter;
 use super::*;

@@ -7,13 +7,13 @@
 //! It refuses to touch files (the system's roots apart, once), and to talk itself into an unchecked name: the only way
 //! around the check is the key for tests that the configuration warns of.
 
+use super::{ALPN, HTTP2, provider};
 use crate::ledger::record::TlsFault;
 use crate::policy::certificate::{Certificates, Identity};
 use crate::policy::model::{Http2, UpstreamTls, Verify};
 use aws_lc_rs::digest::{Context, SHA256};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
@@ -85,7 +85,7 @@ impl Connector {
 
     fn build(tls: &UpstreamTls, http2: Http2, digest: [u8; 32]) -> Result<Self, ConnectorError> {
         let name = server_name(&tls.server_name)?;
-        let provider = Arc::new(default_provider());
+        let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(unusable)?;
@@ -111,9 +111,9 @@ impl Connector {
             }
         };
         config.alpn_protocols = match http2 {
-            Http2::Auto => vec![H2.to_vec(), HTTP1.to_vec()],
+            Http2::Auto => ALPN.map(<[u8]>::to_vec).into(),
             Http2::Off => vec![HTTP1.to_vec()],
-            Http2::PriorKnowledge => vec![H2.to_vec()],
+            Http2::PriorKnowledge => vec![HTTP2.to_vec()],
         };
         config.resumption = Resumption::in_memory_sessions(NAMES_MAX);
         // A clone shares the sessions to resume.
@@ -154,7 +154,7 @@ impl Connector {
 
 /// Whether the backend chose HTTP/2.
 pub fn chose_http2(stream: &TlsStream<TcpStream>) -> bool {
-    stream.get_ref().1.alpn_protocol() == Some(H2)
+    stream.get_ref().1.alpn_protocol() == Some(HTTP2)
 }
 
 /// What of TLS is at the root of `error`, if anything is.
@@ -197,7 +197,8 @@ fn of_certificate(error: &CertificateError) -> TlsFault {
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
             TlsFault::NotYetValid
         }
-        CertificateError::UnknownIssuer => TlsFault::UnknownIssuer,
+        // The name of somebody trusted, and not their key: an authority of the same name issued it.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsFault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             TlsFault::WrongName
         }
@@ -348,5 +349,4 @@ impl fmt::Debug for Connector {
 /// Names whose sessions are kept to be resumed: a connector has one.
 const NAMES_MAX: usize = 1;
 
-const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";

@@ -17,7 +17,6 @@ pub(super) use tunnel::Tunnel;
 use super::dial::DialFault;
 use super::wire::{Socket, Tally, Wire};
 use super::{Answer, AnswerStream, ExchangeFault, Interim, Outgoing, Unanswered};
-use crate::io::tls::client::fault_in;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
@@ -120,11 +119,11 @@ impl Connection {
             .initial_max_send_streams(0)
             .handshake::<_, Bytes>(wire)
             .await
-            .map_err(|error| unfit(&error))?;
+            .map_err(|error| unfit(&error, &tally))?;
         let pings = connection.ping_pong();
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Err(DialFault::NotHttp2)),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(unfit(&error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(unfit(&error, &tally))),
             Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         })
@@ -268,7 +267,7 @@ impl Seat {
                 }
                 Ok(answered(response))
             }
-            Err(error) => Err(unanswered(&error, pipe)),
+            Err(error) => Err(unanswered(&error, &self.connection.tally, pipe)),
         }
     }
 
@@ -286,7 +285,10 @@ impl Seat {
             Pin::new(&mut response).poll(cx)
         })
         .await
-        .map_err(|error| unanswered(&error, Pipe::new(Outgoing::Empty, Arc::default())))
+        .map_err(|error| {
+            let pipe = Pipe::new(Outgoing::Empty, Arc::default());
+            unanswered(&error, &self.connection.tally, pipe)
+        })
     }
 
     fn begin(&self, request: Request<()>, over: bool) -> Result<ResponseFuture, h2::Error> {
@@ -355,7 +357,7 @@ fn relay(response: &mut ResponseFuture, interim: Option<&Interim>, cx: &mut Cont
 }
 
 /// What is known of a request whose answer did not begin.
-fn unanswered(error: &h2::Error, pipe: Pipe) -> Unanswered {
+fn unanswered(error: &h2::Error, tally: &Tally, pipe: Pipe) -> Unanswered {
     // RFC 9113 section 8.7: both say that nothing was done with it. h2 gives the error of a GOAWAY only to the streams
     // behind its last-stream-id.
     let refused =
@@ -366,7 +368,10 @@ fn unanswered(error: &h2::Error, pipe: Pipe) -> Unanswered {
             None => Unanswered::Broken(ExchangeFault::Refused),
         };
     }
-    let fault = ExchangeFault::of_http2(error);
+    let fault = match tally.tls_fault() {
+        Some(fault) => ExchangeFault::Tls(fault),
+        None => ExchangeFault::of_http2(error),
+    };
     match fault {
         ExchangeFault::Closed | ExchangeFault::Tls(_) => Unanswered::Silent(fault),
         ExchangeFault::Malformed
@@ -377,8 +382,8 @@ fn unanswered(error: &h2::Error, pipe: Pipe) -> Unanswered {
 }
 
 /// What it means that the connection ended before it began.
-fn unfit(error: &h2::Error) -> DialFault {
-    if let Some(fault) = fault_in(error) {
+fn unfit(error: &h2::Error, tally: &Tally) -> DialFault {
+    if let Some(fault) = tally.tls_fault() {
         return DialFault::Tls(fault);
     }
     if error.is_io() {
@@ -390,9 +395,7 @@ fn unfit(error: &h2::Error) -> DialFault {
 
 impl ExchangeFault {
     pub(super) fn of_http2(error: &h2::Error) -> Self {
-        if let Some(fault) = fault_in(error) {
-            ExchangeFault::Tls(fault)
-        } else if error.is_io() {
+        if error.is_io() {
             ExchangeFault::Closed
         } else if error.is_remote() {
             ExchangeFault::Reset

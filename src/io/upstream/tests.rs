@@ -1,4 +1,9 @@
-//! Kept connections, resending and refusal of nonsense, against backends on loopback sockets.
+//! Kept connections, against backends on loopback sockets.
+
+mod streams;
+mod tls;
+
+pub(crate) mod backends;
 
 use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

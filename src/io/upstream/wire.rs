@@ -1,9 +1,11 @@
 //! One connection as HTTP drives it, with what the gate must know about it besides.
 
+use crate::io::tls::client::fault_in;
+use crate::ledger::record::TlsFault;
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -30,12 +32,18 @@ pub(super) struct Wire {
 pub(super) struct Tally {
     received: AtomicU64,
     write_broken: AtomicBool,
+    tls_fault: OnceLock<TlsFault>,
 }
 
 impl Tally {
     /// Bytes read so far.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// What of TLS ended it. Kept here, because not every reader of a socket keeps what an error was made of.
+    pub(super) fn tls_fault(&self) -> Option<TlsFault> {
+        self.tls_fault.get().copied()
     }
 
     /// Whether written bytes were lost.
@@ -81,7 +89,14 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         ready!(match &mut self.socket {
             Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Socket::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => {
+                let read = ready!(Pin::new(stream).poll_read(cx, buf));
+                Poll::Ready(read.inspect_err(|error| {
+                    if let Some(fault) = fault_in(error) {
+                        let _ = self.tally.tls_fault.set(fault);
+                    }
+                }))
+            }
         })?;
         let read = buf.filled().len() - before;
         self.tally

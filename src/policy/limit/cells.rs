@@ -5,7 +5,7 @@ use super::super::time::{Now, Tick, Timestamp};
 use super::gcra::Rate;
 use super::repeats::Repeats;
 use super::window::{Part, Window};
-use super::{Bound, Call, Exceedance, Limit, Per, Standing};
+use super::{Bound, Call, Exceedance, Exceeded, Limit, Per, Standing};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,26 +15,84 @@ use std::time::Duration;
 pub struct Layout {
     hash: PolicyHash,
     limits: Arc<[Limit]>,
-    /// Position of each limit among those of its own [`Per`].
-    places: Box<[u32]>,
+    /// By [`LimitIndex`].
+    rules: Box<[Rule]>,
+}
+
+/// What counting a call reads of a limit, computed once.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    per: Per,
+    /// Position among the limits of its own [`Per`].
+    place: u32,
+    exceeded: Exceeded,
+    bound: Fast,
+}
+
+/// A [`Bound`] in the units that counting uses.
+#[derive(Clone, Copy, Debug)]
+enum Fast {
+    Rate(Rate),
+    Count { count: u64, part: Part },
+    Repeats { count: u32, part: Part },
+    Cost { micros: u64, part: Part },
+}
+
+impl Rule {
+    fn exceedance(&self, limit: LimitIndex, retry_after: Duration) -> Exceedance {
+        Exceedance {
+            limit,
+            exceeded: self.exceeded,
+            retry_after,
+        }
+    }
+}
+
+impl Fast {
+    fn of(bound: Bound) -> Self {
+        match bound {
+            Bound::Rate {
+                count,
+                window,
+                burst,
+            } => Fast::Rate(Rate::new(count, window, burst)),
+            Bound::Count { count, window } => Fast::Count {
+                count: u64::from(count),
+                part: Part::of(window),
+            },
+            Bound::Repeats { count, window } => Fast::Repeats {
+                count,
+                part: Part::of(window),
+            },
+            Bound::Cost { micros, window } => Fast::Cost {
+                micros,
+                part: Part::of(window),
+            },
+        }
+    }
 }
 
 impl Layout {
     /// The layout of one policy's limits.
     pub fn new(hash: PolicyHash, limits: Arc<[Limit]>) -> Self {
         let mut next = [0u32; 3];
-        let places = limits
+        let rules = limits
             .iter()
             .map(|limit| {
                 let place = &mut next[limit.per as usize];
                 *place += 1;
-                *place - 1
+                Rule {
+                    per: limit.per,
+                    place: *place - 1,
+                    exceeded: limit.exceeded,
+                    bound: Fast::of(limit.bound),
+                }
             })
             .collect();
         Self {
             hash,
             limits,
-            places,
+            rules,
         }
     }
 }
@@ -128,20 +186,18 @@ impl Cells {
             have.id == limit.id && have.per == limit.per && have.bound == limit.bound
         };
         let at = self.layout.limits.iter().position(same)?;
-        self.cells.get(self.layout.places[at] as usize)
+        self.cells.get(self.layout.rules[at].place as usize)
     }
 
     /// The limits of this holder among `limits`, with their state. Positions are of the policy this was laid out by.
     fn own<'a>(
         &'a self,
         limits: &'a [LimitIndex],
-    ) -> impl Iterator<Item = (LimitIndex, &'a Limit, &'a Cell)> {
+    ) -> impl Iterator<Item = (LimitIndex, &'a Rule, &'a Cell)> {
         limits.iter().filter_map(|&index| {
-            let limit = self.layout.limits.get(index.0 as usize)?;
-            let cell = self
-                .cells
-                .get(self.layout.places[index.0 as usize] as usize)?;
-            (limit.per == self.per).then_some((index, limit, cell))
+            let rule = self.layout.rules.get(index.0 as usize)?;
+            let cell = self.cells.get(rule.place as usize)?;
+            (rule.per == self.per).then_some((index, rule, cell))
         })
     }
 
@@ -151,12 +207,9 @@ impl Cells {
     /// # Errors
     /// The first [`Exceedance`]; later limits are untouched.
     pub fn take(&self, limits: &[LimitIndex], call: Call<'_>) -> Result<(), Exceedance> {
-        for (index, limit, cell) in self.own(limits) {
-            take_one(limit, cell, call).map_err(|retry_after| Exceedance {
-                limit: index,
-                exceeded: limit.exceeded,
-                retry_after,
-            })?;
+        for (index, rule, cell) in self.own(limits) {
+            take_one(rule.bound, cell, call)
+                .map_err(|retry_after| rule.exceedance(index, retry_after))?;
         }
         Ok(())
     }
@@ -167,17 +220,13 @@ impl Cells {
     /// # Errors
     /// The first [`Exceedance`] there would be.
     pub fn ask(&self, limits: &[LimitIndex], now: Tick) -> Result<(), Exceedance> {
-        for (index, limit, cell) in self.own(limits) {
-            if !matches!(limit.bound, Bound::Rate { .. } | Bound::Count { .. }) {
+        for (index, rule, cell) in self.own(limits) {
+            if !matches!(rule.bound, Fast::Rate(_) | Fast::Count { .. }) {
                 continue;
             }
-            let (remaining, retry_after) = standing(limit, cell, now);
+            let (remaining, retry_after) = standing(rule.bound, cell, now);
             if remaining == 0 {
-                return Err(Exceedance {
-                    limit: index,
-                    exceeded: limit.exceeded,
-                    retry_after,
-                });
+                return Err(rule.exceedance(index, retry_after));
             }
         }
         Ok(())
@@ -189,28 +238,24 @@ impl Cells {
     /// # Errors
     /// The first [`Exceedance`]: the sum would pass its bound (or, for zero, has reached it).
     pub fn spend(&self, limits: &[LimitIndex], now: Tick, micros: u64) -> Result<(), Exceedance> {
-        for (index, limit, cell) in self.own(limits) {
-            let Err(retry_after) = spend_one(limit, cell, now, micros) else {
+        for (index, rule, cell) in self.own(limits) {
+            let Err(retry_after) = spend_one(rule.bound, cell, now, micros) else {
                 continue;
             };
             let earlier = limits.iter().position(|have| *have == index).unwrap_or(0);
             self.refund(&limits[..earlier], now, micros);
-            return Err(Exceedance {
-                limit: index,
-                exceeded: limit.exceeded,
-                retry_after,
-            });
+            return Err(rule.exceedance(index, retry_after));
         }
         Ok(())
     }
 
     /// Takes back what [`Cells::spend`] added at the same `now`, for a call that was then refused.
     pub fn refund(&self, limits: &[LimitIndex], now: Tick, micros: u64) {
-        for (_, limit, cell) in self.own(limits) {
-            if let (Bound::Cost { window, .. }, Cell::Cost(lazy)) = (limit.bound, cell)
+        for (_, rule, cell) in self.own(limits) {
+            if let (Fast::Cost { part, .. }, Cell::Cost(lazy)) = (rule.bound, cell)
                 && let Some(sum) = &mut *lock(lazy)
             {
-                sum.take_back(Part::of(window), now, micros);
+                sum.take_back(part, now, micros);
             }
         }
     }
@@ -219,29 +264,24 @@ impl Cells {
     /// `Some`: a sum has passed its bound; a limit that quarantines comes before one that throttles.
     pub fn charge(&self, limits: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
         let mut worst: Option<Exceedance> = None;
-        for (index, limit, cell) in self.own(limits) {
+        for (index, rule, cell) in self.own(limits) {
             let (
-                Bound::Cost {
+                Fast::Cost {
                     micros: bound,
-                    window,
+                    part,
                 },
                 Cell::Cost(lazy),
-            ) = (limit.bound, cell)
+            ) = (rule.bound, cell)
             else {
                 continue;
             };
-            let part = Part::of(window);
             let mut sum = lock(lazy);
             let sum = sum.get_or_insert_default();
             // First what has left the window: a sum is bounded, and what is stale takes no room from what is added.
             sum.total(part, now);
             sum.add(part, now, micros);
             if sum.total(part, now) > bound {
-                let exceedance = Exceedance {
-                    limit: index,
-                    exceeded: limit.exceeded,
-                    retry_after: sum.until(part, now, 0, bound),
-                };
+                let exceedance = rule.exceedance(index, sum.until(part, now, 0, bound));
                 if worst.is_none_or(|have| have.exceeded < exceedance.exceeded) {
                     worst = Some(exceedance);
                 }
@@ -256,8 +296,8 @@ impl Cells {
         limits: &'a [LimitIndex],
         now: Tick,
     ) -> impl Iterator<Item = Standing> + 'a {
-        self.own(limits).map(move |(index, limit, cell)| {
-            let (remaining, resets_in) = standing(limit, cell, now);
+        self.own(limits).map(move |(index, rule, cell)| {
+            let (remaining, resets_in) = standing(rule.bound, cell, now);
             Standing {
                 limit: index,
                 remaining,
@@ -274,11 +314,10 @@ impl Cells {
     /// The sums of one cost limit, by when their part of the window began: what is kept across restarts.
     pub fn cost_buckets(&self, limit: LimitIndex, now: Now) -> Vec<(Timestamp, u64)> {
         let mut buckets = Vec::new();
-        for (_, limit, cell) in self.own(&[limit]) {
-            if let (Bound::Cost { window, .. }, Cell::Cost(lazy)) = (limit.bound, cell)
+        for (_, rule, cell) in self.own(&[limit]) {
+            if let (Fast::Cost { part, .. }, Cell::Cost(lazy)) = (rule.bound, cell)
                 && let Some(sum) = &mut *lock(lazy)
             {
-                let part = Part::of(window);
                 sum.total(part, now.tick);
                 for (number, micros) in sum.parts() {
                     let ago = now.tick.since(part.began(number)).as_micros();
@@ -293,11 +332,10 @@ impl Cells {
     /// Adds a sum kept across a restart, to the part of the window in which `bucket` lies: best the middle of the part it
     /// was counted in, which no rounding moves to another. What the wall clock says has left the window is forgotten.
     pub fn restore_cost(&self, limit: LimitIndex, bucket: Timestamp, micros: u64, now: Now) {
-        for (_, limit, cell) in self.own(&[limit]) {
-            if let (Bound::Cost { window, .. }, Cell::Cost(lazy)) = (limit.bound, cell) {
-                let part = Part::of(window);
+        for (_, rule, cell) in self.own(&[limit]) {
+            if let (Fast::Cost { part, .. }, Cell::Cost(lazy)) = (rule.bound, cell) {
                 let ago = now.wall.since(bucket);
-                if ago > window + window / 60 {
+                if ago > part.window() {
                     continue;
                 }
                 let then = Tick::from_nanos(
@@ -311,52 +349,43 @@ impl Cells {
     }
 }
 
-fn take_one(limit: &Limit, cell: &Cell, call: Call<'_>) -> Result<(), Duration> {
-    match (limit.bound, cell) {
-        (
-            Bound::Rate {
-                count,
-                window,
-                burst,
-            },
-            Cell::Rate(due),
-        ) => Rate::new(count, window, burst).take(due, call.now),
-        (Bound::Count { count, window }, Cell::Count(lazy)) => {
-            let part = Part::of(window);
+fn take_one(bound: Fast, cell: &Cell, call: Call<'_>) -> Result<(), Duration> {
+    match (bound, cell) {
+        (Fast::Rate(rate), Cell::Rate(due)) => rate.take(due, call.now),
+        (Fast::Count { count, part }, Cell::Count(lazy)) => {
             let mut calls = lock(lazy);
             let calls = calls.get_or_insert_default();
-            if calls.total(part, call.now) >= u64::from(count) {
-                return Err(calls.until(part, call.now, 1, u64::from(count)));
+            if calls.total(part, call.now) >= count {
+                return Err(calls.until(part, call.now, 1, count));
             }
             calls.add(part, call.now, 1);
             Ok(())
         }
-        (Bound::Repeats { count, window }, Cell::Repeats(lazy)) => match call.digest {
+        (Fast::Repeats { count, part }, Cell::Repeats(lazy)) => match call.digest {
             Some(digest) => {
                 let mut seen = lock(lazy);
                 seen.get_or_insert_default()
-                    .take(Part::of(window), call.now, digest, count)
+                    .take(part, call.now, digest, count)
             }
             None => Ok(()),
         },
         // Cost is spent or charged; a cell is always made from its own bound.
-        (Bound::Cost { .. }, _)
+        (Fast::Cost { .. }, _)
         | (_, Cell::Rate(_) | Cell::Count(_) | Cell::Repeats(_) | Cell::Cost(_)) => Ok(()),
     }
 }
 
-fn spend_one(limit: &Limit, cell: &Cell, now: Tick, micros: u64) -> Result<(), Duration> {
+fn spend_one(bound: Fast, cell: &Cell, now: Tick, micros: u64) -> Result<(), Duration> {
     let (
-        Bound::Cost {
+        Fast::Cost {
             micros: bound,
-            window,
+            part,
         },
         Cell::Cost(lazy),
-    ) = (limit.bound, cell)
+    ) = (bound, cell)
     else {
         return Ok(());
     };
-    let part = Part::of(window);
     let mut sum = lock(lazy);
     let sum = sum.get_or_insert_default();
     let spent = sum.total(part, now);
@@ -369,11 +398,10 @@ fn spend_one(limit: &Limit, cell: &Cell, now: Tick, micros: u64) -> Result<(), D
     Ok(())
 }
 
-fn standing(limit: &Limit, cell: &Cell, now: Tick) -> (u64, Duration) {
-    let within = |lazy: &Lazy<Window>, window, bound: u64| match &mut *lock(lazy) {
+fn standing(bound: Fast, cell: &Cell, now: Tick) -> (u64, Duration) {
+    let within = |lazy: &Lazy<Window>, part, bound: u64| match &mut *lock(lazy) {
         None => (bound, Duration::ZERO),
         Some(counted) => {
-            let part = Part::of(window);
             let remaining = bound.saturating_sub(counted.total(part, now));
             let until = match remaining == bound {
                 true => Duration::ZERO,
@@ -382,22 +410,13 @@ fn standing(limit: &Limit, cell: &Cell, now: Tick) -> (u64, Duration) {
             (remaining, until)
         }
     };
-    match (limit.bound, cell) {
-        (
-            Bound::Rate {
-                count,
-                window,
-                burst,
-            },
-            Cell::Rate(due),
-        ) => Rate::new(count, window, burst).standing(due, now),
-        (Bound::Count { count, window }, Cell::Count(lazy)) => {
-            within(lazy, window, u64::from(count))
-        }
-        (Bound::Cost { micros, window }, Cell::Cost(lazy)) => within(lazy, window, micros),
-        (Bound::Repeats { count, window }, Cell::Repeats(lazy)) => match &mut *lock(lazy) {
+    match (bound, cell) {
+        (Fast::Rate(rate), Cell::Rate(due)) => rate.standing(due, now),
+        (Fast::Count { count, part }, Cell::Count(lazy)) => within(lazy, part, count),
+        (Fast::Cost { micros, part }, Cell::Cost(lazy)) => within(lazy, part, micros),
+        (Fast::Repeats { count, part }, Cell::Repeats(lazy)) => match &mut *lock(lazy) {
             None => (u64::from(count), Duration::ZERO),
-            Some(seen) => seen.standing(Part::of(window), now, count),
+            Some(seen) => seen.standing(part, now, count),
         },
         // A cell is always made from its own bound; nothing is left of one that is not.
         (_, Cell::Rate(_) | Cell::Count(_) | Cell::Repeats(_) | Cell::Cost(_)) => {

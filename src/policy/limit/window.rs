@@ -18,7 +18,7 @@ pub(super) struct Window {
 }
 
 /// A sixtieth of the window, in nanoseconds, rounded up.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Part(u64);
 
 impl Part {
@@ -33,6 +33,11 @@ impl Part {
 
     fn number(self, now: Tick) -> u64 {
         now.nanos() / self.0
+    }
+
+    /// The longest that something counted may still lie within the window, the part it was counted in included.
+    pub(super) fn window(self) -> Duration {
+        Duration::from_nanos(self.0.saturating_mul(PARTS + 1))
     }
 
     /// When a part began.

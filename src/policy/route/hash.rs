@@ -31,6 +31,10 @@ impl Hasher for Multiply {
         self.mix(u64::from_le_bytes(last));
     }
 
+    fn write_u32(&mut self, number: u32) {
+        self.mix(u64::from(number));
+    }
+
     fn write_u8(&mut self, byte: u8) {
         self.mix(u64::from(byte));
     }

@@ -1,34 +1,47 @@
 //! The templates of one tool, by shape: templates that differ only in the names of their parameters share one.
 //!
-//! matchit finds plain shapes (literals, bare parameters, a rest). What it can't hold (text around a parameter, a
-//! parameter beside a rest, the bare mount) lies in a [`Tree`]; where both find one, the more specific wins.
+//! A path finds its shape through the [`Index`]; the method then finds the route. matchit, which finds the tool, can't
+//! hold every template (a parameter beside a rest, the bare mount), and a second look-up beside it would cost every call.
 
 use super::super::model::RouteIndex;
-use super::super::template::{Captures, Relation, Segment, Template, relation};
+use super::super::template::{Captures, Relation, Segment, Spans, Template, relation};
+use super::index::Index;
 use super::tree::Tree;
 use super::{RouteMatch, TableError};
+use std::ops::Range;
+use std::sync::Arc;
 
 /// The look-up of one tool.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shapes {
-    plain: matchit::Router<usize>,
-    other: Option<Tree>,
-    arms: Box<[Arms]>,
+    index: Index,
+    /// Those of one shape lie together.
+    arms: Box<[Arm]>,
+    /// Of each shape.
+    ranges: Box<[Range<u32>]>,
+    /// Names of templates' parameters, each list once.
+    names: Box<[Arc<[Box<str>]>]>,
+    /// Methods that [`Method`] does not name.
+    methods: Box<[Box<str>]>,
 }
 
-/// The routes of one shape, told apart by method.
-#[derive(Clone, Debug)]
-struct Arms(Vec<Arm>);
-
-#[derive(Clone, Debug)]
+/// A route of one shape, told from the others by method. Small, because there are as many as routes.
+#[derive(Clone, Copy, Debug)]
 struct Arm {
-    method: Method,
     route: RouteIndex,
+    /// Position in [`Shapes::names`].
+    names: u32,
+    method: Method,
+}
+
+/// The routes of one shape, in the making.
+struct Arms {
     template: Template,
+    arms: Vec<Arm>,
 }
 
 /// A method; the common ones need no look at their text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Method {
     Get,
     Head,
@@ -37,17 +50,17 @@ enum Method {
     Patch,
     Delete,
     Options,
-    Other(Box<str>),
+    /// Position in [`Shapes::methods`].
+    Other(u32),
 }
 
 /// What a path was found to match, before the method is looked at.
-pub(super) struct Found<'t> {
+pub(super) struct Found {
     shape: usize,
-    /// What the index captured, if it was the index that found it.
-    values: Option<matchit::Params<'t, 't>>,
+    spans: Spans,
 }
 
-impl Found<'_> {
+impl Found {
     /// Which shape of its tool.
     pub(super) fn shape(&self) -> usize {
         self.shape
@@ -69,38 +82,42 @@ impl Method {
     }
 }
 
+/// What arms point into.
+#[derive(Default)]
+struct Lists {
+    names: Vec<Arc<[Box<str>]>>,
+    methods: Vec<Box<str>>,
+}
+
+fn position_in<T: PartialEq>(list: &mut Vec<T>, one: T) -> u32 {
+    let at = list.iter().position(|have| *have == one);
+    let at = at.unwrap_or_else(|| {
+        list.push(one);
+        list.len() - 1
+    });
+    u32::try_from(at).expect("a bounded file has fewer routes")
+}
+
 impl Arms {
-    /// The arm for a method; HEAD is answered by GET's unless it has one of its own.
-    fn answering(&self, text: &str) -> Option<&Arm> {
-        let of = |wanted: &Method| self.0.iter().find(|arm| arm.method == *wanted);
-        match Method::of(text) {
-            Some(Method::Head) => of(&Method::Head).or_else(|| of(&Method::Get)),
-            Some(method) => of(&method),
-            None => self
-                .0
-                .iter()
-                .find(|arm| matches!(&arm.method, Method::Other(other) if **other == *text)),
-        }
-    }
-
     fn segments(&self) -> &[Segment] {
-        self.0[0].template.segments()
+        self.template.segments()
     }
 
-    fn add(&mut self, entry: &RouteMatch, faults: &mut Vec<TableError>) {
+    fn add(&mut self, entry: &RouteMatch, lists: &mut Lists, faults: &mut Vec<TableError>) {
         for text in &entry.methods {
-            let method = Method::of(text).unwrap_or_else(|| Method::Other(text.clone()));
-            if let Some(first) = self.0.iter().find(|arm| arm.method == method) {
+            let method = Method::of(text)
+                .unwrap_or_else(|| Method::Other(position_in(&mut lists.methods, text.clone())));
+            if let Some(first) = self.arms.iter().find(|arm| arm.method == method) {
                 faults.push(TableError::Duplicate {
                     first: first.route,
                     second: entry.route,
                     method: text.clone(),
                 });
             } else {
-                self.0.push(Arm {
+                self.arms.push(Arm {
                     method,
                     route: entry.route,
-                    template: entry.template.clone(),
+                    names: position_in(&mut lists.names, entry.template.shared_names()),
                 });
             }
         }
@@ -109,76 +126,67 @@ impl Arms {
 
 impl Shapes {
     pub(super) fn build(entries: Vec<RouteMatch>, faults: &mut Vec<TableError>) -> Self {
-        let mut all = Tree::default();
-        let mut arms: Vec<Arms> = Vec::new();
+        let mut tree = Tree::default();
+        let mut shapes: Vec<Arms> = Vec::new();
+        let mut lists = Lists::default();
         for entry in entries.iter().filter(|entry| !entry.methods.is_empty()) {
             let segments = entry.template.segments();
-            let shape = all.insert(segments, arms.len());
-            if shape == arms.len() {
-                report_crossings(&all, segments, entry.route, &arms, faults);
-                arms.push(Arms(Vec::new()));
+            let shape = tree.insert(segments, shapes.len());
+            if shape == shapes.len() {
+                report_crossings(&tree, segments, entry.route, &shapes, faults);
+                shapes.push(Arms {
+                    template: entry.template.clone(),
+                    arms: Vec::new(),
+                });
             }
-            arms[shape].add(entry, faults);
+            shapes[shape].add(entry, &mut lists, faults);
         }
-        let mut plain = matchit::Router::new();
-        let mut other = None;
-        for (shape, arm) in arms.iter().enumerate() {
-            let held = plain_pattern(arm.segments())
-                .is_some_and(|pattern| plain.insert(pattern, shape).is_ok());
-            if !held {
-                other
-                    .get_or_insert_with(Tree::default)
-                    .insert(arm.segments(), shape);
-            }
-        }
+        let mut end = 0;
+        let mut range = |shape: &Arms| {
+            let start = end;
+            end += u32::try_from(shape.arms.len()).expect("a bounded file has fewer routes");
+            start..end
+        };
         Self {
-            plain,
-            other,
-            arms: arms.into(),
+            index: Index::of(&tree),
+            ranges: shapes.iter().map(&mut range).collect(),
+            arms: shapes.into_iter().flat_map(|shape| shape.arms).collect(),
+            names: lists.names.into(),
+            methods: lists.methods.into(),
         }
     }
 
     /// The most specific shape that matches all of a canonical path behind the mount.
-    pub(super) fn most_specific<'t>(&'t self, path: &'t str) -> Option<Found<'t>> {
-        let plain = self.plain.at(path).ok().map(|found| Found {
-            shape: *found.value,
-            values: Some(found.params),
-        });
-        let other = self.other.as_ref().and_then(|tree| tree.find(path));
-        let other = other.map(|shape| Found {
-            shape,
-            values: None,
-        });
-        match (plain, other) {
-            (Some(a), Some(b)) => {
-                let segments = |found: &Found<'_>| self.arms[found.shape].segments();
-                match relation(segments(&a), segments(&b)) {
-                    Relation::Around => Some(b),
-                    // Shapes of one table are never the same, never crossing, and these two share this path.
-                    Relation::Within | Relation::Same | Relation::Apart | Relation::Crossing => {
-                        Some(a)
-                    }
-                }
-            }
-            (found, other) => found.or(other),
-        }
+    pub(super) fn most_specific(&self, path: &str) -> Option<Found> {
+        let (shape, spans) = self.index.find(path)?;
+        Some(Found { shape, spans })
     }
 
     /// The route for a method of what was found for a path, and what its template captures there.
     pub(super) fn answering<'t>(
         &'t self,
-        found: &Found<'t>,
+        found: &Found,
         method: &str,
         path: &'t str,
     ) -> Option<(RouteIndex, Captures<'t>)> {
-        let arm = self.arms[found.shape].answering(method)?;
-        let captures = match &found.values {
-            Some(values) => arm
-                .template
-                .captured(path, values.iter().map(|(_, value)| value)),
-            None => arm.template.captures(path),
-        };
-        Some((arm.route, captures?))
+        let arm = self.arm(found.shape, method)?;
+        let names = &self.names[arm.names as usize];
+        Some((arm.route, Captures::new(names, path, found.spans)?))
+    }
+
+    /// The arm for a method; HEAD is answered by GET's unless it has one of its own.
+    fn arm(&self, shape: usize, text: &str) -> Option<&Arm> {
+        let range = self.ranges.get(shape)?;
+        let arms = &self.arms[range.start as usize..range.end as usize];
+        let of = |wanted: &Method| arms.iter().find(|arm| arm.method == *wanted);
+        match Method::of(text) {
+            Some(Method::Head) => of(&Method::Head).or_else(|| of(&Method::Get)),
+            Some(method) => of(&method),
+            None => {
+                let other = self.methods.iter().position(|method| **method == *text)?;
+                of(&Method::Other(u32::try_from(other).ok()?))
+            }
+        }
     }
 }
 
@@ -187,42 +195,20 @@ fn report_crossings(
     all: &Tree,
     segments: &[Segment],
     second: RouteIndex,
-    arms: &[Arms],
+    shapes: &[Arms],
     faults: &mut Vec<TableError>,
 ) {
     let mut meeting = Vec::new();
     all.meeting(segments, &mut meeting);
     for shape in meeting {
         // The new shape meets itself, and has no arms yet.
-        if let Some(have) = arms.get(shape)
+        if let Some(have) = shapes.get(shape)
             && relation(have.segments(), segments) == Relation::Crossing
         {
             faults.push(TableError::Overlap {
-                first: have.0[0].route,
+                first: have.arms[0].route,
                 second,
             });
         }
     }
-}
-
-/// The shape as matchit writes it, parameters named by position so that equal prefixes are equal; `None` where it has
-/// text around a parameter, or no segment.
-fn plain_pattern(segments: &[Segment]) -> Option<String> {
-    if segments.is_empty() {
-        return None;
-    }
-    let mut pattern = String::new();
-    for (position, segment) in segments.iter().enumerate() {
-        pattern.push('/');
-        match segment {
-            // A canonical literal has no braces.
-            Segment::Literal(text) => pattern.push_str(text),
-            Segment::Parameter(affixes) if affixes.is_bare() => {
-                pattern.push_str(&format!("{{p{position}}}"));
-            }
-            Segment::Parameter(_) => return None,
-            Segment::Rest => pattern.push_str(&format!("{{*p{position}}}")),
-        }
-    }
-    Some(pattern)
 }

@@ -1,18 +1,19 @@
-//! A tree over the segments of templates: which templates share paths with one (at build), and which one a path matches
-//! first, most specific branch first (at look-up, for the templates that matchit can't hold).
+//! A tree over the segments of templates, as they are put in: which templates share paths with one, and the order in
+//! which their branches are tried. Look-ups use the [`super::index::Index`] made of it.
 
 use super::super::template::{Affixes, Segment};
-use super::hash::Table;
+use std::collections::BTreeMap;
 
 /// A node stands behind some segments of some templates.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
-    literals: Table<Box<str>, Tree>,
+    pub(super) literals: BTreeMap<Box<str>, Tree>,
     /// More specific affixes first.
-    parameters: Vec<(Affixes, Tree)>,
-    rest: Option<usize>,
+    pub(super) parameters: Vec<(Affixes, Tree)>,
+    /// The shape whose rest begins here.
+    pub(super) rest: Option<usize>,
     /// The shape that ends here.
-    end: Option<usize>,
+    pub(super) end: Option<usize>,
 }
 
 impl Tree {
@@ -102,30 +103,5 @@ impl Tree {
         found.extend(self.rest);
         self.literals.values().for_each(|next| next.all(found));
         self.parameters.iter().for_each(|(_, next)| next.all(found));
-    }
-
-    /// The first shape that matches a path behind this node, trying literals, then parameters, then the rest. Shapes of
-    /// one table never cross, so the first is the most specific.
-    pub(super) fn find(&self, path: &str) -> Option<usize> {
-        if path.is_empty() {
-            return self.end;
-        }
-        let behind_slash = path.strip_prefix('/')?;
-        let slash = behind_slash.bytes().position(|byte| byte == b'/');
-        let end = slash.unwrap_or(behind_slash.len());
-        let (segment, behind) = behind_slash.split_at(end);
-        if let Some(next) = self.literals.get(segment)
-            && let Some(shape) = next.find(behind)
-        {
-            return Some(shape);
-        }
-        for (affixes, next) in &self.parameters {
-            if affixes.inner(segment).is_some()
-                && let Some(shape) = next.find(behind)
-            {
-                return Some(shape);
-            }
-        }
-        self.rest.filter(|_| !behind_slash.is_empty())
     }
 }

@@ -156,11 +156,7 @@ pub(super) fn of_mint(input: MintInput, caller: &Caller) -> Result<Order, Refuse
     Ok(Order {
         agent: AgentName::parse(&agent).map_err(|why| wrong("agent", why))?,
         ttl: ttl.map(|Span(span)| span),
-        attributes: attributes
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(name, value)| (name.into(), value.into()))
-            .collect(),
+        attributes: attributes.unwrap_or_default().into_iter().collect(),
         scopes: scopes.map(of_scopes).transpose()?,
         intent,
         run,

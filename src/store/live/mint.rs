@@ -5,11 +5,11 @@ use super::table::session_event;
 use super::{LiveSession, MintError, Sessions, State, Table, locked};
 use crate::ledger::Level;
 use crate::ledger::record::Cause;
+use crate::policy::attributes::Attributes;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::model::{Agent, Policy};
 use crate::policy::name::{AgentName, PrincipalName, ProjectName};
-use crate::policy::resource::Attributes;
 use crate::policy::subject::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Narrowing, Session};
 use crate::policy::time::Now;
 use crate::policy::token::TokenDigest;
@@ -60,7 +60,7 @@ impl Sessions {
         let agent = check(policy, &order, parent.as_deref())?;
         let seat = Seat::take(&self.0, policy, agent, now)?;
         let intent = order.intent.clone();
-        let facts = Arc::new(facts(policy, agent, order, id, parent.as_deref(), now));
+        let facts = facts(policy, agent, order, id, parent.as_deref(), now);
         // From here until it is in the table: if this is dropped or fails, the store is told to undo.
         let mut undo = Undo {
             table: &self.0,
@@ -83,7 +83,7 @@ impl Sessions {
             .append(&event, now.wall, Level::Written)
             .await?;
         undo.session = None;
-        let session = LiveSession::new(Arc::clone(&facts), token, parent.clone());
+        let session = LiveSession::new(facts, token, parent.clone());
         locked(&session.book).intent = intent.map(Into::into);
         let session = Arc::new(session);
         if let Some(parent) = parent {
@@ -178,7 +178,7 @@ fn check_attributes(attributes: &Attributes) -> Result<(), MintError> {
     if attributes.len() > ATTRIBUTES_MAX {
         return Err(MintError::Attributes);
     }
-    for (name, value) in attributes {
+    for (name, value) in attributes.iter() {
         let first = name.as_bytes().first();
         let begins = first.is_some_and(|byte| byte.is_ascii_alphabetic() || *byte == b'_');
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
@@ -190,7 +190,7 @@ fn check_attributes(attributes: &Attributes) -> Result<(), MintError> {
             return Err(MintError::AttributeName { name: name.into() });
         }
         if !fits(value, ATTRIBUTE_BYTES_MAX) {
-            return Err(MintError::AttributeValue { name: name.clone() });
+            return Err(MintError::AttributeValue { name: name.into() });
         }
     }
     Ok(())
@@ -247,7 +247,7 @@ fn facts(
         agent: agent.name.clone(),
         attributes: order.attributes,
         narrowing: order.scopes,
-        parent: parent.map(|parent| Arc::clone(&parent.facts)),
+        parent: parent.map(|parent| Arc::new(parent.facts.clone())),
         run: order.run.map(Into::into),
         bound_to: parent
             .and_then(|parent| parent.facts.bound_to)

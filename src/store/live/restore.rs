@@ -118,7 +118,7 @@ fn session(
         agent: once(&mut names.agents, row.agent),
         attributes: row.attributes,
         narrowing: row.narrowing,
-        parent: parent.as_ref().map(|parent| Arc::clone(&parent.facts)),
+        parent: parent.as_ref().map(|parent| Arc::new(parent.facts.clone())),
         run: row.run.map(Into::into),
         bound_to: row.bound_to,
         minted_by: once(&mut names.principals, row.minted_by),
@@ -126,7 +126,7 @@ fn session(
         expires_at: row.expires_at,
         ends: now.tick_at(row.expires_at),
     };
-    let session = LiveSession::new(Arc::new(facts), row.token, parent);
+    let session = LiveSession::new(facts, row.token, parent);
     let mut book = locked(&session.book);
     book.intent = row.intent.map(Into::into);
     if let Some(quarantined) = row.quarantined {

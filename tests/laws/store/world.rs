@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::Cause;
 use toolgate::ledger::{Ledger, verify};
+use toolgate::policy::attributes::Attributes;
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
@@ -147,7 +148,7 @@ pub(super) fn order() -> Order {
     Order {
         agent: AgentName::parse("bot").unwrap(),
         ttl: None,
-        attributes: BTreeMap::from([("customer_id".into(), "7".into())]),
+        attributes: Attributes::from([("customer_id", "7")]),
         scopes: None,
         intent: None,
         run: Some("run-1".into()),
