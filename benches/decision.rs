@@ -281,6 +281,7 @@ fn row(number: usize) -> SessionRow {
         parent: None,
         run: None,
         intent: None,
+        bound_to: None,
         minted_by: facts.minted_by,
         minted_at: facts.minted_at,
         expires_at: Timestamp::from_micros(1_000_000_000_000),

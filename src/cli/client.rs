@@ -1,9 +1,11 @@
 //! A caller of the admin API: one request, one connection, bounded in time and bytes.
 //!
-//! It refuses to send the key anywhere but to the URL that was given (redirects are not followed) and refuses `https://`
-//! until the gate itself speaks it.
+//! It refuses to send the key anywhere but to the URL that was given (redirects are not followed), and over TLS to anybody
+//! whose certificate is not good for it.
 
+use super::trust::Trust;
 use super::{Failure, Globals, output};
+use crate::io::tls::client::{Connector, Offer};
 use crate::policy::token::{self, TokenKind};
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -13,7 +15,9 @@ use hyper_util::rt::TokioIo;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -32,6 +36,8 @@ const PAGE_ITEMS: usize = 100;
 pub struct Client {
     /// `host:port`.
     authority: String,
+    /// `None`: plain HTTP.
+    tls: Option<Arc<Connector>>,
     key: SecretString,
 }
 
@@ -51,29 +57,44 @@ impl Client {
                 )
             })?,
         };
-        let client = Self::new(&globals.admin, SecretString::from(key.trim()))?;
-        if !is_loopback(&client.authority) {
+        let key = SecretString::from(key.trim());
+        let client = Self::trusting(&globals.trust, &globals.admin, key)?;
+        if client.tls.is_none() && !is_loopback(&client.authority) {
             anstream::eprintln!(
-                "warning: the key goes to http://{} in clear; use a tunnel that ends on loopback",
+                "warning: the key goes to http://{} in clear; give its listener `tls`, or use a tunnel that ends on loopback",
                 client.authority
             );
         }
         Ok(client)
     }
 
-    /// A client of `url` (`http://host[:port]`) with a principal's key.
+    /// A client of `url` (`http://host[:port]` or `https://...`) with a principal's key, which believes whom the system does.
     ///
     /// # Errors
     /// As [`Client::from_globals`].
     pub fn new(url: &str, key: SecretString) -> Result<Self, Failure> {
+        Self::trusting(&Trust::default(), url, key)
+    }
+
+    /// As [`Client::new`], believing whom `trust` says.
+    ///
+    /// # Errors
+    /// As [`Client::from_globals`].
+    pub fn trusting(trust: &Trust, url: &str, key: SecretString) -> Result<Self, Failure> {
         if token::parse(TokenKind::Principal, key.expose_secret()).is_none() {
             return Err(Failure::Usage(
                 "the key given for the admin API is not one (`tgk_...`): look for a typing error, or make one with `toolgate key new`"
                     .to_owned(),
             ));
         }
+        let (scheme, authority) = origin(url)?;
+        let tls = match scheme {
+            Scheme::Http => None,
+            Scheme::Https => Some(trust.connector(host(&authority))?),
+        };
         Ok(Self {
-            authority: authority(url)?,
+            authority,
+            tls,
             key,
         })
     }
@@ -90,7 +111,8 @@ impl Client {
     ) -> Result<Value, Failure> {
         let unreachable = |why: &dyn std::fmt::Display| {
             Failure::Unavailable(format!(
-                "no answer from the admin API at http://{}: {why}; is the gate running, and is --admin (TOOLGATE_ADMIN) right?",
+                "no answer from the admin API at {}://{}: {why}; is the gate running, and is --admin (TOOLGATE_ADMIN) right?",
+                if self.tls.is_some() { "https" } else { "http" },
                 self.authority
             ))
         };
@@ -99,7 +121,13 @@ impl Client {
             .await
             .map_err(|_| unreachable(&"the connection timed out"))?
             .map_err(|error| unreachable(&error))?;
-        let exchange = self.exchange(stream, self.request(method, path, body)?);
+        let request = self.request(method, path, body)?;
+        let exchange = async {
+            match &self.tls {
+                None => exchange(stream, request).await,
+                Some(tls) => exchange(tls.connect(stream, Offer::Http1).await?, request).await,
+            }
+        };
         let (status, body) = timeout(ANSWER_TIMEOUT, exchange)
             .await
             .map_err(|_| unreachable(&"the answer timed out"))?
@@ -168,49 +196,51 @@ impl Client {
             Failure::Ours(format!("the request to {path} could not be built: {error}"))
         })
     }
+}
 
-    async fn exchange(
-        &self,
-        stream: TcpStream,
-        request: Request<Full<Bytes>>,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let answering = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-                .collect()
-                .await?;
-            Ok((status, body.to_bytes()))
-        };
-        // The connection is driven here, beside its only request: there is nothing to spawn and nothing to leave behind.
-        let mut connection = std::pin::pin!(connection);
-        let mut answering = std::pin::pin!(answering);
-        tokio::select! {
-            answer = &mut answering => answer,
-            end = &mut connection => {
-                end?;
-                answering.await
-            }
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let answering = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+            .collect()
+            .await?;
+        Ok((status, body.to_bytes()))
+    };
+    // The connection is driven here, beside its only request: there is nothing to spawn and nothing to leave behind.
+    let mut connection = std::pin::pin!(connection);
+    let mut answering = std::pin::pin!(answering);
+    tokio::select! {
+        answer = &mut answering => answer,
+        end = &mut connection => {
+            end?;
+            answering.await
         }
     }
 }
 
-fn authority(url: &str) -> Result<String, Failure> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scheme {
+    Http,
+    Https,
+}
+
+/// Scheme and `host:port`.
+fn origin(url: &str) -> Result<(Scheme, String), Failure> {
     let not = |why: &str| Failure::Usage(format!("--admin {url}: {why}"));
     let uri: Uri = url
         .parse()
         .map_err(|_| not("not a URL; it looks like http://127.0.0.1:9080"))?;
-    match uri.scheme_str() {
-        Some("http") => {}
-        Some("https") => {
-            return Err(not(
-                "https is not available yet; use http:// on a loopback address",
-            ));
-        }
-        _ => return Err(not("it begins with http://")),
-    }
+    let (scheme, port) = match uri.scheme_str() {
+        Some("http") => (Scheme::Http, 80),
+        Some("https") => (Scheme::Https, 443),
+        _ => return Err(not("it begins with http:// or https://")),
+    };
     if uri.path() != "/" || uri.query().is_some() {
         return Err(not(
             "it ends after the port; the API's paths are added by the command",
@@ -220,17 +250,23 @@ fn authority(url: &str) -> Result<String, Failure> {
     if authority.as_str().contains('@') {
         return Err(not("a key belongs in TOOLGATE_KEY, never in a URL"));
     }
-    Ok(match authority.port_u16() {
+    let authority = match authority.port_u16() {
         Some(_) => authority.to_string(),
-        None => format!("{}:80", authority.host()),
-    })
+        None => format!("{}:{port}", authority.host()),
+    };
+    Ok((scheme, authority))
+}
+
+/// Without the port; IPv6 in brackets.
+fn host(authority: &str) -> &str {
+    authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host)
 }
 
 /// Judged by what is written, not by what a resolver says today.
 fn is_loopback(authority: &str) -> bool {
-    let host = authority
-        .rsplit_once(':')
-        .map_or(authority, |(host, _)| host);
+    let host = host(authority);
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
 }
@@ -285,22 +321,21 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_a_plain_http_origin_is_an_admin_url() {
-        assert_eq!(
-            authority("http://127.0.0.1:9080").unwrap(),
-            "127.0.0.1:9080"
-        );
-        assert_eq!(
-            authority("http://gate.example/").unwrap(),
-            "gate.example:80"
-        );
-        assert_eq!(authority("http://[::1]:9080").unwrap(), "[::1]:9080");
+    fn only_an_origin_is_an_admin_url() {
+        for (url, scheme, authority) in [
+            ("http://127.0.0.1:9080", Scheme::Http, "127.0.0.1:9080"),
+            ("http://gate.example/", Scheme::Http, "gate.example:80"),
+            ("http://[::1]:9080", Scheme::Http, "[::1]:9080"),
+            ("https://gate.example", Scheme::Https, "gate.example:443"),
+        ] {
+            assert_eq!(origin(url).unwrap(), (scheme, authority.to_owned()));
+        }
         let refused = |url: &str, why: &str| {
-            let failure = authority(url).unwrap_err();
+            let failure = origin(url).unwrap_err();
             assert!(matches!(failure, Failure::Usage(_)), "{url}");
             assert!(failure.to_string().contains(why), "{failure}");
         };
-        refused("https://gate.example", "not available yet");
+        refused("ftp://gate.example", "http:// or https://");
         refused("gate.example:9080", "http://");
         refused("http://gate.example/v1", "after the port");
         refused("http://tgk_x@gate.example", "never in a URL");

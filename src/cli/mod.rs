@@ -15,9 +15,11 @@ pub mod output;
 pub mod schema;
 pub mod serve;
 pub mod session;
+pub mod trust;
 
 pub use failure::Failure;
 
+use self::trust::Trust;
 use crate::app::logs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::future::Future;
@@ -66,6 +68,9 @@ pub struct Globals {
     /// File that holds the key to the admin API; otherwise TOOLGATE_KEY does
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+    /// Whom to believe there.
+    #[command(flatten)]
+    pub trust: Trust,
     /// Print JSON instead of a table
     #[arg(long, global = true)]
     pub json: bool,

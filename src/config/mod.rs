@@ -21,7 +21,7 @@ pub mod watch;
 
 pub use error::{ConfigErrors, Report};
 pub use load::{load, load_with};
-pub use pem::thumbprint;
+pub use pem::{certificates_in as certificates, identity_in as identity, thumbprint};
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::certificate::{Certificates, Identity};

@@ -33,6 +33,35 @@ pub fn thumbprint(path: &Path) -> Result<Thumbprint, String> {
         .map_err(|_| format!("there is no certificate in `{shown}`: {PEM}"))
 }
 
+/// All certificates in a PEM file.
+///
+/// # Errors
+/// Why there is none, in words that name the file.
+pub fn certificates_in(path: &Path) -> Result<Certificates, String> {
+    let shown = path.display();
+    let text = std::fs::read(path).map_err(|error| format!("`{shown}` can't be read: {error}"))?;
+    let ders = CertificateDer::pem_slice_iter(&text).map(|der| Ok(Box::from(der?.as_ref())));
+    ders.collect::<Result<_, rustls::pki_types::pem::Error>>()
+        .ok()
+        .and_then(Certificates::new)
+        .ok_or_else(|| format!("there is no certificate in `{shown}`: {PEM}"))
+}
+
+/// The certificate in one PEM file and the private key in another.
+///
+/// # Errors
+/// Why they can't be had, in words that name the file.
+pub fn identity_in(certificate: &Path, private_key: &Path) -> Result<Identity, String> {
+    let chain = certificates_in(certificate)?;
+    let shown = private_key.display();
+    let text = std::fs::read(private_key).map(Zeroizing::new);
+    let text = text.map_err(|error| format!("`{shown}` can't be read: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&text)
+        .map_err(|_| format!("there is no private key in `{shown}`"))?;
+    let key = Zeroizing::new(key.secret_der().to_vec());
+    Ok(Identity::new(chain, key))
+}
+
 /// A chain, leaf first, and the key that belongs to it. `None`: reported.
 pub(super) fn identity(
     certificate: &At<Text>,

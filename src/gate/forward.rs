@@ -214,8 +214,8 @@ impl Outbound<'_> {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(unanswered)) => {
                     body = once_more(unanswered, lease.origin(), again)?;
-                    // Not another kept one: a fresh connection ends the loop, whatever becomes of it.
-                    let opening = Lease::fresh(&outfit.place, outfit.connect_timeout);
+                    // This one ends the loop, whatever becomes of it.
+                    let opening = Lease::again(&outfit.place, outfit.connect_timeout);
                     lease = self.dial(opening, guard).await?;
                 }
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
@@ -300,7 +300,7 @@ impl Outbound<'_> {
     }
 }
 
-/// The body to write to a fresh connection after a kept one brought no answer, where that is allowed.
+/// The body to write a second time after a kept connection brought no answer, where that is allowed.
 fn once_more(unanswered: Unanswered, origin: Origin, again: Again) -> Result<Outgoing, SendFault> {
     let failed = |fault| Err(SendFault::Failed(UpstreamFault::Exchange(fault)));
     match (unanswered, origin, again) {

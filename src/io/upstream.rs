@@ -82,7 +82,7 @@ enum Carrier {
 /// Where a lease's connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Opened for this exchange.
+    /// Opened for this exchange, or the last that is tried for it.
     Fresh,
     /// Kept from an earlier one, or shared: its backend may be about to close it.
     Kept,
@@ -209,6 +209,26 @@ impl Lease {
             }
         };
         Ok(Self::new(carrier, Origin::Fresh))
+    }
+
+    /// Means for what is sent a second time: not those that just failed. Where connections are shared those that others
+    /// open or have opened will do, or the end of one would have all of its calls open another each.
+    ///
+    /// # Errors
+    /// [`DialFault`]: nothing was sent.
+    pub async fn again(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+        let mut lease = match place.versions {
+            Versions::Http1 => Self::fresh(place, timeout).await?,
+            Versions::Http2 | Versions::Either => {
+                match tokio::time::timeout(timeout, Self::shared(place, timeout)).await {
+                    Ok(opened) => opened?,
+                    Err(_) => return Err(DialFault::Timeout),
+                }
+            }
+        };
+        // There is no third time.
+        lease.origin = Origin::Fresh;
+        Ok(lease)
     }
 
     /// Means for [`Lease::upgrade`], within `timeout`: a stream where the backend takes extended CONNECT, otherwise a new

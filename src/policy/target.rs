@@ -4,7 +4,11 @@
 //! later reads the raw text again. It refuses to repair: where two readers could disagree (dot segments, encoded
 //! slashes, double encoding that hides either), there is no target.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+mod host;
+
+pub(super) use host::is_name_or_ipv4;
+
+use host::host_bytes;
 use std::borrow::Cow;
 
 /// A request target after the one normalisation. Only [`Target::parse`] makes one.
@@ -68,8 +72,6 @@ pub enum Ambiguity {
 pub const TARGET_BYTES_MAX: usize = 8192;
 /// Most layers of percent-encoding looked behind; each costs a pass over the path.
 pub const LAYERS_MAX: usize = 8;
-/// Longest host and port accepted, in bytes.
-const AUTHORITY_BYTES_MAX: usize = 261;
 
 impl Target {
     /// From the raw request-target and the one `Host` (or `:authority`) value.
@@ -198,104 +200,6 @@ const KIND: [u8; 256] = {
     kind[b'/' as usize] |= SLASH | EDGE;
     kind
 };
-
-/// Length of the host in a `host[:port]` that only one reader can make sense of (RFC 3986, 3.2.2, without
-/// percent-encoding, sub-delimiters, empty labels, or numbers that some resolvers take for an IPv4 address).
-fn host_bytes(authority: &str) -> Result<usize, Ambiguity> {
-    if authority.len() > AUTHORITY_BYTES_MAX {
-        return Err(Ambiguity::Authority);
-    }
-    if is_simple_name(authority) {
-        return Ok(authority.len());
-    }
-    let place = |wanted| authority.bytes().position(|byte| byte == wanted);
-    let (host, port) = match place(b']') {
-        Some(end) => authority.split_at(end + 1),
-        None => authority.split_at(place(b':').unwrap_or(authority.len())),
-    };
-    let port_is_good = match port.strip_prefix(':') {
-        None => port.is_empty(),
-        Some(digits) => {
-            let plain = digits.len() <= 5 && digits.bytes().all(|b| b.is_ascii_digit());
-            plain && !digits.starts_with('0') && digits.parse::<u16>().is_ok()
-        }
-    };
-    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    let host_is_good = match bracketed {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-        None => is_name_or_ipv4(host),
-    };
-    if port_is_good && host_is_good {
-        Ok(host.len())
-    } else {
-        Err(Ambiguity::Authority)
-    }
-}
-
-/// Whether an authority is a short name, of small letters, digits, hyphens and dots, without a port, that no resolver can
-/// take for anything else: what most calls are for, at one look at each byte. False says nothing.
-fn is_simple_name(authority: &str) -> bool {
-    let bytes = authority.as_bytes();
-    if bytes.len() > 63 {
-        return false;
-    }
-    // No label is empty, and the last begins with a letter.
-    let (mut odd, mut before, mut first_of_last) = (0, DOT, 0);
-    for &byte in bytes {
-        let kind = NAME[byte as usize];
-        odd |= kind & (ODD | before & DOT);
-        first_of_last = if before == DOT { kind } else { first_of_last };
-        before = kind;
-    }
-    odd == 0 && before != DOT && first_of_last == LETTER
-}
-
-const DOT: u8 = 2;
-const LETTER: u8 = 4;
-
-const NAME: [u8; 256] = {
-    let mut kind = [ODD; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        kind[byte] = match byte as u8 {
-            b'a'..=b'z' => LETTER,
-            b'0'..=b'9' | b'-' => 0,
-            b'.' => DOT,
-            _ => ODD,
-        };
-        byte += 1;
-    }
-    kind
-};
-
-/// Whether a host is a name, or an IPv4 address in the one spelling that all resolvers read alike.
-pub(super) fn is_name_or_ipv4(host: &str) -> bool {
-    let mut label = 0;
-    for byte in host.bytes() {
-        label = match byte {
-            b'.' if label == 0 => return false,
-            b'.' => 0,
-            b'-' | b'_' => label + 1,
-            _ if byte.is_ascii_alphanumeric() => label + 1,
-            _ => return false,
-        };
-        if label > 63 {
-            return false;
-        }
-    }
-    if label == 0 {
-        return false;
-    }
-    // `127.1`, `0x7f.0.0.1` and `2130706433` are addresses to some resolvers and names to others.
-    let last = &host[host
-        .bytes()
-        .rposition(|b| b == b'.')
-        .map_or(0, |dot| dot + 1)..];
-    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    let is_number = last.bytes().all(|b| b.is_ascii_digit())
-        || hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-    !is_number || host.parse::<Ipv4Addr>().is_ok()
-}
 
 /// Checked, not changed: conditions decode it, backends get it byte for byte.
 fn check_query(query: &str) -> Result<(), Ambiguity> {
@@ -505,4 +409,24 @@ fn decode_once(bytes: &[u8]) -> (Vec<u8>, bool) {
         }
     }
     (decoded, hidden)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4096))]
+
+        #[test]
+        fn the_one_look_takes_no_path_that_the_second_would_not(text in "/[a/.%;?#~é\\\\ -]{0,9}") {
+            let (path, query, is_canonical) = split(&text);
+            prop_assert_eq!(format!("{path}{query}"), text.clone());
+            prop_assert_eq!(path, text.split('?').next().unwrap());
+            if is_canonical {
+                prop_assert_eq!(canonical_path(path), Ok(Cow::Borrowed(path)));
+            }
+        }
+    }
 }

@@ -232,11 +232,20 @@ fn an_admin_api_that_is_not_there_is_unavailable() {
         &["session", "list"],
         &[
             ("TOOLGATE_KEY", &key),
+            ("TOOLGATE_ADMIN", "ftp://gate.example"),
+        ],
+    )
+    .ends(USAGE)
+    .complains("http:// or https://");
+    toolgate_with(
+        &["session", "list", "--ca", "absent.pem"],
+        &[
+            ("TOOLGATE_KEY", &key),
             ("TOOLGATE_ADMIN", "https://gate.example"),
         ],
     )
     .ends(USAGE)
-    .complains("not available yet");
+    .complains("`absent.pem` can't be read");
 }
 
 #[test]

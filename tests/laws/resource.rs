@@ -79,7 +79,7 @@ fn meant(pieces: &[Piece], attributes: &Attributes) -> Option<String> {
         .iter()
         .map(|piece| match piece {
             Piece::Literal(text) => Some((*text).to_owned()),
-            Piece::Attribute(name) => attributes.get(name).map(|value| encode(value)),
+            Piece::Attribute(name) => attributes.get(name).map(encode),
         })
         .collect();
     Some(format!("user:{}", parts?))

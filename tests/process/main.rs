@@ -19,3 +19,4 @@ mod load;
 mod operations;
 mod reload;
 mod streams;
+mod tls;

@@ -48,6 +48,10 @@ struct Health {
     received: u64,
     /// Looks in a row without a byte from the backend while a call was in progress.
     silent: u32,
+    /// Looks since a ping that is not answered.
+    pinged: Option<u32>,
+    /// The last that came was the answer to a ping.
+    quiet: bool,
     /// Looks in a row without a call.
     idle: u32,
 }
@@ -97,9 +101,15 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Streams this side reset whose late frames are still recognised; and those the backend made this side reset by nonsense.
 const RESET_STREAMS_MAX: usize = 100;
-/// Looks without a byte after which a backend that is waited for is pinged, and after which it is given up.
-const SILENT_PINGED: u32 = 10;
-const SILENT_MAX: u32 = 20;
+/// Looks without a byte after which a backend that is waited for is pinged.
+const SILENT_MAX: u32 = 10;
+/// The same where it has said nothing since the last ping: gRPC's servers close connections that are pinged more often than
+/// each 5 minutes while they have nothing to say.
+const QUIET_MAX: u32 = 310;
+/// Looks after which a ping without an answer is the end.
+const PINGED_MAX: u32 = 10;
+/// A ping's answer (RFC 9113 section 6.7), which is no sign of anything to say.
+const PONG_BYTES: u64 = 17;
 /// Looks without a call after which a connection goes.
 const IDLE_MAX: u32 = 30;
 
@@ -144,6 +154,8 @@ impl Connection {
                 pings,
                 received: 0,
                 silent: 0,
+                pinged: None,
+                quiet: false,
                 idle: 0,
             }),
         }))
@@ -187,23 +199,8 @@ impl Connection {
         if !busy && !self.is_fit() {
             return Verdict::Close;
         }
-        let received = self.tally.received();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        health.idle = if busy { 0 } else { health.idle + 1 };
-        health.silent = if busy && received == health.received {
-            health.silent + 1
-        } else {
-            0
-        };
-        health.received = received;
-        if health.silent == SILENT_PINGED {
-            health.ping();
-        }
-        if health.idle >= IDLE_MAX || health.silent >= SILENT_MAX {
-            Verdict::Close
-        } else {
-            Verdict::Keep
-        }
+        health.look(self.tally.received(), busy)
     }
 
     fn takes_extended_connect(&self) -> bool {
@@ -218,6 +215,34 @@ impl Drop for Connection {
 }
 
 impl Health {
+    fn look(&mut self, received: u64, busy: bool) -> Verdict {
+        let fresh = received - self.received;
+        self.received = received;
+        self.idle = if busy { 0 } else { self.idle + 1 };
+        if fresh > 0 {
+            self.quiet = self.pinged.take().is_some() && fresh == PONG_BYTES;
+        }
+        if fresh > 0 || !busy {
+            self.silent = 0;
+        } else {
+            self.silent += 1;
+        }
+        let silent_max = if self.quiet { QUIET_MAX } else { SILENT_MAX };
+        match &mut self.pinged {
+            Some(looks) => *looks += 1,
+            None if self.silent >= silent_max => {
+                self.ping();
+                self.pinged = Some(0);
+            }
+            None => {}
+        }
+        if self.idle >= IDLE_MAX || self.pinged.is_some_and(|looks| looks >= PINGED_MAX) {
+            Verdict::Close
+        } else {
+            Verdict::Keep
+        }
+    }
+
     fn ping(&mut self) {
         if let Some(pings) = &mut self.pings {
             // The last one's answer, whose bytes are all that counts.
@@ -406,3 +431,6 @@ impl ExchangeFault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! Kept connections, against backends on loopback sockets.
 
+mod bodies;
 mod streams;
 mod tls;
+mod tunnels;
 
 pub(crate) mod backends;
 

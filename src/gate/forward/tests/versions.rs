@@ -245,12 +245,13 @@ async fn an_answer_that_breaks_off_or_is_too_short_is_not_passed_as_whole() {
     }
 }
 
-/// A backend whose first connection answers once and does `act` to the second request; the next connections answer all.
+/// A backend whose first connection answers, does `act` to the second request, and answers again if that leaves it open;
+/// the next connections answer once.
 async fn turning_away<F>(
     act: impl Fn(Raw, u32) -> F + Send + Sync + Copy + 'static,
 ) -> (backends::Backend, Arc<AtomicUsize>)
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = Option<Raw>> + Send + 'static,
 {
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = requests.clone();
@@ -261,11 +262,17 @@ where
             let stream = raw.request().await;
             counted.fetch_add(1, Ordering::Relaxed);
             raw.answer(stream).await;
-            if n == 0 {
-                let stream = raw.request().await;
+            if n > 0 {
+                return raw.rest().await;
+            }
+            let stream = raw.request().await;
+            counted.fetch_add(1, Ordering::Relaxed);
+            let Some(mut raw) = act(raw, stream).await else {
+                return;
+            };
+            if let Some(stream) = raw.another().await {
                 counted.fetch_add(1, Ordering::Relaxed);
-                act(raw, stream).await;
-            } else {
+                raw.answer(stream).await;
                 raw.rest().await;
             }
         }
@@ -278,29 +285,29 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 0\r\n\r\n";
 const UPLOAD: &str = "POST / HTTP/1.1\r\nHost: g\r\nContent-Length: 3\r\n\r\nabc";
 const GET: &str = "GET / HTTP/1.1\r\nHost: g\r\n\r\n";
 
-async fn refuse(mut raw: Raw, stream: u32) {
+async fn refuse(mut raw: Raw, stream: u32) -> Option<Raw> {
     raw.reset(stream, Reason::REFUSED_STREAM).await;
-    raw.rest().await;
+    Some(raw)
 }
 
-async fn go_away(mut raw: Raw, stream: u32) {
+async fn go_away(mut raw: Raw, stream: u32) -> Option<Raw> {
     raw.go_away(stream - 2).await;
-    raw.rest().await;
+    Some(raw)
 }
 
-async fn leave(raw: Raw, _stream: u32) {
-    drop(raw);
+async fn leave(_raw: Raw, _stream: u32) -> Option<Raw> {
+    None
 }
 
-async fn cancel(mut raw: Raw, stream: u32) {
+async fn cancel(mut raw: Raw, stream: u32) -> Option<Raw> {
     raw.reset(stream, Reason::INTERNAL_ERROR).await;
-    raw.rest().await;
+    Some(raw)
 }
 
-async fn nonsense(mut raw: Raw, stream: u32) {
+async fn nonsense(mut raw: Raw, stream: u32) -> Option<Raw> {
     // No such entry in the table of field names.
     raw.send(HEADERS, 5, stream, &[0xff, 0xff]).await;
-    raw.rest().await;
+    Some(raw)
 }
 
 #[tokio::test]

@@ -79,10 +79,16 @@ impl Pipe {
                     return Poll::Ready(Ok(()));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) if bytes.is_empty() && !self.body.is_end_stream() => {}
+                    // An end that comes by itself needs no room, and waiting for some would be waiting for ever.
+                    Ok(bytes) if bytes.is_empty() => {
+                        if self.body.is_end_stream() {
+                            stream.send_data(bytes, true)?;
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
                     Ok(bytes) => {
                         // Claims no more of the connection's window than it must: `send_data` raises it.
-                        stream.reserve_capacity(usize::from(!bytes.is_empty()));
+                        stream.reserve_capacity(1);
                         self.chunk = Some(Chunk {
                             last: self.body.is_end_stream(),
                             bytes,
@@ -110,7 +116,7 @@ impl Future for Pipe {
     }
 }
 
-/// Ready when at least a byte may be sent, or none is to be.
+/// Ready when at least a byte may be sent.
 pub(super) fn poll_room(
     stream: &mut SendStream<Bytes>,
     cx: &mut Context<'_>,

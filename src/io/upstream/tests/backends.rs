@@ -230,14 +230,19 @@ impl Raw {
 
     /// The number of the next request's stream; frames between are passed over.
     pub(crate) async fn request(&mut self) -> u32 {
+        self.another().await.expect("a request")
+    }
+
+    /// The same; `None` where the other side closed.
+    pub(crate) async fn another(&mut self) -> Option<u32> {
         loop {
             let mut head = [0; 9];
-            self.0.read_exact(&mut head).await.unwrap();
+            self.0.read_exact(&mut head).await.ok()?;
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             let mut payload = vec![0; length as usize];
-            self.0.read_exact(&mut payload).await.unwrap();
+            self.0.read_exact(&mut payload).await.ok()?;
             if head[3] == HEADERS {
-                return u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                return Some(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
             }
             if head[3] == SETTINGS && head[4] == 0 {
                 self.send(SETTINGS, ACK, 0, &[]).await;

@@ -1,6 +1,5 @@
 //! Calls that share a connection: how many there are, what ends one of them and only it, and what a backend may do to them.
 
-use super::super::http2::{Connection, Verdict};
 use super::backends::{Backend, http2, listen, upstream};
 use super::*;
 use crate::policy::model::Http2;
@@ -10,31 +9,31 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, watch};
 
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-fn place(backend: &Backend) -> Place {
+pub(super) fn place(backend: &Backend) -> Place {
     Place::new(&upstream(backend.address, None, Http2::PriorKnowledge)).unwrap()
 }
 
-fn request(body: Outgoing) -> Request<Outgoing> {
+pub(super) fn request(body: Outgoing) -> Request<Outgoing> {
     let request = Request::post("http://backend.example/");
     request.body(body).unwrap()
 }
 
-async fn open(place: &Place) -> Lease {
+pub(super) async fn open(place: &Place) -> Lease {
     Lease::open(place, PATIENCE).await.unwrap()
 }
 
 /// A body whose chunks come through a channel; it ends with the channel.
-fn fed() -> (mpsc::Sender<Frame<Bytes>>, Outgoing) {
+pub(super) fn fed() -> (mpsc::Sender<Frame<Bytes>>, Outgoing) {
     let (feed, mut chunks) = mpsc::channel::<Frame<Bytes>>(1);
     let frames = futures_of(move |cx| chunks.poll_recv(cx));
     (feed, Outgoing::Stream(Box::pin(frames)))
 }
 
-struct Fed<F>(F);
+pub(super) struct Fed<F>(F);
 
-fn futures_of<F>(poll: F) -> Fed<F>
+pub(super) fn futures_of<F>(poll: F) -> Fed<F>
 where
     F: FnMut(&mut Context<'_>) -> Poll<Option<Frame<Bytes>>> + Unpin,
 {
@@ -57,7 +56,7 @@ where
 }
 
 /// Answers at once and ends each answer when it is told to.
-async fn holding(most: u32) -> (Backend, watch::Sender<bool>) {
+pub(super) async fn holding(most: u32) -> (Backend, watch::Sender<bool>) {
     let (release, held) = watch::channel(false);
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(most);
@@ -367,160 +366,28 @@ async fn a_backend_that_does_not_read_holds_the_agent_back() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_as_long_as_it_says_is_broken() {
-    for said in ["3", "1"] {
-        let backend = http2(
-            None,
-            h2::server::Builder::new(),
-            move |_, mut respond| async move {
-                let answer = Response::builder().header("content-length", said).body(());
-                let mut stream = respond.send_response(answer.unwrap(), false).unwrap();
-                let _ = stream.send_data(Bytes::from_static(b"ok"), true);
-            },
-        )
-        .await;
-        let mut lease = open(&place(&backend)).await;
-        match lease.exchange(request(Outgoing::Empty)).await {
-            Ok(answer) => {
-                let fault = answer.into_body().collect().await.unwrap_err();
-                assert_eq!(fault, ExchangeFault::Malformed, "{said}");
-            }
-            Err(Unanswered::Broken(ExchangeFault::Malformed)) => {}
-            Err(other) => panic!("{other:?}"),
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_early_answer_is_whole_though_the_request_is_not() {
+async fn a_head_over_the_bound_is_no_answer() {
     let backend = http2(
         None,
         h2::server::Builder::new(),
         |_, mut respond| async move {
-            let answer = Response::builder().status(413).body(()).unwrap();
-            let mut stream = respond.send_response(answer, false).unwrap();
-            stream
-                .send_data(Bytes::from_static(b"too large"), true)
-                .unwrap();
-            // The rest is not wanted: dropping the request's body says so.
+            let mut answer = Response::new(());
+            for n in 0..40 {
+                let name = http::HeaderName::try_from(format!("x-{n}")).unwrap();
+                let value = HeaderValue::try_from("v".repeat(2048)).unwrap();
+                answer.headers_mut().insert(name, value);
+            }
+            let _ = respond.send_response(answer, true);
         },
     )
     .await;
-    let (feed, body) = fed();
-    feed.send(Frame::data(Bytes::from_static(b"begun")))
-        .await
-        .unwrap();
-    let mut lease = open(&place(&backend)).await;
-    let answer = lease.exchange(request(body)).await.unwrap();
-    assert_eq!(answer.status(), 413);
-    let body = answer.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, "too large");
-    lease.give_back();
-    tokio::time::timeout(PATIENCE, feed.closed()).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_tunnel_carries_bytes_both_ways_where_the_backend_takes_extended_connect() {
-    let mut builder = h2::server::Builder::new();
-    builder.enable_connect_protocol();
-    let backend = http2(None, builder, |request, mut respond| async move {
-        let protocol = request.extensions().get::<h2::ext::Protocol>();
-        assert_eq!(protocol.map(h2::ext::Protocol::as_str), Some("websocket"));
-        let mut stream = respond.send_response(Response::new(()), false).unwrap();
-        let mut body = request.into_body();
-        while let Some(Ok(chunk)) = body.data().await {
-            let _ = body.flow_control().release_capacity(chunk.len());
-            let _ = stream.send_data(chunk, false);
-        }
-        let _ = stream.send_data(Bytes::new(), true);
-    })
-    .await;
-    let mut lease = Lease::for_upgrade(&place(&backend), PATIENCE)
-        .await
-        .unwrap();
-    let switched = lease.upgrade(request(Outgoing::Empty), "websocket").await;
-    let Ok(Upgrade::Switched(_, mut tunnel)) = switched else {
-        panic!("not switched");
-    };
-    // More than a window, so that both sides must make room.
-    let long = vec![7; 300 * 1024];
-    let (mut reading, mut writing) = tokio::io::split(&mut tunnel);
-    let (written, read) = tokio::join!(
-        async {
-            writing.write_all(&long).await?;
-            writing.shutdown().await
-        },
-        async {
-            let mut read = Vec::new();
-            reading.read_to_end(&mut read).await.map(|_| read)
-        }
-    );
-    written.unwrap();
-    assert!(read.unwrap() == long);
-}
-
-#[tokio::test]
-async fn a_backend_without_extended_connect_is_asked_over_http1_or_not_at_all() {
-    let (backend, _release) = holding(100).await;
-    let refused = Lease::for_upgrade(&place(&backend), PATIENCE).await;
-    assert_eq!(refused.err(), Some(DialFault::NoUpgrade));
-
-    let backend = listen(None, |_, mut io| async move {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            assert!(io.read_buf(&mut head).await.unwrap() > 0);
-        }
-        let head = String::from_utf8(head).unwrap().to_lowercase();
-        assert!(head.contains("upgrade: websocket\r\n"), "{head}");
-        io.write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\nhello",
-        )
-        .await
-        .unwrap();
-        let mut echo = [0; 3];
-        io.read_exact(&mut echo).await.unwrap();
-        io.write_all(&echo).await.unwrap();
-    })
-    .await;
-    let place = Place::new(&upstream(backend.address, None, Http2::Auto)).unwrap();
-    let mut lease = Lease::for_upgrade(&place, PATIENCE).await.unwrap();
-    let request = Request::get("/chat")
-        .header("host", "b")
-        .body(Outgoing::Empty);
-    let switched = lease.upgrade(request.unwrap(), "websocket").await;
-    let Ok(Upgrade::Switched(head, mut tunnel)) = switched else {
-        panic!("not switched");
-    };
-    assert_eq!(head.status(), 101);
-    tunnel.write_all(b"abc").await.unwrap();
-    let mut read = String::new();
-    tunnel.read_to_string(&mut read).await.unwrap();
-    assert_eq!(read, "helloabc");
-}
-
-#[tokio::test]
-async fn a_silent_backend_is_pinged_and_one_that_does_not_answer_is_given_up() {
-    let (backend, _release) = holding(100).await;
-    let socket = || async {
-        let stream = tokio::net::TcpStream::connect(backend.address)
-            .await
-            .unwrap();
-        wire::Socket::Plain(stream)
-    };
-    let room = Arc::default();
-    let alive = Connection::open(0, socket().await).await.unwrap();
-    let seat = alive.seat(&room).unwrap();
-    for _ in 0..3 {
-        for _ in 0..11 {
-            assert_eq!(alive.check(), Verdict::Keep);
-        }
-        // The answer to the ping, read by the connection's own task.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let place = place(&backend);
+    let mut lease = open(&place).await;
+    match lease.exchange(request(Outgoing::Empty)).await {
+        Err(Unanswered::Broken(ExchangeFault::Malformed)) => {}
+        other => panic!("{:?}", other.map(|answer| answer.status())),
     }
-    let looks = |connection: &Connection| (1..100).find(|_| connection.check() == Verdict::Close);
-    // Nobody reads its answer in between.
-    assert!(looks(&alive).is_some_and(|looks| looks >= 10));
-    drop(seat);
-    let idle = Connection::open(0, socket().await).await.unwrap();
-    assert_eq!(looks(&idle), Some(30));
+    // Its stream alone.
+    drop(lease);
+    assert_eq!(open(&place).await.origin(), Origin::Kept);
 }

@@ -4,6 +4,7 @@ use super::backends::{Ca, Clients, either, http2, listen, server, upstream, with
 use super::*;
 use crate::policy::model::{Http2, Upstream, Verify};
 use http_body_util::BodyExt as _;
+use rustls::HandshakeKind;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -256,23 +257,26 @@ async fn connections_never_cross_identities_and_a_rotation_leaves_old_calls_alon
 #[tokio::test]
 async fn equal_contents_are_one_identity_and_a_session_is_resumed_on_it() {
     let ca = Ca::new();
-    let backend = either(Some(server(
-        &ca.issue("127.0.0.1"),
-        &Clients::Anybody,
-        &["http/1.1"],
-    )))
-    .await;
+    let own = ca.issue("127.0.0.1");
+    let backend = either(Some(server(&own, &Clients::Anybody, &["http/1.1"]))).await;
     let upstream = upstream(backend.address, Some(&ca), Http2::Off);
     let (one, other) = (place(&upstream), place(&upstream));
     assert_eq!(one.number(), other.number());
-    assert!(Arc::ptr_eq(
-        one.tls.as_ref().unwrap(),
-        other.tls.as_ref().unwrap()
-    ));
-    let plain = place(&super::backends::upstream(
-        backend.address,
-        None,
-        Http2::Off,
-    ));
-    assert_ne!(one.number(), plain.number());
+    let plain = super::backends::upstream(backend.address, None, Http2::Off);
+    assert_ne!(one.number(), place(&plain).number());
+    for (place, expected) in [
+        (&one, HandshakeKind::Full),
+        (&other, HandshakeKind::Resumed),
+    ] {
+        let stream = tokio::net::TcpStream::connect(backend.address)
+            .await
+            .unwrap();
+        let connector = place.tls.as_ref().unwrap();
+        let mut stream = connector.connect(stream, Offer::Configured).await.unwrap();
+        assert_eq!(stream.get_ref().1.handshake_kind(), Some(expected));
+        // With its answer come the tickets.
+        let request = b"GET / HTTP/1.1\r\nhost: b\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
 }
