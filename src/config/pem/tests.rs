@@ -1,3 +1,5 @@
+//! Certificates, keys and authorities from PEM files, and what is said of those that do not fit.
+
 use super::*;
 use crate::config::Secrets;
 use crate::config::error::Place;
