@@ -1,29 +1,50 @@
 //! The process's own bounds, looked at once at the start.
 
-/// Descriptors beside those of connections: files, listeners, runtimes.
-const SPARE: u64 = 64;
+use crate::config::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Says so where the system gives fewer file descriptors than the caps promise: a connection and its backend's need two.
-pub(super) fn check_descriptors(connections: u32) {
-    let Ok(limits) = std::fs::read_to_string("/proc/self/limits") else {
-        return;
-    };
-    let needed = u64::from(connections) * 2 + SPARE;
-    if let Some(given) = open_files(&limits).filter(|given| *given < needed) {
-        tracing::info!(
+/// Descriptors beside those of connections: files, listeners, runtimes.
+const SPARE: u64 = 128;
+/// Connections of the metrics listener, which has no settings.
+const METRICS: u64 = super::OPS_CAPS.connections as u64;
+
+/// Raises the limit of file descriptors as far as the system lets it, and says so where that is less than the caps
+/// promise.
+pub(super) fn prepare(server: &Server) {
+    let needed = needed(
+        server.agents.caps.connections,
+        server.admin.caps.connections,
+    );
+    let limit = getrlimit(Resource::Nofile);
+    let given = raised(limit);
+    if let Some(given) = given.filter(|given| *given < needed) {
+        tracing::warn!(
             given,
             needed,
-            "fewer file descriptors than `caps.connections` can use; raise the limit (`ulimit -n`) or lower the cap"
+            "fewer file descriptors than `caps.connections` of agents and admin can use; raise the hard limit (LimitNOFILE=, `ulimit -Hn`) to {needed}, or lower the caps"
         );
     }
 }
 
-/// The soft limit; `None`: there is none, or it can't be read.
-fn open_files(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))?;
-    line.split_whitespace().nth(3)?.parse().ok()
+/// A call over HTTP/1.1 needs two, the agent's connection and the backend's. (A connection over HTTP/2 may carry many
+/// calls at once: who expects that raises the limit further.)
+fn needed(agents: u32, admin: u32) -> u64 {
+    u64::from(agents) * 2 + u64::from(admin) + METRICS + SPARE
+}
+
+/// The soft limit, made equal to the hard one; `None`: there is none.
+fn raised(limit: Rlimit) -> Option<u64> {
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        match setrlimit(Resource::Nofile, raised) {
+            Ok(()) => return limit.maximum,
+            Err(error) => tracing::debug!(%error, "the limit of file descriptors stays"),
+        }
+    }
+    limit.current
 }
 
 #[cfg(test)]
@@ -31,9 +52,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_soft_limit_is_the_first_number_of_its_line() {
-        let limits = "Limit                     Soft Limit           Hard Limit           Units\nMax open files            1024                 524288               files\n";
-        assert_eq!(open_files(limits), Some(1024));
-        assert_eq!(open_files("Max open files unlimited unlimited files"), None);
+    fn a_call_needs_two_descriptors_and_what_administers_one() {
+        assert_eq!(
+            needed(20_000, 1_000),
+            40_000 + 1_000 + u64::from(super::super::OPS_CAPS.connections) + SPARE
+        );
+    }
+
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(raised(limit), limit.maximum);
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
     }
 }

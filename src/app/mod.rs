@@ -1,33 +1,35 @@
 //! The composition root: build, start, reload, drain. The only place that knows all parts.
 //!
 //! Order matters. Start: the ledger first, since nothing may happen unrecorded; then the store, the live table, the gate;
-//! listeners last, when all that they need is there. Drain: the other way round.
+//! listeners last, when all that they need is there. Drain: the other way round. A hand-over is a drain of one process
+//! and a start of another on the same listening sockets (see [`hand_over`]).
 
 mod chores;
 mod control;
+pub mod hand_over;
 mod limits;
 pub mod logs;
 mod parts;
 mod reload;
+pub mod service;
 mod sockets;
 mod tls;
 
 use self::control::Control;
+use self::hand_over::{Endpoint, Process, Successor};
 use self::parts::Parts;
 use self::reload::Reloader;
-use self::sockets::Sockets;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{Caps, Loaded, Server, Timeouts};
 use crate::gate::{Gate, Unsendable};
 use crate::io::metrics::Decided;
 use crate::io::tls::server::TlsFault;
 use crate::ledger::LedgerError;
-use crate::ledger::record::Event;
 use crate::policy::decision::Reason;
 use crate::serve::accept::Stage;
 use crate::serve::admin::{self, Admin};
 use crate::serve::control::serve;
-use crate::serve::listen::DataPlane;
+use crate::serve::listen::{Bound, DataPlane};
 use crate::serve::ops::Ops;
 use crate::store::StoreFault;
 use std::fmt;
@@ -39,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub use self::sockets::Addresses;
+pub use self::sockets::{Addresses, Given, Sockets};
 pub use crate::serve::reload::{Misplaced, Rejection, ReloadOutcome, Trigger};
 
 /// The gate as a whole.
@@ -51,6 +53,67 @@ pub struct App;
 pub struct Options {
     /// What changed files do.
     pub watch: Watch,
+    /// Whether another process may take over.
+    pub succession: Succession,
+}
+
+/// Whether another process may take over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Succession {
+    /// Nobody waits for one: see [`Running::successor`].
+    #[default]
+    None,
+    /// It is offered the sockets.
+    Offer,
+}
+
+/// Where a gate gets its sockets, and what its first record says about that.
+#[derive(Debug)]
+pub enum Beginning {
+    /// Those that a service manager opened, if any; the others are bound.
+    Fresh(Given),
+    /// From the gate that ran before, as another process.
+    TakenOver {
+        /// The sockets.
+        sockets: Sockets,
+        /// That process.
+        from: Process,
+    },
+    /// From this very process, which had handed over to one that ended before it served.
+    Resumed {
+        /// The sockets.
+        sockets: Sockets,
+        /// That process.
+        after: Process,
+    },
+}
+
+/// How a gate stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long it serves on as one that is not ready, and says with every answer that the connection closes.
+    pub notice: Duration,
+    /// How long calls in flight then have to finish.
+    pub bound: Duration,
+}
+
+impl From<Duration> for Drain {
+    /// Without notice.
+    fn from(bound: Duration) -> Self {
+        Self {
+            notice: Duration::ZERO,
+            bound,
+        }
+    }
+}
+
+/// What is left of a gate that has let go of its ledger and its store, and not of its sockets.
+#[derive(Debug)]
+pub struct Released {
+    /// They listen, and nobody accepts.
+    pub sockets: Sockets,
+    /// What was in force.
+    pub loaded: Loaded,
 }
 
 /// What changed files do.
@@ -67,6 +130,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             watch: Watch::Files,
+            succession: Succession::None,
         }
     }
 }
@@ -96,6 +160,9 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A socket that another process opened can't be used.
+    #[error("{0}")]
+    Given(String),
     /// A listener's certificate, key or authorities can't be used.
     #[error("the {listener} listener can't speak TLS: {fault}")]
     Tls {
@@ -123,6 +190,10 @@ pub struct Running {
     /// Of the control plane's listeners, which outlive the agents' one.
     control_stage: watch::Sender<Stage>,
     control: Control,
+    /// Copies of all sockets; `None` once they are to be closed.
+    kept: Option<Sockets>,
+    /// `None` where no successor is waited for.
+    endpoint: Option<Endpoint>,
 }
 
 /// What the metrics listener, which has no settings, holds at once and waits for.
@@ -142,11 +213,33 @@ const FAREWELL_MAX: Duration = Duration::from_millis(500);
 const CONTROL_DRAIN: Duration = Duration::from_secs(2);
 
 impl App {
+    /// Whether a gate can be built on these files, as far as that can be told without ledger, store and addresses.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn check(loaded: &Loaded) -> Result<(), StartError> {
+        Gate::check(&loaded.projects)?;
+        tls::Tls::build(&loaded.server)?;
+        Ok(())
+    }
+
     /// Builds everything, starts everything, and returns when all listeners are bound. Blocks while files are opened.
     ///
     /// # Errors
     /// [`StartError`], with everything that was opened closed again.
     pub fn start(loaded: Loaded, options: Options) -> Result<Running, StartError> {
+        Self::begin(loaded, options, Beginning::Fresh(Given::by_nobody()))
+    }
+
+    /// As [`App::start`], on sockets that are there already.
+    ///
+    /// # Errors
+    /// [`StartError`], with everything that was opened closed again.
+    pub fn begin(
+        loaded: Loaded,
+        options: Options,
+        beginning: Beginning,
+    ) -> Result<Running, StartError> {
         let Loaded {
             server,
             projects,
@@ -154,32 +247,56 @@ impl App {
             patterns,
             ..
         } = loaded;
-        limits::check_descriptors(server.agents.caps.connections);
+        limits::prepare(&server);
         Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
         let parts = Arc::new(Parts::build(&server, projects)?);
-        let sockets = Sockets::bind(&server)?;
-        if !control.wait(parts.record_start(&hashes)) {
+        let detail = beginning.detail();
+        let sockets = match beginning {
+            Beginning::Fresh(given) => Sockets::obtain(&server, given)?,
+            Beginning::TakenOver { sockets, .. } | Beginning::Resumed { sockets, .. } => sockets,
+        };
+        // The ledger is ours by now, so a successor's way to us may lie in its directory.
+        let endpoint = (options.succession == Succession::Offer)
+            .then(|| Endpoint::bind(&server.ledger.directory))
+            .transpose()
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "no other process will be able to take over from this one");
+                None
+            });
+        if !control.wait(parts.record_start(&hashes, &detail)) {
             return Err(StartError::LedgerRefuses);
         }
         let path = files.first().cloned().unwrap_or_default();
-        let (watcher, changes) = watch_files(options.watch, files, &patterns).unzip();
+        let (watcher, changes) = watch_files(options.watch, files.clone(), &patterns).unzip();
         let reloader = Arc::new(Reloader::new(
             Arc::clone(&parts),
             reload::Start {
                 path,
                 server: server.clone(),
                 hashes,
+                files,
                 patterns,
                 watcher,
             },
         ));
         let admin = Admin::new(parts.for_admin(&server, &reloader));
-        let running = Running::serve(parts, reloader, admin, sockets, &server, control)?;
+        let mut running = Running::serve(parts, reloader, admin, sockets, &server, control)?;
+        running.endpoint = endpoint;
         running.start_chores(changes);
         running.say_where();
         Ok(running)
+    }
+}
+
+impl Beginning {
+    fn detail(&self) -> String {
+        match self {
+            Self::Fresh(_) => String::new(),
+            Self::TakenOver { from, .. } => format!("took over from process {from}"),
+            Self::Resumed { after, .. } => format!("process {after} took over and did not serve"),
+        }
     }
 }
 
@@ -192,7 +309,10 @@ impl Running {
         server: &Server,
         control: Control,
     ) -> Result<Self, StartError> {
-        let addresses = sockets.addresses;
+        let kept = sockets.try_clone().map_err(StartError::Threads)?;
+        let addresses = sockets.addresses().map_err(StartError::Threads)?;
+        let agents = Bound::on(sockets.agents, &server.agents, server.workers);
+        let agents = agents.map_err(StartError::Threads)?;
         let (stage, agents_stage) = watch::channel(Stage::Serve);
         let (control_stage, _) = watch::channel(Stage::Serve);
         let ops = Ops::new(Arc::clone(&parts.metrics), parts.ledger.clone());
@@ -219,7 +339,7 @@ impl Running {
         let refused =
             move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
         let tls = parts.tls.agents.clone();
-        let data_plane = sockets.agents.serve(&agents_stage, tls, refused, move || {
+        let data_plane = agents.serve(&agents_stage, tls, refused, move || {
             let gate = Rc::new(gate.clone());
             move |request, peer| {
                 let gate = Rc::clone(&gate);
@@ -236,6 +356,8 @@ impl Running {
             stage,
             control_stage,
             control,
+            kept: Some(kept),
+            endpoint: None,
         })
     }
 
@@ -267,40 +389,65 @@ impl Running {
         self.reloader.reload(trigger).await
     }
 
-    /// Stops: not ready, no new connections, calls in flight finish for at most `bound`, then the ledger is closed.
-    /// True if nothing had to be cut.
-    pub async fn drain(mut self, bound: Duration) -> bool {
+    /// Resolves when another process is ready to take over; never where none is waited for. Safe to drop while it waits.
+    pub async fn successor(&self) -> Successor {
+        if let (Some(endpoint), Some(sockets)) = (&self.endpoint, &self.kept) {
+            match endpoint.successor(sockets).await {
+                Ok(successor) => return successor,
+                Err(error) => {
+                    tracing::error!(%error, "no other process can take over any more");
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Stops: not ready, no new connections, calls in flight finish for at most the bound, then store and ledger are
+    /// closed. True if nothing had to be cut.
+    pub async fn drain(mut self, how: impl Into<Drain>) -> bool {
         self.ops.draining();
+        self.end(how.into(), None).await
+    }
+
+    /// Stops as [`Running::drain`] does, for `successor`, and keeps the sockets: who connects meanwhile waits in them. It
+    /// stays ready to whoever balances load, since nobody is to go elsewhere.
+    pub async fn release(
+        mut self,
+        successor: &Successor,
+        how: impl Into<Drain>,
+    ) -> Option<Released> {
+        let sockets = self.kept.take()?;
+        self.end(how.into(), Some(successor.process)).await;
+        Some(Released {
+            sockets,
+            loaded: self.reloader.in_force().await,
+        })
+    }
+
+    async fn end(&mut self, how: Drain, successor: Option<Process>) -> bool {
+        // From here on nobody can take over; for one who does already, this was the last use.
+        self.endpoint = None;
+        if !how.notice.is_zero() {
+            self.stage.send_replace(Stage::Announce);
+            self.control_stage.send_replace(Stage::Announce);
+            tokio::time::sleep(how.notice).await;
+        }
+        // What the listeners have they close themselves.
+        self.kept = None;
         self.stage.send_replace(Stage::Finish);
-        let finished = self.join_data_plane(bound).await;
+        let finished = self.join_data_plane(how.bound).await;
         if !finished {
-            tracing::warn!(bound_seconds = bound.as_secs(), "calls in flight were cut");
+            tracing::warn!(
+                bound_seconds = how.bound.as_secs(),
+                "calls in flight were cut"
+            );
         }
         // The control plane goes last: an operator may still have to stop a session whose call is in flight.
         self.control_stage.send_replace(Stage::Finish);
         self.control.rest(CONTROL_DRAIN).await;
         self.control_stage.send_replace(Stage::Cut);
         chores::flush(&self.parts, &self.admin).await;
-        let stopped = Event::Gate {
-            change: "stopped",
-            version: env!("CARGO_PKG_VERSION"),
-            detail: if finished {
-                ""
-            } else {
-                "calls in flight were cut"
-            },
-        };
-        if !self.parts.record(&stopped).await {
-            tracing::error!("the ledger did not take the record of this stop");
-        }
-        let ledger = self.parts.ledger.clone();
-        // Flushes and waits for the writer's thread.
-        let closed = tokio::task::spawn_blocking(move || ledger.close()).await;
-        if !matches!(closed, Ok(Ok(()))) {
-            tracing::error!(
-                "the ledger could not be closed in order; what it did not take is lost"
-            );
-        }
+        self.parts.close(finished, successor).await;
         finished
     }
 
@@ -332,6 +479,8 @@ impl fmt::Debug for Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // While the ledger is still ours.
+        self.endpoint = None;
         self.parts.gate.close_tunnels();
         self.stage.send_replace(Stage::Cut);
         self.control_stage.send_replace(Stage::Cut);

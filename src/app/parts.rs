@@ -1,6 +1,7 @@
 //! What everything stands on, in the order in which it is built.
 
 use super::StartError;
+use super::hand_over::Process;
 use super::reload::Reloader;
 use super::tls::Tls;
 use crate::config::Server;
@@ -26,6 +27,7 @@ pub(super) struct Parts {
     pub metrics: Arc<Metrics>,
     pub gate: Gate,
     pub principals: Arc<ArcSwap<Principals>>,
+    store: Arc<Embedded>,
     pub tls: Tls,
 }
 
@@ -37,7 +39,13 @@ impl Parts {
         let ledger = Ledger::open(&server.ledger, now.wall)?;
         let (store, snapshot) = Embedded::open(&server.store, now.wall)?;
         let costs = snapshot.costs.clone();
-        let sessions = Sessions::new(Arc::new(store), snapshot, ledger.clone(), now);
+        let store = Arc::new(store);
+        let sessions = Sessions::new(
+            Arc::<Embedded>::clone(&store),
+            snapshot,
+            ledger.clone(),
+            now,
+        );
         let metrics = Arc::new(Metrics::new());
         let gate = Gate::new(GateParts {
             clock: Arc::clone(&clock),
@@ -59,16 +67,21 @@ impl Parts {
             metrics,
             gate,
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
+            store,
             tls,
         })
     }
 
     /// The first records. False: the ledger takes none.
-    pub(super) async fn record_start(&self, hashes: &[(ProjectName, PolicyHash)]) -> bool {
+    pub(super) async fn record_start(
+        &self,
+        hashes: &[(ProjectName, PolicyHash)],
+        detail: &str,
+    ) -> bool {
         let started = Event::Gate {
             change: "started",
             version: env!("CARGO_PKG_VERSION"),
-            detail: "",
+            detail,
         };
         let policies = Event::Policy {
             change: "loaded",
@@ -77,6 +90,34 @@ impl Parts {
             detail: "",
         };
         self.record(&started).await && self.record(&policies).await
+    }
+
+    /// The last record; then store and ledger are closed, and their files free for another process.
+    pub(super) async fn close(&self, finished: bool, successor: Option<Process>) {
+        let mut detail = Vec::new();
+        if !finished {
+            detail.push("calls in flight were cut".to_owned());
+        }
+        detail.extend(successor.map(|process| format!("handed over to process {process}")));
+        let stopped = Event::Gate {
+            change: "stopped",
+            version: env!("CARGO_PKG_VERSION"),
+            detail: &detail.join("; "),
+        };
+        if !self.record(&stopped).await {
+            tracing::error!("the ledger did not take the record of this stop");
+        }
+        let (store, ledger) = (Arc::clone(&self.store), self.ledger.clone());
+        // Flushes and waits for the writers' threads. The ledger last: whoever waits for its lock finds the store free.
+        let closing = tokio::task::spawn_blocking(move || {
+            store.close();
+            ledger.close()
+        });
+        if !matches!(closing.await, Ok(Ok(()))) {
+            tracing::error!(
+                "the ledger could not be closed in order; what it did not take is lost"
+            );
+        }
     }
 
     pub(super) async fn record(&self, event: &Event<'_>) -> bool {

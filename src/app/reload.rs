@@ -33,6 +33,7 @@ pub(super) struct Start {
     pub path: PathBuf,
     pub server: Server,
     pub hashes: Vec<(ProjectName, PolicyHash)>,
+    pub files: Vec<PathBuf>,
     pub patterns: Vec<PathBuf>,
     pub watcher: Option<Watcher>,
 }
@@ -42,6 +43,8 @@ pub(super) struct Start {
 struct InForce {
     server: Server,
     hashes: Vec<(ProjectName, PolicyHash)>,
+    /// Of the last load that went well.
+    files: Vec<PathBuf>,
     /// Of the last server file that could be read.
     patterns: Vec<PathBuf>,
 }
@@ -58,6 +61,7 @@ impl Reloader {
             path,
             server,
             hashes,
+            files,
             patterns,
             watcher,
         } = start;
@@ -68,6 +72,7 @@ impl Reloader {
             in_force: Mutex::new(InForce {
                 server,
                 hashes,
+                files,
                 patterns,
             }),
         }
@@ -98,6 +103,19 @@ impl Reloader {
                 let rejection = self.reject(&in_force, rejected, &trigger).await;
                 ReloadOutcome::Rejected(rejection)
             }
+        }
+    }
+
+    /// What a gate would have to be started with to go on as this one.
+    pub(super) async fn in_force(&self) -> Loaded {
+        let in_force = self.in_force.lock().await;
+        Loaded {
+            server: in_force.server.clone(),
+            projects: self.parts.gate.policies(),
+            warnings: Vec::new(),
+            expiries: Vec::new(),
+            files: in_force.files.clone(),
+            patterns: in_force.patterns.clone(),
         }
     }
 
@@ -140,6 +158,7 @@ impl Reloader {
         self.parts.metrics.reloaded(Reload::Applied);
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
         in_force.server = loaded.server;
+        in_force.files = loaded.files;
         in_force.hashes = hashes;
         Ok(())
     }

@@ -43,7 +43,7 @@ pub enum Secrets {
 }
 
 /// All files of one configuration, valid as a whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The server file.
     pub server: Server,

@@ -232,6 +232,14 @@ impl Gate {
         gate.metrics.policies(&hashes);
     }
 
+    /// Copies of all policies in force, in order of project: for a gate that is to take up where this one ends.
+    pub fn policies(&self) -> Vec<Policy> {
+        let rulesets = self.0.rulesets.load();
+        let mut policies: Vec<Policy> = rulesets.values().map(|each| each.policy.clone()).collect();
+        policies.sort_by(|a, b| a.project.cmp(&b.project));
+        policies
+    }
+
     /// The ruleset in force for a project.
     pub fn ruleset(&self, project: &ProjectName) -> Option<Arc<Ruleset>> {
         self.0.rulesets.load().get(project).cloned()

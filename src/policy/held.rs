@@ -8,7 +8,7 @@ use super::route::hash::Table;
 use std::collections::HashMap;
 
 /// Ceilings by agent and scope.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     agents: Table<AgentName, u32>,
     scopes: Table<ScopeName, u32>,

@@ -33,7 +33,7 @@ impl fmt::Debug for PolicyHash {
 }
 
 /// One project's ruleset.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Policy {
     /// Whose it is.
     pub project: ProjectName,
@@ -169,7 +169,7 @@ pub enum Resources {
 }
 
 /// A backend API.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tool {
     /// Its name in the YAML.
     pub name: ToolName,
@@ -208,7 +208,7 @@ pub enum SessionHeader {
 }
 
 /// One rule.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Its position in [`Policy::routes`].
     pub index: RouteIndex,

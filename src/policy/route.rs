@@ -17,7 +17,7 @@ use hash::Table;
 use shapes::{Found, Shapes};
 
 /// Built when a policy is assembled; one set of templates per tool.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     hosts: Table<Box<str>, ToolIndex>,
     /// Each mount, and whatever is below it.

@@ -4,9 +4,11 @@ use super::caps::Door;
 use super::connection::Link;
 use super::socket;
 use super::watch::Registry;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,6 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub enum Stage {
     /// It serves.
     Serve,
+    /// It serves, and says with every answer that the connection closes.
+    Announce,
     /// It takes nothing new and finishes what it has.
     Finish,
     /// What is not finished is cut.
@@ -24,35 +28,41 @@ pub enum Stage {
 /// How long accepting pauses after an error that is not one connection's, such as no file descriptor being left.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// One listening socket and what its connections are counted in.
+/// The listening sockets of one thread, mostly one, and what their connections are counted in.
 #[derive(Debug)]
 pub struct Acceptor {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
+    /// Which is asked first: each in its turn, so that a busy one does not starve the others.
+    turn: usize,
     door: Arc<Door>,
     registry: Arc<Registry>,
 }
 
 impl Acceptor {
-    /// Takes over a listening socket; must be called on the runtime that will poll it.
+    /// Takes over listening sockets; must be called on the runtime that will poll them.
     ///
     /// # Errors
-    /// When the runtime can't register the socket.
+    /// When the runtime can't register a socket.
     pub fn new(
-        listener: std::net::TcpListener,
+        listeners: Vec<std::net::TcpListener>,
         door: Arc<Door>,
         registry: Arc<Registry>,
     ) -> io::Result<Self> {
         Ok(Self {
-            listener: TcpListener::from_std(listener)?,
+            listeners: listeners
+                .into_iter()
+                .map(TcpListener::from_std)
+                .collect::<io::Result<_>>()?,
+            turn: 0,
             door,
             registry,
         })
     }
 
     /// The next connection that the caps admit. Safe to drop while it waits.
-    pub async fn next(&self) -> Link {
+    pub async fn next(&mut self) -> Link {
         loop {
-            match self.listener.accept().await {
+            match poll_fn(|context| self.poll_accept(context)).await {
                 Ok((stream, peer)) => {
                     if let Some(link) = self.admit(stream, peer) {
                         return link;
@@ -68,12 +78,28 @@ impl Acceptor {
     }
 
     /// Connections that the kernel had completed before the listener closes: closing would reset them.
-    pub async fn rest(self) -> Vec<Link> {
+    pub async fn rest(mut self) -> Vec<Link> {
         let mut links = Vec::new();
-        while let Some(Ok((stream, peer))) = ready(self.listener.accept()).await {
+        while let Some(Ok((stream, peer))) =
+            ready(poll_fn(|context| self.poll_accept(context))).await
+        {
             links.extend(self.admit(stream, peer));
         }
         links
+    }
+
+    fn poll_accept(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let count = self.listeners.len();
+        for number in (self.turn..).take(count).map(|number| number % count) {
+            if let Poll::Ready(accepted) = self.listeners[number].poll_accept(context) {
+                self.turn = number + 1;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
     }
 
     fn admit(&self, stream: TcpStream, peer: SocketAddr) -> Option<Link> {

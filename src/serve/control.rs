@@ -37,9 +37,20 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let registry = Registry::new(&timeouts);
-    let acceptor = Acceptor::new(listener, Door::new(caps, || {}), Arc::clone(&registry))?;
+    let mut acceptor = Acceptor::new(
+        vec![listener],
+        Door::new(caps, || {}),
+        Arc::clone(&registry),
+    )?;
     let (handle, rooms) = (Arc::new(handle), Rooms::new());
     let protocols = Arc::new(Protocols::new(tls));
+    let serve_one = |link: connection::Link| {
+        let (handle, rooms) = (Arc::clone(&handle), Arc::clone(&rooms));
+        let protocols = Arc::clone(&protocols);
+        tokio::spawn(async move {
+            connection::serve::<AnyThread, _, _, _>(link, &protocols, &rooms, &*handle).await;
+        });
+    };
     let sweeping = tokio::spawn({
         let registry = Arc::clone(&registry);
         async move { registry.sweeping().await }
@@ -47,18 +58,19 @@ where
     loop {
         tokio::select! {
             biased;
-            _ = stage.wait_for(|stage| *stage > Stage::Serve) => break,
-            link = acceptor.next() => {
-                let (handle, rooms) = (Arc::clone(&handle), Arc::clone(&rooms));
-                let protocols = Arc::clone(&protocols);
-                tokio::spawn(async move {
-                    connection::serve::<AnyThread, _, _, _>(link, &protocols, &rooms, &*handle).await;
-                });
-            }
+            changed = stage.changed() => match (changed, *stage.borrow_and_update()) {
+                (Ok(()), Stage::Serve) => {}
+                (Ok(()), Stage::Announce) => registry.announce(),
+                (Err(_), _) | (_, Stage::Finish | Stage::Cut) => break,
+            },
+            link = acceptor.next() => serve_one(link),
         }
     }
-    drop(acceptor);
-    registry.tell_all(Order::Finish);
+    registry.announce();
+    for link in acceptor.rest().await {
+        serve_one(link);
+    }
+    registry.finish().await;
     tokio::select! {
         () = registry.empty() => {}
         _ = stage.wait_for(|stage| *stage == Stage::Cut) => registry.tell_all(Order::Cut),

@@ -32,7 +32,8 @@ const CUT_MAX: Duration = Duration::from_secs(2);
 /// The agents' address, taken and not yet served.
 #[derive(Debug)]
 pub struct Bound {
-    sockets: Vec<std::net::TcpListener>,
+    /// One hand for each thread.
+    sockets: Vec<Vec<std::net::TcpListener>>,
     listener: Listener,
     /// With the port that was bound.
     pub address: SocketAddr,
@@ -51,15 +52,32 @@ pub struct DataPlane {
 /// # Errors
 /// When it can't be had.
 pub fn bind(listener: &Listener, workers: usize) -> io::Result<Bound> {
-    let sockets = socket::bind_group(listener.address, workers.max(1))?;
-    Ok(Bound {
-        address: sockets[0].local_addr()?,
-        sockets,
-        listener: listener.clone(),
-    })
+    let workers = workers.max(1);
+    Bound::on(
+        socket::bind_group(listener.address, workers)?,
+        listener,
+        workers,
+    )
 }
 
 impl Bound {
+    /// On sockets that listen already, however many: each of `workers` threads gets its share.
+    ///
+    /// # Errors
+    /// When there is none, or the system gives no more descriptors.
+    pub fn on(
+        sockets: Vec<std::net::TcpListener>,
+        listener: &Listener,
+        workers: usize,
+    ) -> io::Result<Self> {
+        let first = sockets.first().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Self {
+            address: first.local_addr()?,
+            sockets: socket::deal(sockets, workers.max(1))?,
+            listener: listener.clone(),
+        })
+    }
+
     /// Starts the threads. `equip` runs once on each and gives what answers its calls, so that threads need not contend
     /// for one reference count; `tls` is spoken, if any; `on_refusal` counts connections over the caps.
     ///
@@ -82,9 +100,9 @@ impl Bound {
         let door = Door::new(self.listener.caps, on_refusal);
         let equip = Arc::new(equip);
         let mut threads = Vec::with_capacity(self.sockets.len());
-        for (number, socket) in self.sockets.into_iter().enumerate() {
+        for (number, sockets) in self.sockets.into_iter().enumerate() {
             let worker = Worker {
-                socket,
+                sockets,
                 door: Arc::clone(&door),
                 registry: Registry::new(&self.listener.timeouts),
                 stage: stage.clone(),
@@ -113,7 +131,7 @@ impl DataPlane {
 }
 
 struct Worker {
-    socket: std::net::TcpListener,
+    sockets: Vec<std::net::TcpListener>,
     door: Arc<Door>,
     registry: Arc<Registry>,
     stage: watch::Receiver<Stage>,
@@ -146,7 +164,7 @@ impl Worker {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Worker {
-            socket,
+            sockets,
             door,
             registry,
             mut stage,
@@ -154,7 +172,7 @@ impl Worker {
         } = self;
         let (handle, rooms) = (Rc::new(handle), Rooms::new());
         let protocols = Rc::new(protocols);
-        let acceptor = Acceptor::new(socket, door, Arc::clone(&registry))?;
+        let mut acceptor = Acceptor::new(sockets, door, Arc::clone(&registry))?;
         let serve = |link: Link| {
             let (handle, protocols) = (Rc::clone(&handle), Rc::clone(&protocols));
             let rooms = Arc::clone(&rooms);
@@ -169,16 +187,20 @@ impl Worker {
         loop {
             tokio::select! {
                 biased;
-                _ = stage.wait_for(|stage| *stage > Stage::Serve) => break,
+                changed = stage.changed() => match (changed, *stage.borrow_and_update()) {
+                    (Ok(()), Stage::Serve) => {}
+                    (Ok(()), Stage::Announce) => registry.announce(),
+                    (Err(_), _) | (_, Stage::Finish | Stage::Cut) => break,
+                },
                 link = acceptor.next() => serve(link),
             }
         }
-        registry.tell_all(Order::Finish);
-        // These came before the listener closed: each gets one answer.
+        // These came before the listener closed: each gets one answer, which says that it is the last.
+        registry.announce();
         for link in acceptor.rest().await {
-            link.watched.tell(Order::Finish);
             serve(link);
         }
+        registry.finish().await;
         tokio::select! {
             () = registry.empty() => {}
             _ = stage.wait_for(|stage| *stage == Stage::Cut) => {

@@ -41,6 +41,44 @@ pub fn bind_group(address: SocketAddr, count: usize) -> io::Result<Vec<TcpListen
     Ok(group)
 }
 
+/// Deals listening sockets to `workers` threads. Every socket is somebody's: one that nobody accepts on would keep its
+/// connections waiting for ever, and closing it would reset them. Where there are fewer sockets than threads, several
+/// threads accept on one: more are not bound, because whoever gave these would not know of them and pass them on.
+///
+/// # Errors
+/// When the system gives no more descriptors.
+pub fn deal(sockets: Vec<TcpListener>, workers: usize) -> io::Result<Vec<Vec<TcpListener>>> {
+    let mut hands: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let count = sockets.len();
+    for (number, socket) in sockets.into_iter().enumerate() {
+        hands[number % workers].push(socket);
+    }
+    for number in count..workers {
+        let shared = hands[number % count.max(1)]
+            .first()
+            .ok_or(io::ErrorKind::NotConnected)?
+            .try_clone()?;
+        hands[number].push(shared);
+    }
+    Ok(hands)
+}
+
+/// Makes a socket that another process opened fit for use here.
+///
+/// # Errors
+/// When it is no listening TCP socket.
+pub fn adopt(socket: TcpListener) -> io::Result<TcpListener> {
+    let about = SockRef::from(&socket);
+    if about.r#type()? != Type::STREAM || !about.is_listener()? {
+        let why = "it is not a TCP socket that listens";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    // Not a Unix socket either.
+    socket.local_addr()?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
     Sole,
@@ -91,6 +129,26 @@ mod tests {
             .collect();
         assert_eq!(ports.len(), 3);
         assert!(ports.iter().all(|port| *port == ports[0] && *port != 0));
+    }
+
+    #[test]
+    fn no_socket_and_no_thread_goes_without_the_other_however_many_there_are_of_each() {
+        for (sockets, workers) in [(1, 1), (1, 4), (2, 3), (4, 2), (5, 2)] {
+            let group = bind_group("127.0.0.1:0".parse().unwrap(), sockets).unwrap();
+            let hands = deal(group, workers).unwrap();
+            assert_eq!(hands.len(), workers);
+            assert!(hands.iter().all(|hand| !hand.is_empty()));
+            let dealt: usize = hands.iter().map(Vec::len).sum();
+            assert_eq!(dealt, sockets.max(workers));
+        }
+    }
+
+    #[test]
+    fn what_does_not_listen_is_not_adopted() {
+        let listening = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert!(adopt(listening).is_ok());
+        let silent = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        assert!(adopt(silent.into()).is_err());
     }
 
     #[test]

@@ -14,8 +14,14 @@ use tokio::sync::Notify;
 /// How often connections are looked at, and so how coarse their timeouts are.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
+/// How long, when a listener finishes, a connection between calls is waited on for a request that is already under way.
+const IN_FLIGHT: Duration = Duration::from_millis(25);
+/// Sweeps after which, when a listener finishes, a connection that never said anything is taken to have nothing to say.
+const SILENT: u32 = 3;
 /// How many sweeps an idle HTTP/2 peer has between GOAWAY and the end.
 const GOODBYE: u32 = 8;
+/// The same when the listener finishes. Some clients read nothing between two calls, and would hold it up for ever.
+const FAREWELL: u32 = 2;
 
 /// How long a call goes on for a peer that sends no more, while there is nothing to send to it.
 pub const HALVED_MAX: Duration = Duration::from_secs(5);
@@ -30,6 +36,20 @@ pub struct Registry {
     watches: Mutex<Vec<Arc<Watch>>>,
     live: AtomicU32,
     emptied: Notify,
+    /// A [`Leaving`].
+    leaving: AtomicU8,
+}
+
+/// How far the listener is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Leaving {
+    /// Not at all.
+    Stay,
+    /// Every answer says that its connection closes.
+    Announce,
+    /// What is between calls is closed.
+    Finish,
 }
 
 /// Timeouts in sweeps.
@@ -69,9 +89,9 @@ pub struct Watched(Arc<Watch>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
-    /// Accepted; its first head is awaited.
+    /// Accepted; its first byte is awaited.
     Fresh,
-    /// Bytes of a later head have come.
+    /// Bytes of a head have come.
     Head,
     /// A call is being answered.
     Busy,
@@ -125,6 +145,7 @@ impl Registry {
             watches: Mutex::default(),
             live: AtomicU32::new(0),
             emptied: Notify::new(),
+            leaving: AtomicU8::new(Leaving::Stay as u8),
         })
     }
 
@@ -179,6 +200,24 @@ impl Registry {
         }
     }
 
+    /// From now on every answer over HTTP/1 says that its connection closes, so that peers go elsewhere for the next call
+    /// instead of finding a connection closed under them.
+    pub fn announce(&self) {
+        self.leave(Leaving::Announce);
+        // HTTP/2 announces it by GOAWAY; calls that the peer sends before it hears of that are still answered.
+        self.tell_where(Watch::is_multiplexed, Order::Finish);
+    }
+
+    /// Calls in progress are finished, connections between calls are closed. Where a head is on its way, its call is
+    /// still answered: closing would lose it.
+    pub async fn finish(&self) {
+        self.leave(Leaving::Finish);
+        self.tell_where(|watch| watch.phase() == Phase::Busy, Order::Finish);
+        // What the kernel has and we have not read: its connection is idle only to us.
+        tokio::time::sleep(IN_FLIGHT).await;
+        self.tell_where(Watch::is_idle, Order::Finish);
+    }
+
     /// Connections held now.
     pub fn live(&self) -> u32 {
         self.live.load(Ordering::Acquire)
@@ -188,6 +227,20 @@ impl Registry {
     pub async fn empty(&self) {
         while self.live() > 0 {
             self.emptied.notified().await;
+        }
+    }
+
+    fn leave(&self, leaving: Leaving) {
+        self.leaving.fetch_max(leaving as u8, Ordering::Relaxed);
+    }
+
+    fn is_finishing(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) == Leaving::Finish as u8
+    }
+
+    fn tell_where(&self, which: impl Fn(&Watch) -> bool, order: Order) {
+        for watch in self.all().iter().filter(|watch| which(watch)) {
+            watch.tell(order);
         }
     }
 
@@ -203,9 +256,21 @@ impl Registry {
 impl Watch {
     /// Bytes came from the peer.
     pub fn received(&self) {
-        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
-            self.enter(Phase::Head);
+        match self.phase() {
+            Phase::Idle => self.enter(Phase::Head),
+            // Timed from its acceptance all the same.
+            Phase::Fresh => self.phase.store(Phase::Head as u8, Ordering::Relaxed),
+            _ => {}
         }
+    }
+
+    fn is_multiplexed(&self) -> bool {
+        self.phase() == Phase::Between || self.streams.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether an answer must say that its connection closes.
+    pub fn announces(&self) -> bool {
+        self.registry.leaving.load(Ordering::Relaxed) != Leaving::Stay as u8
     }
 
     /// Bytes went to the peer.
@@ -349,6 +414,17 @@ impl Watch {
             return Some(Order::Cut);
         }
         let spent = now.wrapping_sub(self.since.load(Ordering::Relaxed));
+        if self.registry.is_finishing() {
+            match self.phase() {
+                Phase::Fresh if spent > SILENT => return Some(Order::Cut),
+                // It was in its head, or in its handshake, when the others were told.
+                Phase::Busy | Phase::Idle | Phase::Between if self.order() == Order::Go => {
+                    return Some(Order::Finish);
+                }
+                Phase::Between if spent > FAREWELL => return Some(Order::Cut),
+                _ => {}
+            }
+        }
         match self.phase() {
             Phase::Fresh | Phase::Head => (spent > limits.head).then_some(Order::Late),
             Phase::Handshake => (spent > limits.handshake).then_some(Order::Cut),
@@ -478,6 +554,41 @@ mod tests {
         assert_eq!(watched.order(), Order::Go, "it moved in between");
         sweeps(&registry, 1);
         assert_eq!(watched.order(), Order::Cut);
+    }
+
+    #[tokio::test]
+    async fn who_finishes_closes_what_is_between_calls_and_hears_out_who_has_begun_to_speak() {
+        let registry = Registry::new(&Timeouts {
+            tls: SWEEP_EVERY * 40,
+            head: SWEEP_EVERY * 40,
+            body_idle: SWEEP_EVERY * 40,
+            idle: SWEEP_EVERY * 40,
+        });
+        let (silent, speaking, busy, idle) = (
+            registry.watch(),
+            registry.watch(),
+            registry.watch(),
+            registry.watch(),
+        );
+        speaking.received();
+        busy.begin();
+        idle.begin();
+        idle.rest();
+        assert!(!busy.announces());
+        registry.finish().await;
+        assert!(busy.announces());
+        let orders = || [&silent, &speaking, &busy, &idle].map(|each| each.order());
+        assert_eq!(
+            orders(),
+            [Order::Go, Order::Go, Order::Finish, Order::Finish]
+        );
+        sweeps(&registry, SILENT);
+        speaking.begin();
+        sweeps(&registry, 1);
+        assert_eq!(
+            orders(),
+            [Order::Cut, Order::Finish, Order::Finish, Order::Finish]
+        );
     }
 
     #[test]

@@ -14,16 +14,23 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// The open store. Dropping it writes what was queued and closes the file.
+/// The open store. Dropping it closes it.
 #[derive(Debug)]
 pub struct Embedded {
-    jobs: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
     place: String,
+    /// `None`: closed.
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    jobs: SyncSender<Job>,
+    thread: JoinHandle<()>,
     /// The lock goes when the file is closed, however the process ends.
     _lock: File,
 }
@@ -54,21 +61,45 @@ impl Embedded {
             .name("store".into())
             .spawn(move || serve(connection, &queue, &named))
             .map_err(|error| StoreFault(format!("{place}: no thread for it: {error}")))?;
-        let embedded = Embedded {
-            jobs: Some(jobs),
-            thread: Some(thread),
-            place,
+        let open = Open {
+            jobs,
+            thread,
             _lock: lock,
         };
+        let embedded = Embedded {
+            place,
+            open: Mutex::new(Some(open)),
+        };
         Ok((embedded, snapshot))
+    }
+
+    /// Writes what was queued, closes the file and gives up its lock; blocks until then. Changes asked for after that
+    /// are refused.
+    pub fn close(&self) {
+        let Some(Open {
+            jobs,
+            thread,
+            _lock,
+        }) = self.opened().take()
+        else {
+            return;
+        };
+        drop(jobs);
+        if thread.join().is_err() {
+            tracing::error!(store = %self.place, "the store's thread had panicked");
+        }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store for Embedded {
     fn apply(&self, change: Change) -> StoreFuture<Applied> {
         let (done, answer) = oneshot::channel();
-        let sent = match &self.jobs {
-            Some(jobs) => jobs.try_send(Job { change, done }),
+        let sent = match &*self.opened() {
+            Some(open) => open.jobs.try_send(Job { change, done }),
             None => Err(TrySendError::Disconnected(Job { change, done })),
         };
         let place = self.place.clone();
@@ -90,12 +121,7 @@ impl Store for Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!(store = %self.place, "the store's thread had panicked");
-        }
+        self.close();
     }
 }
 
@@ -253,6 +279,19 @@ mod tests {
         assert!(text.contains(&std::process::id().to_string()), "{text}");
         drop(held);
         Embedded::open(&path, NOW).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_has_let_go_of_its_file_and_refuses_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("toolgate.db");
+        let (closed, _) = Embedded::open(&path, NOW).unwrap();
+        closed.close();
+        let (_next, _) = Embedded::open(&path, NOW).unwrap();
+        let change = Change::ClearCost {
+            session: crate::policy::id::SessionId::new(uuid::Uuid::nil()),
+        };
+        assert!(closed.apply(change).await.is_err());
     }
 
     #[test]

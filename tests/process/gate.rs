@@ -103,14 +103,23 @@ impl Setup {
         self.start_with(&[]).await
     }
 
-    /// As [`Setup::start`], with more flags.
-    pub async fn start_with(&self, flags: &[&str]) -> Gate {
+    /// As [`Setup::start`], with more arguments.
+    pub async fn start_with(&self, arguments: &[&str]) -> Gate {
+        self.started(self.serve(arguments)).await
+    }
+
+    /// `toolgate serve` with these arguments.
+    pub fn serve(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_toolgate"));
+        command.args(["serve", "--config"]).arg(self.config());
+        command.args(arguments).current_dir(self.folder.path());
         command
-            .args(["serve", "--config"])
-            .arg(self.config())
-            .args(flags);
-        self.started(command).await
+    }
+
+    /// Rewrites the server file.
+    pub fn edit_server(&self, edit: impl FnOnce(String) -> String) {
+        let text = edit(std::fs::read_to_string(self.config()).unwrap());
+        std::fs::write(self.config(), text).unwrap();
     }
 
     /// As [`Setup::start`], with the signal of an exceeded file size ignored, so that writes fail as on a full disk.
@@ -126,7 +135,8 @@ impl Setup {
         self.started(command).await
     }
 
-    async fn started(&self, mut command: Command) -> Gate {
+    /// Runs what ends up as a gate, and waits until it says where it listens.
+    pub async fn started(&self, mut command: Command) -> Gate {
         let mut child = command
             .current_dir(self.folder.path())
             .env("NO_COLOR", "1")
@@ -234,6 +244,19 @@ pub struct Minted {
 impl Gate {
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether a line that it printed holds `text`.
+    pub fn said(&self, text: &str) -> bool {
+        let lines = self.log.0.lock().unwrap();
+        lines.iter().any(|line| line.contains(text))
+    }
+
+    /// The lines that it printed which begin so.
+    pub fn lines(&self, beginning: &str) -> Vec<String> {
+        let lines = self.log.0.lock().unwrap();
+        let found = lines.iter().filter(|line| line.starts_with(beginning));
+        found.cloned().collect()
     }
 
     /// `kill -9`, and its funeral: the files are free when this returns.

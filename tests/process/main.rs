@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod backend;
+mod certificates;
 mod client;
 mod gate;
 mod ledger;
@@ -13,6 +14,7 @@ mod wait;
 mod clients;
 mod crash;
 mod isolation;
+mod life;
 mod load;
 mod operations;
 mod reload;

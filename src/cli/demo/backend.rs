@@ -2,27 +2,39 @@
 //!
 //! It refuses every call that does not bring its own credential, so that going around the gate is visibly a 401.
 
+use super::certificates::Certificates;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::serve::Listener;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::time::{Interval, interval};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Interval, interval, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Events of one stream of `GET /events`; then it ends, so that a line pasted into a terminal does.
 const EVENTS: u32 = 3;
+/// For one TLS handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// From one event to the next.
 const EVENT_PAUSE: Duration = Duration::from_millis(300);
 
@@ -39,12 +51,60 @@ const CUSTOMERS: [&str; 9] = [
     "Ines Carvalho",
 ];
 
-/// Serves the CRM on `listener` until the runtime ends.
+/// Serves the CRM on `listener` until the runtime ends; over TLS where it has certificates.
 ///
 /// # Errors
 /// If the listener breaks.
-pub async fn serve(listener: TcpListener, credential: String) -> std::io::Result<()> {
-    axum::serve(listener, router(credential)).await
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    credential: String,
+) -> io::Result<()> {
+    let router = router(credential);
+    match tls {
+        Some(tls) => axum::serve(Encrypted { listener, tls }, router).await,
+        None => axum::serve(listener, router).await,
+    }
+}
+
+/// Speaks TLS as the backend of these certificates, with HTTP/1.1.
+///
+/// # Errors
+/// If they are not what they were made as.
+pub fn tls(certificates: &Certificates) -> Result<TlsAcceptor, Box<dyn std::error::Error>> {
+    let chain = CertificateDer::pem_file_iter(certificates.path("backend.pem"))?;
+    let key = PrivateKeyDer::from_pem_file(certificates.path("backend.key"))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain.collect::<Result<_, _>>()?, key)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// A listener that speaks TLS.
+struct Encrypted {
+    listener: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Listener for Encrypted {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    /// One handshake after the other: this is a sample.
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, peer) = Listener::accept(&mut self.listener).await;
+            let handshake = timeout(HANDSHAKE_MAX, self.tls.accept(stream));
+            if let Ok(Ok(stream)) = handshake.await {
+                return (stream, peer);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
 }
 
 fn router(credential: String) -> Router {

@@ -4,6 +4,7 @@
 //! through the admin API, the lines go through real sockets, and `--check` runs those very lines.
 
 mod backend;
+mod certificates;
 mod script;
 mod stage;
 
@@ -16,10 +17,10 @@ use crate::io::clock;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use http::Method;
-use script::{SCENES, Setting, Step};
+use script::{Setting, Step};
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use stage::{Ports, Stage};
+use stage::{Ports, Stage, Wire};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -30,12 +31,15 @@ use tokio::time::timeout;
 /// `demo`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  toolgate demo\n  toolgate demo --check\n\nIt needs no configuration and leaves nothing behind. --check needs `sh`, `curl` and `grep`."
+    after_help = "Example:\n  toolgate demo\n  toolgate demo --tls\n  toolgate demo --check\n\nIt needs no configuration and leaves nothing behind. --check needs `sh`, `curl` and `grep`."
 )]
 pub struct Arguments {
     /// Run the lines instead of printing them, and fail unless every answer is as promised
     #[arg(long)]
     check: bool,
+    /// Speak TLS to agents, who may show a certificate, and to the backend; with certificates made for this run
+    #[arg(long)]
+    tls: bool,
     /// Listen on ports N (agents), N+1 (admin), N+2 (metrics) and N+3 (the backend) instead of free ones
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=65_532))]
     port: Option<u16>,
@@ -46,7 +50,7 @@ const LINE_TIMEOUT: Duration = Duration::from_secs(30);
 /// For calls in flight when the demo ends.
 const DRAIN_BOUND: Duration = Duration::from_secs(2);
 /// What the lines name, in the order in which it is printed.
-const SETTINGS: [&str; 9] = [
+const SETTINGS: [&str; 12] = [
     "GATE",
     "BACKEND",
     "METRICS",
@@ -56,6 +60,10 @@ const SETTINGS: [&str; 9] = [
     "OTHER",
     "TOOLGATE_ADMIN",
     "TOOLGATE_KEY",
+    // Only with --tls.
+    "CA",
+    "CERT",
+    "CERT_KEY",
 ];
 
 /// Runs the demo until Ctrl-C, or its check.
@@ -72,8 +80,15 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let ports = arguments.port.map_or_else(Ports::default, Ports::from);
     let (listener, address) = runtime.block_on(listen(ports.backend))?;
     let credential = secret();
-    let stage = Stage::build(ports, address, &credential)?;
-    runtime.spawn(backend::serve(listener, credential));
+    let wire = if arguments.tls {
+        Wire::Tls
+    } else {
+        Wire::Plain
+    };
+    let stage = Stage::build(ports, address, &credential, wire)?;
+    let tls = stage.certificates.as_ref().map(backend::tls).transpose();
+    let tls = tls.map_err(|error| Failure::Ours(format!("the demo's certificates: {error}")))?;
+    runtime.spawn(backend::serve(listener, tls, credential));
     let loaded = config::load(&stage.config(), Secrets::Required).map_err(|errors| {
         Failure::Ours(format!("the example configuration is not valid\n{errors}"))
     })?;
@@ -116,9 +131,10 @@ async fn play(
     running: &Running,
     backend: SocketAddr,
 ) -> Result<(), Failure> {
-    let settings = settings(stage, running, &format!("http://{backend}")).await?;
+    let backend = format!("{}://{backend}", stage.scheme());
+    let settings = settings(stage, running, &backend).await?;
     if arguments.check {
-        return check(&settings).await;
+        return check(stage, &settings).await;
     }
     output::print(&bill(stage, &settings))?;
     std::future::pending().await
@@ -145,8 +161,8 @@ async fn settings(
         &json!({"project": "demo", "agent": "research-bot", "run": "demo"}),
     )
     .await?;
-    let values = [
-        format!("http://{}", running.addresses.agents),
+    let mut values = vec![
+        format!("{}://{}", stage.scheme(), running.addresses.agents),
         backend.to_owned(),
         format!("http://{}/metrics", running.addresses.metrics),
         stage.ledger().display().to_string(),
@@ -156,6 +172,10 @@ async fn settings(
         admin,
         stage.key.reveal().to_owned(),
     ];
+    if let Some(certificates) = &stage.certificates {
+        let path = |file| certificates.path(file).display().to_string();
+        values.extend(["ca.pem", "agent.pem", "agent.key"].map(path));
+    }
     let named = SETTINGS.into_iter().zip(values);
     Ok(named.map(|(name, value)| Setting { name, value }).collect())
 }
@@ -193,7 +213,7 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
         text.push_str(&format!("  export {name}={}\n", quoted(value)));
     }
     text.push_str("\nThen these lines, in this order; a number is the status that is promised:\n");
-    for scene in SCENES {
+    for scene in script::scenes(stage.certificates.is_some()) {
         text.push_str(&format!("\n  {bold}# {}{bold:#}\n", scene.title));
         for step in scene.steps {
             let promise = match script::in_short(step.statuses) {
@@ -202,15 +222,24 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
             };
             text.push_str(&format!(
                 "\n  {dim}# {}{promise}{dim:#}\n  {}\n",
-                step.title, step.line
+                step.title,
+                line_of(stage, step)
             ));
         }
     }
     text.push_str(
-        "\nWith the last two exports the command line works too: toolgate session list\n\
+        "\nWith the exports the command line works too: toolgate session list\n\
          The policy is projects/demo.yaml in that folder: edit it, and the gate follows. Ctrl-C ends the demo.\n",
     );
     text
+}
+
+/// A step's line for this run.
+fn line_of(stage: &Stage, step: &Step) -> String {
+    match stage.certificates {
+        Some(_) => script::encrypted(step.line),
+        None => step.line.to_owned(),
+    }
 }
 
 /// A text as one word of a shell.
@@ -219,7 +248,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Runs every line and compares.
-async fn check(settings: &[Setting]) -> Result<(), Failure> {
+async fn check(stage: &Stage, settings: &[Setting]) -> Result<(), Failure> {
     for tool in ["curl", "grep"] {
         let found = Command::new(tool)
             .arg("--version")
@@ -233,15 +262,16 @@ async fn check(settings: &[Setting]) -> Result<(), Failure> {
         }
     }
     let (mut kept, mut broken) = (0, 0);
-    for scene in SCENES {
+    for scene in script::scenes(stage.certificates.is_some()) {
         output::line(&format!("\n{}", scene.title))?;
         for step in scene.steps {
-            let printed = run_line(step.line, settings).await?;
+            let line = line_of(stage, step);
+            let printed = run_line(&line, settings).await?;
             match fault(step, &printed) {
                 None => kept += 1,
                 Some(_) => broken += 1,
             }
-            output::print(&verdict(step, &printed))?;
+            output::print(&verdict(step, &line, &printed))?;
         }
     }
     if broken > 0 {
@@ -264,27 +294,23 @@ fn fault(step: &Step, printed: &str) -> Option<String> {
     silent.then(|| format!("does not show {:?}", step.shows))
 }
 
-fn verdict(step: &Step, printed: &str) -> String {
+fn verdict(step: &Step, line: &str, printed: &str) -> String {
     let (green, red) = (AnsiColor::Green.on_default(), AnsiColor::Red.on_default());
     let statuses = script::in_short(&script::statuses(printed));
     let head = format!("{} {}", statuses, step.title);
     match fault(step, printed) {
-        None => format!(
-            "  {green}✓{green:#} {}\n    {}\n",
-            head.trim_start(),
-            step.line
-        ),
+        None => format!("  {green}✓{green:#} {}\n    {}\n", head.trim_start(), line),
         Some(why) => format!(
             "  {red}✗{red:#} {}: {why}\n    {}\n{}\n",
             head.trim_start(),
-            step.line,
+            line,
             output::harmless_lines(printed)
         ),
     }
 }
 
 /// What a line prints, run by the shell as it stands.
-async fn run_line(line: &'static str, settings: &[Setting]) -> Result<String, Failure> {
+async fn run_line(line: &str, settings: &[Setting]) -> Result<String, Failure> {
     let fault =
         |error: std::io::Error| Failure::Unavailable(format!("sh could not run `{line}`: {error}"));
     let mut child = Command::new("sh")

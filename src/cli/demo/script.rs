@@ -31,7 +31,7 @@ pub struct Scene {
 }
 
 /// In the order in which they hold.
-pub const SCENES: &[Scene] = &[
+const SCENES: &[Scene] = &[
     Scene {
         title: "Allowed: a tool works as before, but for base URL and token",
         steps: &[
@@ -205,6 +205,45 @@ pub fn statuses(printed: &str) -> Vec<u16> {
         .collect()
 }
 
+/// What the demo shows with TLS, before the rest.
+const ENCRYPTED: Scene = Scene {
+    title: "Encrypted: the gate has a certificate, and so has the backend behind it",
+    steps: &[
+        Step {
+            title: "an agent that trusts its authority",
+            line: r#"curl --cacert "$CA" -siw '\n' "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+            statuses: &[200],
+            shows: "Grace Tan",
+        },
+        Step {
+            title: "an agent that shows a certificate of its own",
+            line: r#"curl --cacert "$CA" --cert "$CERT" --key "$CERT_KEY" -siw '\n' "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+            statuses: &[200],
+            shows: "Grace Tan",
+        },
+        Step {
+            title: "an agent that does not trust it sends nothing, and curl ends with 60",
+            line: r#"curl -s "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN"; echo "curl: $?""#,
+            statuses: &[],
+            shows: "curl: 60",
+        },
+    ],
+};
+
+/// All of it, in order.
+pub fn scenes(tls: bool) -> impl Iterator<Item = &'static Scene> {
+    tls.then_some(&ENCRYPTED).into_iter().chain(SCENES)
+}
+
+/// A line for a gate and a backend that speak TLS: curl is told whom to trust.
+pub fn encrypted(line: &str) -> String {
+    let tells = ENCRYPTED.steps.iter().any(|step| step.line == line);
+    if tells || !["$GATE", "$BACKEND"].iter().any(|name| line.contains(name)) {
+        return line.to_owned();
+    }
+    line.replace("curl ", r#"curl --cacert "$CA" "#)
+}
+
 /// Statuses in a few words: `201 x5, 429`.
 pub fn in_short(statuses: &[u16]) -> String {
     statuses
@@ -237,7 +276,7 @@ mod tests {
     fn titles_are_harmless_where_a_shell_does_not_take_them_for_comments() {
         // An interactive zsh runs a pasted `# ...`: a quote or `>` in it would swallow lines or write files.
         let harmless = |c: char| c.is_ascii_alphanumeric() || " ,.:-_=".contains(c);
-        for scene in SCENES {
+        for scene in scenes(true) {
             for title in scene
                 .steps
                 .iter()
@@ -251,12 +290,12 @@ mod tests {
 
     #[test]
     fn every_line_names_only_settings_that_the_demo_exports() {
-        for step in SCENES.iter().flat_map(|scene| scene.steps) {
+        for step in scenes(true).flat_map(|scene| scene.steps) {
             for name in step
                 .line
                 .split('$')
                 .skip(1)
-                .filter(|rest| !rest.starts_with('('))
+                .filter(|rest| !rest.starts_with(['(', '?']))
             {
                 let name = name
                     .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))

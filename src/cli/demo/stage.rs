@@ -3,6 +3,7 @@
 //! The files are those of `config/`, changed only where they name an address, a secret or a data folder, so that what
 //! the demo shows is what the examples do.
 
+use super::certificates::Certificates;
 use crate::cli::Failure;
 use crate::io::clock;
 use crate::policy::token::{Token, TokenKind};
@@ -19,6 +20,17 @@ pub struct Stage {
     folder: PathBuf,
     /// The orchestrator's key to the admin API.
     pub key: Token,
+    /// `None`: everything is plain HTTP.
+    pub certificates: Option<Certificates>,
+}
+
+/// Whether the demo is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Plain HTTP.
+    Plain,
+    /// TLS, from agents and to the backend.
+    Tls,
 }
 
 /// Loopback ports; 0 is any that is free.
@@ -52,19 +64,26 @@ impl Stage {
     /// # Errors
     /// [`Failure::Unavailable`] where the temporary folder can't be written, [`Failure::Ours`] where the examples have
     /// changed so that they can't be fitted.
-    pub fn build(ports: Ports, backend: SocketAddr, credential: &str) -> Result<Self, Failure> {
+    pub fn build(
+        ports: Ports,
+        backend: SocketAddr,
+        credential: &str,
+        wire: Wire,
+    ) -> Result<Self, Failure> {
         let name: String = clock::random::<8>()
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let stage = Stage {
+        let mut stage = Stage {
             folder: std::env::temp_dir().join(format!("toolgate-demo-{name}")),
             key: Token::mint(TokenKind::Principal, &clock::random()),
+            certificates: None,
         };
+        let place = stage.folder.clone();
         let fault = |error: std::io::Error| {
             Failure::Unavailable(format!(
                 "the demo's folder {} can't be written: {error}; TMPDIR names another place",
-                stage.folder.display()
+                place.display()
             ))
         };
         // Only its owner reads it: the files hold the backend's credential.
@@ -77,13 +96,24 @@ impl Stage {
         ] {
             maker.create(folder).map_err(fault)?;
         }
+        if wire == Wire::Tls {
+            stage.certificates = Some(Certificates::make(&stage.folder.join("tls"))?);
+        }
         fs::write(stage.config(), server(&stage, ports)?).map_err(fault)?;
         fs::write(
             stage.folder.join("projects/demo.yaml"),
-            project(backend, credential)?,
+            project(&stage, backend, credential)?,
         )
         .map_err(fault)?;
         Ok(stage)
+    }
+
+    /// Of agents' and of the backend's URL.
+    pub const fn scheme(&self) -> &'static str {
+        match self.certificates {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 
     /// Everything is in here.
@@ -122,30 +152,67 @@ fn server(stage: &Stage, ports: Ports) -> Result<String, Failure> {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    fit(
-        SERVER,
-        &[
-            ("127.0.0.1:8080", format!("127.0.0.1:{}", ports.agents)),
-            ("127.0.0.1:9080", format!("127.0.0.1:{}", ports.admin)),
-            ("127.0.0.1:9464", format!("127.0.0.1:{}", ports.metrics)),
-            (
-                "{ env: TOOLGATE_ISSUER_KEY }",
-                format!("{{ sha256: \"{digest}\" }}"),
+    let mut changes = vec![
+        ("127.0.0.1:8080", format!("127.0.0.1:{}", ports.agents)),
+        (
+            "127.0.0.1:9080",
+            format!(
+                "127.0.0.1:{}, caps: {{ connections: 100, per_address: 100 }}",
+                ports.admin
             ),
-            ("data/toolgate.db", quoted(&stage.store())),
-            ("data/ledger", quoted(&stage.ledger())),
-        ],
-    )
+        ),
+        // What a machine with usual limits can keep, so that no warning of them greets who tries it out.
+        (
+            "connections: 20000, per_address: 16384",
+            "connections: 400, per_address: 400".to_owned(),
+        ),
+        ("127.0.0.1:9464", format!("127.0.0.1:{}", ports.metrics)),
+        (
+            "{ env: TOOLGATE_ISSUER_KEY }",
+            format!("{{ sha256: \"{digest}\" }}"),
+        ),
+        ("data/toolgate.db", quoted(&stage.store())),
+        ("data/ledger", quoted(&stage.ledger())),
+    ];
+    if let Some(certificates) = &stage.certificates {
+        changes.push(("    # tls: ", "    tls:   ".to_owned()));
+        changes.push(("    #   client_auth:", "      client_auth:".to_owned()));
+        for (line, key, file) in [
+            (
+                "    #   certificate: certs/dev/server.pem",
+                "certificate",
+                "server.pem",
+            ),
+            (
+                "    #   private_key: certs/dev/server.key",
+                "private_key",
+                "server.key",
+            ),
+            ("    #   client_ca: certs/dev/ca.pem", "client_ca", "ca.pem"),
+        ] {
+            let path = quoted(&certificates.path(file));
+            changes.push((line, format!("      {key}: {path}")));
+        }
+    }
+    fit(SERVER, &changes)
 }
 
-fn project(backend: SocketAddr, credential: &str) -> Result<String, Failure> {
-    fit(
-        PROJECT,
-        &[
-            ("http://127.0.0.1:9001", format!("http://{backend}")),
-            ("${CRM_API_KEY}", credential.to_owned()),
-        ],
-    )
+fn project(stage: &Stage, backend: SocketAddr, credential: &str) -> Result<String, Failure> {
+    let mut changes = vec![
+        (
+            "http://127.0.0.1:9001",
+            format!("{}://{backend}", stage.scheme()),
+        ),
+        ("${CRM_API_KEY}", credential.to_owned()),
+    ];
+    if let Some(certificates) = &stage.certificates {
+        let authority = quoted(&certificates.path("ca.pem"));
+        changes.push((
+            "# tls: { ca: certs/dev/ca.pem }",
+            format!("tls: {{ ca: {authority} }}"),
+        ));
+    }
+    fit(PROJECT, &changes)
 }
 
 /// Each text exactly once: an example that has drifted must not half fit.
@@ -173,26 +240,41 @@ mod tests {
     use super::*;
     use crate::config::{self, Secrets};
 
+    fn stage(wire: Wire) -> Stage {
+        let backend = SocketAddr::from(([127, 0, 0, 1], 4711));
+        Stage::build(Ports::default(), backend, "crm_secret", wire).unwrap()
+    }
+
     #[test]
     fn the_example_configuration_fits_and_loads_without_a_warning_and_its_folder_goes_at_the_end() {
-        let stage = Stage::build(
-            Ports::default(),
-            SocketAddr::from(([127, 0, 0, 1], 4711)),
-            "crm_secret",
-        )
-        .unwrap();
-        let loaded = config::load(&stage.config(), Secrets::Required).unwrap();
-        assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
-        assert_eq!(loaded.server.store, stage.store());
-        assert_eq!(loaded.server.ledger.directory, stage.ledger());
-        assert_eq!(
-            &*loaded.projects[0].tools[0].upstream.authority,
-            "127.0.0.1:4711"
-        );
-        assert_eq!(loaded.server.principals[0].key, stage.key.digest());
-        let folder = stage.folder().to_owned();
-        drop(stage);
-        assert!(!folder.exists());
+        for wire in [Wire::Plain, Wire::Tls] {
+            let stage = stage(wire);
+            let loaded = config::load(&stage.config(), Secrets::Required).unwrap();
+            assert_eq!(loaded.warnings.len(), 0, "{:?}", loaded.warnings);
+            assert_eq!(loaded.server.store, stage.store());
+            assert_eq!(loaded.server.ledger.directory, stage.ledger());
+            assert_eq!(
+                &*loaded.projects[0].tools[0].upstream.authority,
+                "127.0.0.1:4711"
+            );
+            assert_eq!(loaded.server.principals[0].key, stage.key.digest());
+            assert_eq!(loaded.server.agents.tls.is_some(), wire == Wire::Tls);
+            crate::app::App::check(&loaded).unwrap();
+            let folder = stage.folder().to_owned();
+            drop(stage);
+            assert!(!folder.exists());
+        }
+    }
+
+    #[test]
+    fn keys_are_read_by_their_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let stage = stage(Wire::Tls);
+        for name in ["server.key", "agent.key", "backend.key"] {
+            let path = stage.certificates.as_ref().unwrap().path(name);
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::hash::Hasher as _;
 
 /// The look-up of one tool's templates.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     /// The first is the root.
     nodes: Box<[Node]>,

@@ -5,7 +5,7 @@ use super::super::template::{Affixes, Segment};
 use std::collections::BTreeMap;
 
 /// A node stands behind some segments of some templates.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tree {
     pub(super) literals: BTreeMap<Box<str>, Tree>,
     /// More specific affixes first.

@@ -5,8 +5,7 @@ use crate::gate::Line;
 use crate::serve::rooms::Lodged;
 use crate::serve::watch::Watch;
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use hyper::Response;
 use std::convert::Infallible;
@@ -38,6 +37,11 @@ impl Busy {
             watch: Arc::clone(watch),
             outflow: Some(Outflow::new(stream)),
         }
+    }
+
+    /// Whether its connection closes behind it, over HTTP/1. HTTP/2 has another word for that.
+    fn is_last(&self) -> bool {
+        self.outflow.is_none() && self.watch.announces()
     }
 }
 
@@ -110,6 +114,14 @@ where
             response = without_body(response);
         }
         let busy = self.busy.take();
+        // A connection that another protocol takes over closes when that does.
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS
+            && busy.as_ref().is_some_and(Busy::is_last)
+        {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         Poll::Ready(Ok(response.map(|content| Reply {
             content,
             rest: Bytes::new(),
@@ -128,7 +140,7 @@ fn without_body<B: Body<Data = Bytes> + Unpin>(
         && let Some(length) = content.size_hint().exact()
     {
         head.headers
-            .entry(CONTENT_LENGTH)
+            .entry(header::CONTENT_LENGTH)
             .or_insert_with(|| length.into());
     }
     Response::from_parts(head, Content::Text(None))
@@ -137,16 +149,13 @@ fn without_body<B: Body<Data = Bytes> + Unpin>(
 /// What is said where a call panicked. On HTTP/1 the connection ends with it: how far the call had read is not known.
 fn broken<B>() -> Response<Content<B>> {
     let mut response = Response::new(Content::Text(Some(Bytes::from_static(BROKEN.as_bytes()))));
-    *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     let headers = response.headers_mut();
     headers.insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static("application/problem+json"),
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
     );
-    headers.insert(
-        http::header::CONNECTION,
-        http::HeaderValue::from_static("close"),
-    );
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
