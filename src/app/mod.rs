@@ -19,7 +19,6 @@ use self::control::Control;
 use self::hand_over::{Endpoint, Process, Successor};
 use self::parts::Parts;
 use self::reload::Reloader;
-use crate::config::watch::{Watched, Watcher};
 use crate::config::{Caps, Loaded, Server, Timeouts};
 use crate::gate::{Gate, Unsendable};
 use crate::io::metrics::Decided;
@@ -35,7 +34,6 @@ use crate::store::StoreFault;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -269,7 +267,8 @@ impl App {
             return Err(StartError::LedgerRefuses);
         }
         let path = files.first().cloned().unwrap_or_default();
-        let (watcher, changes) = watch_files(options.watch, files.clone(), &patterns).unzip();
+        let (watcher, changes) =
+            reload::watch_files(options.watch, files.clone(), &patterns).unzip();
         let reloader = Arc::new(Reloader::new(
             Arc::clone(&parts),
             reload::Start {
@@ -485,22 +484,4 @@ impl Drop for Running {
         self.stage.send_replace(Stage::Cut);
         self.control_stage.send_replace(Stage::Cut);
     }
-}
-
-/// `None` where they are not to be watched, or can't be: a signal still reloads.
-fn watch_files(
-    watch: Watch,
-    files: Vec<PathBuf>,
-    patterns: &[PathBuf],
-) -> Option<(Watcher, watch::Receiver<u64>)> {
-    if watch == Watch::Nothing {
-        return None;
-    }
-    let watched = Watched {
-        files,
-        patterns: patterns.to_vec(),
-    };
-    Watcher::start(watched)
-        .inspect_err(|error| tracing::error!(%error, "files can't be watched; SIGHUP reloads them"))
-        .ok()
 }

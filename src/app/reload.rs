@@ -2,6 +2,7 @@
 //!
 //! Requests in flight finish under the policy that admitted them. What can't change without a restart is refused by name.
 
+use super::Watch;
 use super::parts::Parts;
 use crate::config::watch::{Watched, Watcher};
 use crate::config::{self, ConfigErrors, Loaded, Secrets, Server};
@@ -15,7 +16,7 @@ use crate::serve::admin::Principals;
 use crate::serve::reload::{Misplaced, Rejection, ReloadOutcome, Trigger};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// Does reloads, one at a time.
 pub(super) struct Reloader {
@@ -247,4 +248,22 @@ fn other(summary: String) -> Rejected {
             projects: Vec::new(),
         },
     }
+}
+
+/// `None` where they are not to be watched, or can't be: a signal still reloads.
+pub(super) fn watch_files(
+    watch: Watch,
+    files: Vec<PathBuf>,
+    patterns: &[PathBuf],
+) -> Option<(Watcher, watch::Receiver<u64>)> {
+    if watch == Watch::Nothing {
+        return None;
+    }
+    let watched = Watched {
+        files,
+        patterns: patterns.to_vec(),
+    };
+    Watcher::start(watched)
+        .inspect_err(|error| tracing::error!(%error, "files can't be watched; SIGHUP reloads them"))
+        .ok()
 }
