@@ -208,33 +208,36 @@ pub enum SessionHeader {
 }
 
 /// One rule.
+///
+/// Laid out as written: what every decision reads fits the first cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct Route {
-    /// Its position in [`Policy::routes`].
-    pub index: RouteIndex,
-    /// Stable name: ledger, metrics, explain.
-    pub id: RouteId,
-    /// Whose it is.
-    pub tool: ToolIndex,
-    /// The permission it needs.
-    pub scope: ScopeName,
-    /// The same, for [`Held`].
-    pub(super) scope_number: ScopeNumber,
     /// What it acts on.
     pub resource: Option<ResourceTemplate>,
-    /// What a call costs.
-    pub cost: Option<Cost>,
+    /// `per: session` rates and counts that name this route, its tool or its scope, and `repeats` that cover it; in
+    /// file order.
+    pub session_limits: Box<[LimitIndex]>,
+    /// Its position in [`Policy::routes`].
+    pub index: RouteIndex,
+    /// Whose it is.
+    pub tool: ToolIndex,
+    /// The scope it needs, for [`Held`].
+    pub(super) scope_number: ScopeNumber,
     /// Can't be undone (also every DELETE).
     pub irreversible: bool,
     /// Whether the agent must say what it is doing.
     pub intent: IntentRule,
-    /// Bytes of a body read where one is needed; the tool's unless the route says otherwise.
-    pub body_limit: u64,
     /// What a call may become; of requests by GET alone.
     pub upgrade: Option<Upgrade>,
-    /// `per: session` rates and counts that name this route, its tool or its scope, and `repeats` that cover it; in
-    /// file order.
-    pub session_limits: Box<[LimitIndex]>,
+    /// The permission it needs.
+    pub scope: ScopeName,
+    /// Stable name: ledger, metrics, explain.
+    pub id: RouteId,
+    /// Bytes of a body read where one is needed; the tool's unless the route says otherwise.
+    pub body_limit: u64,
+    /// What a call costs.
+    pub cost: Option<Cost>,
     /// `per: agent` and `per: project` limits, cost apart, that cover this route; in file order.
     pub shared_limits: Box<[LimitIndex]>,
     /// Cost limits (any holder) that cover this route; charged when the outcome is known.

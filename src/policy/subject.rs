@@ -15,32 +15,35 @@ pub const ATTRIBUTES_MAX: usize = 32;
 pub const ATTRIBUTE_BYTES_MAX: usize = 256;
 
 /// One run of an agent: the facts that never change after minting.
+///
+/// Laid out as written, because there are as many as sessions: what every decision reads lies together in front.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Session {
-    /// Names it in records and to operators. Not a secret.
-    pub id: SessionId,
+    /// When it ends by itself, for decisions.
+    pub ends: Tick,
     /// The ruleset it lives in; decides which tools, routes and limits exist for it.
     pub project: ProjectName,
     /// The kind of agent; decides the ceiling.
     pub agent: AgentName,
     /// What patterns such as `user:{session.customer_id}` are filled from. Strings of 1 to 256 bytes.
     pub attributes: Attributes,
-    /// `None`: the agent's whole ceiling.
-    pub narrowing: Option<Narrowing>,
     /// The session within whose ceiling and end this one lies.
     pub parent: Option<Arc<Session>>,
-    /// The orchestrator's own name for the run.
-    pub run: Option<Box<str>>,
+    /// `None`: the agent's whole ceiling.
+    pub narrowing: Option<Narrowing>,
     /// Its token is good only on connections that have shown this certificate (RFC 8705); a child has its parent's.
     pub bound_to: Option<Thumbprint>,
+    /// Names it in records and to operators. Not a secret.
+    pub id: SessionId,
+    /// The orchestrator's own name for the run.
+    pub run: Option<Box<str>>,
     /// Who minted it. May not approve for it.
     pub minted_by: PrincipalName,
     /// When it was minted.
     pub minted_at: Timestamp,
     /// When it ends by itself, for records.
     pub expires_at: Timestamp,
-    /// When it ends by itself, for decisions.
-    pub ends: Tick,
 }
 
 /// Scopes a session was narrowed to at minting: a scope not named is not held.

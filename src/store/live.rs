@@ -64,13 +64,10 @@ struct Table {
 
 type Shard = RwLock<HashMap<TokenDigest, Arc<LiveSession>, BuildHasherDefault<DigestHasher>>>;
 
-/// One run of an agent, as it stands.
+/// One run of an agent, as it stands. Laid out as written: what every call reads lies together in front.
 #[derive(Debug)]
+#[repr(C)]
 pub struct LiveSession {
-    /// What never changes after minting.
-    pub facts: Session,
-    token: TokenDigest,
-    parent: Option<Arc<LiveSession>>,
     /// One of [`LIVE`], [`QUARANTINED`], [`ENDED`]; written under `book`, read without.
     own: AtomicU8,
     /// What memory has done and the store or the ledger has not yet: [`OWES_STORE`] and its like.
@@ -79,8 +76,12 @@ pub struct LiveSession {
     busy: AtomicU8,
     /// Whether the sweep need look for grants.
     holds_grants: AtomicBool,
+    parent: Option<Arc<LiveSession>>,
     cells: ArcSwapOption<Cells>,
+    /// What never changes after minting.
+    pub facts: Session,
     book: Mutex<Book>,
+    token: TokenDigest,
 }
 
 /// What changes in a session's life and is not read by every call.

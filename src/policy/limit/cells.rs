@@ -6,6 +6,7 @@ use super::gcra::Rate;
 use super::repeats::Repeats;
 use super::window::{Part, Window};
 use super::{Bound, Call, Exceedance, Exceeded, Limit, Per, Standing};
+use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -102,7 +103,8 @@ impl Layout {
 pub struct Cells {
     layout: Arc<Layout>,
     per: Per,
-    cells: Box<[Cell]>,
+    /// In place: sessions have few, and reading them must not lead elsewhere.
+    cells: SmallVec<[Cell; 2]>,
 }
 
 /// State made on first use, so that an unused limit costs a session two words.
