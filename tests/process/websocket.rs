@@ -2,9 +2,11 @@
 
 use crate::gate::{Gate, Minted, Setup};
 use crate::wait::{PATIENCE, until};
+use crate::wire::pki::{self, Authority};
 use http::Method;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -78,10 +80,16 @@ struct Scene {
     setup: Setup,
     gate: Gate,
     session: Minted,
+    scheme: &'static str,
 }
 
 impl Scene {
     async fn open() -> Self {
+        Self::over("http").await
+    }
+
+    /// Agents come by `scheme`, `http` or `https`.
+    async fn over(scheme: &'static str) -> Self {
         let backend = Program::start(python("ws_server.py"));
         let port = backend.says();
         let policy = format!(
@@ -100,6 +108,9 @@ tools:
             port.strip_prefix("port ").unwrap()
         );
         let setup = Setup::new("demo", &policy);
+        if scheme == "https" {
+            encrypt(&setup);
+        }
         let gate = setup.start_with(&["--drain", "1"]).await;
         let session = gate.mint("demo", "bot").await;
         Self {
@@ -107,13 +118,21 @@ tools:
             setup,
             gate,
             session,
+            scheme,
         }
+    }
+
+    fn base(&self) -> String {
+        format!("{}://{}/crm", self.scheme, self.gate.agents)
     }
 
     /// A client that has had its echoes.
     fn connected(&self, mut client: Command, stay: &str) -> Program {
         client
-            .env("BASE_URL", format!("http://{}/crm", self.gate.agents))
+            .env("BASE_URL", self.base())
+            // Where Python, Node and nobody else look for authorities.
+            .env("SSL_CERT_FILE", authorities(&self.setup))
+            .env("NODE_EXTRA_CA_CERTS", authorities(&self.setup))
             .env("TOKEN", &self.session.token)
             .env("STAY", stay);
         let client = Program::start(client);
@@ -134,11 +153,37 @@ tools:
     }
 }
 
+fn authorities(setup: &Setup) -> PathBuf {
+    setup.config().with_file_name("ca.pem")
+}
+
+/// Gives the agents' listener a certificate.
+fn encrypt(setup: &Setup) {
+    let authority = Authority::new();
+    let (config, ca) = (setup.config(), authorities(setup));
+    authority.server().write(config.parent().unwrap(), "gate");
+    pki::put(&ca, &authority.pem());
+    setup.edit_server(|server| {
+        let plain = "{ address: 127.0.0.1:0 }";
+        let named = |name| config.with_file_name(name).display().to_string();
+        let tls = format!(
+            "{{ address: 127.0.0.1:0, tls: {{ certificate: {}, private_key: {} }} }}",
+            named("gate.pem"),
+            named("gate.key")
+        );
+        assert!(server.contains(plain), "{server}");
+        server.replacen(plain, &tls, 1)
+    });
+}
+
 /// The session's end, within the second that is promised (and some for a busy machine).
 const CUT_MAX: Duration = Duration::from_millis(1500);
 
 async fn works(client: Command) {
-    let scene = Scene::open().await;
+    works_in(Scene::open().await, client).await;
+}
+
+async fn works_in(scene: Scene, client: Command) {
     let client = scene.connected(client, "no");
     assert!(client.says().starts_with("closed 100"));
     assert!(scene.backend.says().starts_with("closed 100"));
@@ -179,6 +224,52 @@ async fn python_websockets_works_through_the_gate() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_ws_works_through_the_gate() {
     works(node("ws_client.cjs")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn websocket_clients_work_over_tls() {
+    works_in(Scene::over("https").await, python("ws_client.py")).await;
+    works_in(Scene::over("https").await, node("ws_client.cjs")).await;
+}
+
+/// Debian's curl has no `ws://`: it asks for the upgrade as for any other, and shows the tunnel's bytes as they come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn curl_opens_a_websocket_and_is_shown_its_close() {
+    let scene = Scene::open().await;
+    let curl = Command::new("curl")
+        .args(["--silent", "--no-buffer", "--include", "--http1.1"])
+        .args(["--max-time", "30"])
+        .args(["-H", "Connection: Upgrade", "-H", "Upgrade: websocket"])
+        .args(["-H", "Sec-WebSocket-Version: 13"])
+        .args(["-H", "Sec-WebSocket-Protocol: chat"])
+        .args(["-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="])
+        .args([
+            "-H",
+            &format!("Authorization: Bearer {}", scene.session.token),
+        ])
+        .arg(format!("{}/feed", scene.base()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert_eq!(scene.backend.says(), "open Bearer of-the-backend chat");
+    let session = format!("/v1/sessions/{}", scene.session.id);
+    scene
+        .gate
+        .admin(Method::DELETE, &session, ())
+        .await
+        .expect(200);
+    let output = tokio::task::spawn_blocking(|| curl.wait_with_output());
+    let shown = output.await.unwrap().unwrap().stdout;
+    let text = String::from_utf8_lossy(&shown);
+    assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    // The example of RFC 6455, section 1.3.
+    assert!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{text}");
+    // A Close frame with 1008, policy violation.
+    let close = shown
+        .windows(4)
+        .any(|at| at[0] == 0x88 && at[2..] == [0x03, 0xf0]);
+    assert!(close, "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

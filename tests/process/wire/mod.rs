@@ -13,7 +13,7 @@ mod ended;
 mod exchange;
 mod grpc;
 mod matrix;
-mod pki;
+pub mod pki;
 mod reference;
 mod refusals;
 mod rotation;
