@@ -5,6 +5,7 @@
 
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -13,7 +14,7 @@ use std::fmt;
 /// One text: the length of the name, the name, the length of the value, the value, and so on. A length has six bits a
 /// byte, lowest first; the seventh says that more follow. So the text is UTF-8 throughout.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Attributes(Box<str>);
+pub struct Attributes(SmolStr);
 
 impl Attributes {
     /// The value of a name.
@@ -24,7 +25,7 @@ impl Attributes {
 
     /// Names and values, in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut rest = &*self.0;
+        let mut rest = self.0.as_str();
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;

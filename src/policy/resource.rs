@@ -7,6 +7,7 @@
 use super::attributes::Attributes;
 use super::subject::Session;
 use super::template::Captures;
+use smol_str::{SmolStr, SmolStrBuilder};
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 
 /// A computed `type:id`. Only [`ResourceTemplate::fill`] and [`Resource::parse`] make one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Resource(Box<str>);
+pub struct Resource(SmolStr);
 
 /// How a route computes its resource: `user:{user_id}`, `org:{org}:repo:{repo}` is one type `org` and an id of three parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl Resource {
     /// [`ResourceError`]: it is not in the one spelling, or no single resource.
     pub fn parse(text: &str) -> Result<Self, ResourceError> {
         match &*pieces(text, |name| Err(ResourceError::Placeholder(name.into())))? {
-            [Part::Literal(literal)] => Ok(Self(literal.clone())),
+            [Part::Literal(literal)] => Ok(Self(SmolStr::new(literal))),
             _ => Err(ResourceError::Shape),
         }
     }
@@ -148,13 +149,7 @@ impl ResourceTemplate {
     /// The resource of one call. `None` where something it reads is missing, decodes to other than UTF-8, or makes it
     /// too long: then there is no resource, and nothing that bounds resources allows the call.
     pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
-        // Mostly nothing needs encoding, and this is its size.
-        let bytes = self.parts.iter().map(|part| match part {
-            Part::Literal(literal) => literal.len(),
-            Part::Path(name) => captures.get(name).map_or(0, str::len),
-            Part::Session(name) => session.attributes.get(name).map_or(0, str::len),
-        });
-        let mut text = Text(String::with_capacity(bytes.sum()));
+        let mut text = Text::default();
         for part in &*self.parts {
             match part {
                 Part::Literal(literal) => text.push(literal)?,
@@ -166,7 +161,7 @@ impl ResourceTemplate {
                 }
             }
         }
-        Some(Resource(text.0.into()))
+        Some(Resource(text.text.finish()))
     }
 }
 
@@ -428,19 +423,25 @@ fn push_byte(text: &mut String, byte: u8) {
 }
 
 /// A resource in the making; `None` from its methods: it would be too long.
-struct Text(String);
+#[derive(Default)]
+struct Text {
+    text: SmolStrBuilder,
+    bytes: usize,
+}
 
 impl Text {
     fn push(&mut self, part: &str) -> Option<()> {
-        (self.0.len() + part.len() <= RESOURCE_BYTES_MAX).then(|| self.0.push_str(part))
+        self.bytes += part.len();
+        (self.bytes <= RESOURCE_BYTES_MAX).then(|| self.text.push_str(part))
     }
 
     fn push_encoded(&mut self, value: &str) -> Option<()> {
         if value.bytes().all(is_plain) {
             return self.push(value);
         }
-        value.bytes().for_each(|byte| push_byte(&mut self.0, byte));
-        (self.0.len() <= RESOURCE_BYTES_MAX).then_some(())
+        let mut encoded = String::with_capacity(value.len() * 3);
+        value.bytes().for_each(|byte| push_byte(&mut encoded, byte));
+        self.push(&encoded)
     }
 
     /// Decodes a canonical capture once and appends it as a literal. `None` also: it is empty or not UTF-8.
