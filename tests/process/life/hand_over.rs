@@ -207,7 +207,7 @@ async fn a_stream_that_outlives_the_wait_is_cut_and_recorded() {
         .start(Method::GET, "/t/events", &[], ().into())
         .await
         .unwrap();
-    let next = setup
+    let mut next = setup
         .start_with(&["--take-over", "--take-over-wait", "1"])
         .await;
     assert!(gate.ended().await.success());
@@ -218,7 +218,9 @@ async fn a_stream_that_outlives_the_wait_is_cut_and_recorded() {
     );
     drop(events);
     serves(&next, &session.token).await;
-    next.kill();
+    // In order, so that what it served last is on record too.
+    next.signal("TERM");
+    assert!(next.ended().await.success());
     let records = ledger::verified(&setup.ledger());
     assert_eq!(ledger::of_kind(&records, "outcome").len(), 2);
     let said = |text: &str| {
