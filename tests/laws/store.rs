@@ -742,6 +742,7 @@ fn a_live_session_takes_less_than_a_kibibyte() {
     let sessions = Sessions::new(seam, snapshot, world.ledger.clone(), world.now);
     let each = resident().saturating_sub(before) / COUNT as usize;
     assert_eq!(sessions.counts()[0].sessions, COUNT as u64);
+    println!("{each} bytes a session");
     assert!(each < 1024, "{each} bytes a session");
 }
 
