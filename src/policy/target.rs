@@ -250,7 +250,7 @@ pub(super) fn canonical_path(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
 /// Bytes that a canonical path has as they are. `[`, `]`, `^` and `|` are beyond RFC 3986, but browsers and common
 /// clients send them raw and no reader takes them for anything else.
 const fn is_plain(byte: u8) -> bool {
-    PLAIN[byte as usize]
+    KIND[byte as usize] & ODD == 0
 }
 
 const PLAIN: [bool; 256] = {

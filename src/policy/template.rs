@@ -272,15 +272,17 @@ impl fmt::Display for Template {
 }
 
 impl Affixes {
-    /// What a parameter captures of `segment`: never nothing, never half an encoded byte.
-    pub(super) fn inner<'s>(&self, segment: &'s str) -> Option<&'s str> {
-        let inner = segment
-            .strip_prefix(&*self.prefix)?
-            .strip_suffix(&*self.suffix)?;
-        let bytes = inner.as_bytes();
-        let cut = |back: usize| bytes.len().checked_sub(back).map(|at| bytes[at]) == Some(b'%');
-        (!bytes.is_empty() && !cut(1) && !cut(2)).then_some(inner)
+    fn inner<'s>(&self, segment: &'s str) -> Option<&'s str> {
+        inner(segment, &self.prefix, &self.suffix)
     }
+}
+
+/// What a parameter with this text around it captures of `segment`: never nothing, never half an encoded byte.
+pub(super) fn inner<'s>(segment: &'s str, prefix: &str, suffix: &str) -> Option<&'s str> {
+    let inner = segment.strip_prefix(prefix)?.strip_suffix(suffix)?;
+    let bytes = inner.as_bytes();
+    let cut = |back: usize| bytes.len().checked_sub(back).map(|at| bytes[at]) == Some(b'%');
+    (!bytes.is_empty() && !cut(1) && !cut(2)).then_some(inner)
 }
 
 impl Segment {

@@ -4,7 +4,7 @@
 //! Literals of all nodes lie in one hash table, keyed by node and text. What parameters capture is noted on the way, so
 //! that the template itself is not looked at again.
 
-use super::super::template::Spans;
+use super::super::template::{Spans, inner};
 use super::hash::Multiply;
 use super::tree::Tree;
 use std::collections::HashMap;
@@ -112,7 +112,7 @@ impl Index {
         let first = node_at.parameters as usize;
         for parameter in &self.parameters[first..first + usize::from(node_at.parameter_count)] {
             let taken = spans.taken();
-            if let Some((before, after)) = self.inner(parameter, segment)
+            if let Some((before, after)) = self.around(parameter, segment)
                 && spans.push(start + before, end - after).is_some()
             {
                 if let Some(shape) = self.behind(parameter.to, path, end, spans) {
@@ -139,26 +139,17 @@ impl Index {
         }
     }
 
-    /// How much of a segment is the fixed text before and after what a parameter captures: never nothing, never half an
-    /// encoded byte.
-    fn inner(&self, parameter: &Parameter, segment: &str) -> Option<(usize, usize)> {
+    /// How much of a segment is the fixed text before and after what a parameter captures.
+    fn around(&self, parameter: &Parameter, segment: &str) -> Option<(usize, usize)> {
         let (prefix, suffix) = (self.text(parameter.prefix), self.text(parameter.suffix));
-        let inner = segment.strip_prefix(prefix)?.strip_suffix(suffix)?;
-        let is_whole = suffix.is_empty() || !ends_within_encoding(inner);
-        (!inner.is_empty() && is_whole).then_some((prefix.len(), suffix.len()))
+        inner(segment, prefix, suffix)?;
+        Some((prefix.len(), suffix.len()))
     }
 
     fn text(&self, text: Text) -> &str {
         let start = text.start as usize;
         &self.text[start..start + text.length as usize]
     }
-}
-
-/// Whether what follows would belong to a `%` of these last bytes.
-fn ends_within_encoding(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let cut = |back: usize| bytes.len().checked_sub(back).map(|at| bytes[at]) == Some(b'%');
-    cut(1) || cut(2)
 }
 
 fn slot(from: u32, segment: &str, slots: usize) -> usize {
