@@ -91,22 +91,21 @@ where
     let watch = link.watched.share();
     let address = link.peer;
     let mut socket = Socket::new(link.stream, link.watched, link.admission);
+    let handle = &handle;
+    let serving = |channel| Serving {
+        watch: &watch,
+        rooms,
+        handle: move |request, line| {
+            let peer = Peer {
+                address,
+                channel,
+                line,
+            };
+            handle(request, peer)
+        },
+    };
     let Some(tls) = &protocols.tls else {
-        let channel = Channel::Plain;
-        let serving = Serving {
-            watch: &watch,
-            rooms,
-            handle: |request, line| {
-                handle(
-                    request,
-                    Peer {
-                        address,
-                        channel,
-                        line,
-                    },
-                )
-            },
-        };
+        let serving = serving(Channel::Plain);
         return match bounded(&watch, preface::sniff(&mut socket)).await {
             Ok(Ok(Version::One)) => serving.http1(&protocols.http1, socket).await,
             // Boxed: it is several times as large, and most plain connections are HTTP/1.
@@ -129,23 +128,9 @@ where
         Some(name) if name == tls::HTTP2 => Version::Two,
         Some(_) | None => Version::One,
     };
-    let channel = Channel::Tls {
+    let serving = serving(Channel::Tls {
         certificate: tls::server::thumbprint(session),
-    };
-    let serving = Serving {
-        watch: &watch,
-        rooms,
-        handle: |request, line| {
-            handle(
-                request,
-                Peer {
-                    address,
-                    channel,
-                    line,
-                },
-            )
-        },
-    };
+    });
     watch.greet();
     match version {
         Version::One => Box::pin(serving.http1(&protocols.http1, stream)).await,
