@@ -9,6 +9,8 @@ mod stop;
 use crate::backend::Backend;
 use crate::client::get;
 use crate::gate::Gate;
+use crate::wait::until;
+use std::net::SocketAddr;
 
 fn policy(backend: &Backend) -> String {
     format!(
@@ -33,4 +35,13 @@ tools:
 /// Whether it serves: a call on a connection of its own passes.
 async fn serves(gate: &Gate, token: &str) {
     get(gate.agents, token, "/t/items/1").await.expect(200);
+}
+
+/// Waits until nobody can connect any longer.
+async fn takes_no_more(agents: SocketAddr) {
+    until("no new connection is taken", || async {
+        let connected = tokio::net::TcpStream::connect(agents).await;
+        connected.is_err().then_some(())
+    })
+    .await;
 }

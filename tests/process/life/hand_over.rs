@@ -1,7 +1,7 @@
 //! Hand-overs.
 
 use super::agents::{Agent, Habit, Load, Wire, connector, encrypt};
-use super::{policy, serves};
+use super::{policy, serves, takes_no_more};
 use crate::backend::Backend;
 use crate::client::{Connection, call, get};
 use crate::gate::{Gate, Minted, Setup};
@@ -373,13 +373,7 @@ async fn a_gate_that_is_just_stopping_is_waited_for() {
     let mut held = Held::start().await;
     held.gate.signal("TERM");
     let agents = held.gate.agents;
-    until("no new connection is taken", || async {
-        tokio::net::TcpStream::connect(agents)
-            .await
-            .is_err()
-            .then_some(())
-    })
-    .await;
+    takes_no_more(agents).await;
     let starting = held
         .setup
         .start_with(&["--take-over", "--take-over-wait", "60"]);

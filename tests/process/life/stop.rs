@@ -1,7 +1,7 @@
 //! Stopping: the notice, the second signal; limits of file descriptors.
 
 use super::agents::Load;
-use super::{policy, serves};
+use super::{policy, serves, takes_no_more};
 use crate::backend::Backend;
 use crate::client::{Connection, get};
 use crate::gate::Setup;
@@ -87,13 +87,7 @@ async fn no_request_that_has_begun_is_lost_when_a_gate_stops() {
     serves(&gate, &session.token).await;
     gate.signal("TERM");
     let agents = gate.agents;
-    until("no new connection is taken", || async {
-        tokio::net::TcpStream::connect(agents)
-            .await
-            .is_err()
-            .then_some(())
-    })
-    .await;
+    takes_no_more(agents).await;
     for (mut stream, rest) in half {
         use tokio::io::AsyncWriteExt as _;
         stream.write_all(rest.as_bytes()).await.unwrap();

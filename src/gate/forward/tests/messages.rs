@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// What a backend saw of one request, and the answer's head.
-async fn seen(tool: impl FnOnce(&mut Tool), request: &str) -> (String, String) {
+/// A backend that answers one request; and the head of what it saw.
+pub(super) async fn noting() -> (SocketAddr, tokio::sync::oneshot::Receiver<String>) {
     let (tell, heard) = tokio::sync::oneshot::channel();
     let tell = Arc::new(Mutex::new(Some(tell)));
     let address = backend(move |_, mut wire| {
@@ -16,6 +16,12 @@ async fn seen(tool: impl FnOnce(&mut Tool), request: &str) -> (String, String) {
         }
     })
     .await;
+    (address, heard)
+}
+
+/// What a backend saw of one request, and the answer's head.
+async fn seen(tool: impl FnOnce(&mut Tool), request: &str) -> (String, String) {
+    let (address, heard) = noting().await;
     let mut described = super::tool(address);
     tool(&mut described);
     let gate = Gate::with(described, SOON).await;

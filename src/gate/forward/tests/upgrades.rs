@@ -1,5 +1,6 @@
 //! Calls that become tunnels: handshakes that are wrong on either side, frames, and every way to end.
 
+use super::messages::noting;
 use super::*;
 use crate::ledger::record::FrameCounts;
 
@@ -66,6 +67,17 @@ where
         }
     })
     .await
+}
+
+/// A backend that switches and then only listens; and all that it heard until its connection ended.
+async fn hearing() -> (SocketAddr, tokio::sync::mpsc::Receiver<Vec<u8>>) {
+    let (told, heard) = tokio::sync::mpsc::channel(1);
+    let address = switched(move |mut wire| {
+        let told = told.clone();
+        async move { told.send(wire.rest_bytes().await).await.unwrap() }
+    })
+    .await;
+    (address, heard)
 }
 
 async fn opened(gate: &Gate) -> Wire {
@@ -224,17 +236,7 @@ async fn other_upgrades_are_not_passed_on_and_the_call_goes_on_without() {
         "GET / HTTP/1.1\r\nHost: g\r\nUpgrade: websocket\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: g\r\nUpgrade: websocket\r\nConnection: Upgrade\r\ncontent-length: 0\r\n\r\n",
     ] {
-        let (tell, heard) = tokio::sync::oneshot::channel();
-        let tell = Arc::new(Mutex::new(Some(tell)));
-        let address = backend(move |_, mut wire| {
-            let tell = tell.clone();
-            async move {
-                let head = wire.head().await;
-                wire.send(OK).await;
-                tell.lock().unwrap().take().unwrap().send(head).unwrap();
-            }
-        })
-        .await;
+        let (address, heard) = noting().await;
         let mut agent = Gate::before(address).await.agent().await;
         agent.send(ask).await;
         agent.until("ok").await;
@@ -248,12 +250,7 @@ async fn other_upgrades_are_not_passed_on_and_the_call_goes_on_without() {
 
 #[tokio::test]
 async fn a_tunnel_is_cut_within_a_second_of_its_sessions_end_and_both_sides_are_told() {
-    let (told, mut seen) = tokio::sync::mpsc::channel(1);
-    let address = switched(move |mut wire| {
-        let told = told.clone();
-        async move { told.send(wire.rest_bytes().await).await.unwrap() }
-    })
-    .await;
+    let (address, mut seen) = hearing().await;
     let gate = Gate::before(address).await;
     let mut agent = opened(&gate).await;
     gate.end_session();
@@ -309,12 +306,7 @@ async fn a_tunnel_on_which_nobody_speaks_is_cut_and_a_ping_keeps_it() {
 
 #[tokio::test]
 async fn a_frame_that_makes_no_sense_reaches_nobody_and_ends_the_tunnel() {
-    let (told, mut seen) = tokio::sync::mpsc::channel(1);
-    let address = switched(move |mut wire| {
-        let told = told.clone();
-        async move { told.send(wire.rest_bytes().await).await.unwrap() }
-    })
-    .await;
+    let (address, mut seen) = hearing().await;
     let gate = Gate::before(address).await;
     let mut agent = opened(&gate).await;
     let sound = from_agent("sound");
@@ -413,12 +405,7 @@ async fn what_the_backend_still_says_reaches_an_agent_that_says_no_more() {
 
 #[tokio::test]
 async fn both_sides_hear_that_the_gate_stops() {
-    let (told, mut seen) = tokio::sync::mpsc::channel(1);
-    let address = switched(move |mut wire| {
-        let told = told.clone();
-        async move { told.send(wire.rest_bytes().await).await.unwrap() }
-    })
-    .await;
+    let (address, mut seen) = hearing().await;
     let gate = Gate::before(address).await;
     let mut agent = opened(&gate).await;
     gate.stopping.send_replace(true);
