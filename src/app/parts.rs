@@ -59,6 +59,7 @@ impl Parts {
                 costs,
             },
         });
+        gate.appoint(server.approvers());
         gate.install(projects);
         Ok(Self {
             clock,

@@ -154,6 +154,7 @@ impl Reloader {
         self.parts
             .principals
             .store(Arc::new(Principals::new(&loaded.server.principals)));
+        self.parts.gate.appoint(loaded.server.approvers());
         renewed.put_in_force();
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);

@@ -24,9 +24,10 @@ pub use load::{load, load_with};
 pub use pem::{certificates_in as certificates, identity_in as identity, thumbprint};
 pub use schema::{SchemaKind, schema};
 
+use crate::policy::approval::{Approver, Approvers};
 use crate::policy::certificate::{Certificates, Identity};
 use crate::policy::model::Policy;
-use crate::policy::name::{PrincipalName, ProjectName};
+use crate::policy::name::{GroupName, PrincipalName, ProjectName};
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
 use std::net::{IpAddr, SocketAddr};
@@ -189,6 +190,23 @@ pub struct Principal {
     pub roles: Vec<Role>,
     /// Where it may do so; not empty.
     pub projects: Vec<ProjectName>,
+    /// What it is a member of, as an approver.
+    pub groups: Vec<GroupName>,
+}
+
+impl Server {
+    /// Whose word on approvals counts.
+    pub fn approvers(&self) -> Approvers {
+        let approvers = self.principals.iter();
+        let approvers = approvers.filter(|one| one.roles.contains(&Role::Approver));
+        Approvers::new(approvers.map(|one| {
+            let approver = Approver {
+                groups: one.groups.clone().into(),
+                projects: one.projects.clone().into(),
+            };
+            (one.name.clone(), approver)
+        }))
+    }
 }
 
 /// What a principal may do.

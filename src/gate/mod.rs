@@ -40,6 +40,7 @@ use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
+use crate::policy::approval::Approvers;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::{GrantUse, Permit};
 use crate::policy::model::Policy;
@@ -157,6 +158,8 @@ pub(crate) struct Inner {
     rulesets: ArcSwap<HashMap<ProjectName, Arc<Ruleset>>>,
     strangers: strangers::Strangers,
     costs: costs::Costs,
+    /// Whose word counts, as the server file says now.
+    approvers: ArcSwap<Approvers>,
     /// Whether tunnels are to be closed.
     stopping: watch::Sender<bool>,
 }
@@ -186,6 +189,7 @@ impl Gate {
                 count,
             }),
             costs: costs::Costs::default(),
+            approvers: ArcSwap::default(),
             stopping: watch::Sender::new(false),
         }))
     }
@@ -206,6 +210,16 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// From now on the word of these principals counts, and no others', for approvals that were given before too.
+    pub fn appoint(&self, approvers: Approvers) {
+        self.0.approvers.store(Arc::new(approvers));
+    }
+
+    /// Whose word counts now.
+    pub fn approvers(&self) -> Arc<Approvers> {
+        self.0.approvers.load_full()
     }
 
     /// Puts these policies, which were [checked](Gate::check), and no others in force. Requests in flight finish under those that admitted them; counters

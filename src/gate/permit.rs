@@ -37,6 +37,7 @@ impl Inner {
         });
         match decision {
             Decision::Allow(permit) => Ok(permit),
+            Decision::Hold(_) => Err(Refusal::internal()),
             Decision::Deny(denial) => Err(Refusal::denied(denial)),
         }
     }

@@ -1,6 +1,6 @@
 //! The one place that asks the system for time and randomness.
 
-use crate::policy::id::{GrantId, RequestId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
 use crate::policy::time::{Now, Tick, Timestamp};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -62,4 +62,9 @@ pub fn grant_id(now: Now) -> GrantId {
 /// A new request's id.
 pub fn request_id(now: Now) -> RequestId {
     RequestId::new(uuid(now))
+}
+
+/// A new approval.
+pub fn approval_id(now: Now) -> ApprovalId {
+    ApprovalId::new(uuid(now))
 }

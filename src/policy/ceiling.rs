@@ -113,17 +113,17 @@ impl<'a> Effective<'a> {
         self.bounds().all(|bound| bound.allows(resource))
     }
 
-    /// How a grant comes about: on request as soon as any part says so.
+    /// How a grant comes about: the strictest that any part says; by the chain of the nearest that wants a person.
     pub fn grant(&self) -> GrantMode {
-        let asks = |bound: Bound<'_>| match bound.ceiling.grant {
-            GrantMode::OnUse => false,
-            GrantMode::OnRequest => true,
-        };
-        if self.bounds().any(asks) {
-            GrantMode::OnRequest
-        } else {
-            GrantMode::OnUse
+        let mut strictest = GrantMode::OnUse;
+        for bound in self.bounds() {
+            match bound.ceiling.grant {
+                GrantMode::OnUse => {}
+                GrantMode::OnRequest => strictest = GrantMode::OnRequest,
+                GrantMode::OnApproval(chain) => return GrantMode::OnApproval(chain),
+            }
         }
+        strictest
     }
 
     /// Most uses of one stored grant.

@@ -1,7 +1,8 @@
 //! What a decision says: allow with a permit, or deny with a reason from a closed set.
 
-use super::id::GrantId;
-use super::model::Route;
+use super::approval::Chain;
+use super::id::{ApprovalId, GrantId};
+use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
 
@@ -10,6 +11,8 @@ use super::resource::Resource;
 pub enum Decision<'p> {
     /// The call may be recorded and forwarded, on this permit.
     Allow(Permit<'p>),
+    /// It may be once a person agrees.
+    Hold(Hold<'p>),
     /// It may not.
     Deny(Denial),
 }
@@ -20,6 +23,51 @@ pub struct Permit<'p> {
     pub(super) route: &'p Route,
     pub(super) resource: Option<Resource>,
     pub(super) grant: GrantUse,
+    pub(super) approval: Option<ApprovalId>,
+}
+
+/// Evidence that a person's word is all that one call lacks. Built only in `policy`; [`super::redeem`] makes a [`Permit`]
+/// of it and of that word.
+#[derive(Debug)]
+pub struct Hold<'p> {
+    pub(super) route: &'p Route,
+    pub(super) tool: &'p Tool,
+    pub(super) resource: Option<Resource>,
+    pub(super) grant: GrantUse,
+    pub(super) chain: &'p Chain,
+}
+
+impl<'p> Hold<'p> {
+    /// The matched route.
+    pub fn route(&self) -> &'p Route {
+        self.route
+    }
+
+    /// What the call acts on.
+    pub fn resource(&self) -> Option<&Resource> {
+        self.resource.as_ref()
+    }
+
+    /// What it would go on. Of a stored grant all uses may be reserved already, for this very request or for others.
+    pub fn grant(&self) -> GrantUse {
+        self.grant
+    }
+
+    /// Who decides.
+    pub fn chain(&self) -> &'p Chain {
+        self.chain
+    }
+}
+
+/// Why what people agreed to may not run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Void {
+    /// Another route, scope, resource, backend or chain is in force for it.
+    #[error("the policy has changed: its {0} is not the one that was agreed to")]
+    Changed(&'static str),
+    /// Of those who agreed, too few may decide it now.
+    #[error("of those who agreed, too few may still decide it")]
+    Quorum,
 }
 
 /// The grant a call goes on.
@@ -45,6 +93,11 @@ impl<'p> Permit<'p> {
     /// What it goes on.
     pub fn grant(&self) -> GrantUse {
         self.grant
+    }
+
+    /// By whose word; `None`: nobody's was needed.
+    pub fn approval(&self) -> Option<ApprovalId> {
+        self.approval
     }
 }
 

@@ -61,3 +61,5 @@ id!(/// One stored grant: `grt_` and 32 hex digits.
     GrantId, "grt_");
 id!(/// One call: `req_` and 32 hex digits.
     RequestId, "req_");
+id!(/// One approval: `apr_` and 32 hex digits.
+    ApprovalId, "apr_");

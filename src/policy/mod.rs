@@ -3,6 +3,7 @@
 //! It answers one question, in [`decide`]: may this session do this now? Everything it reads is an argument. It refuses
 //! to know how a request arrived, where its answer goes, or what time it is.
 
+pub mod approval;
 pub mod attributes;
 pub mod ceiling;
 pub mod certificate;
@@ -23,7 +24,8 @@ pub mod token;
 
 pub use ceiling::{Effective, ceiling};
 
-use decision::{Decision, Denial, GrantUse, Permit, Reason};
+use approval::{Approvers, Asked, Facts, Vote};
+use decision::{Decision, Denial, GrantUse, Hold, Permit, Reason, Void};
 use id::GrantId;
 use model::{GrantMode, Policy, Route};
 use resource::Resource;
@@ -68,15 +70,66 @@ pub fn decide<'p>(
     }
     let grant = match ceiling.grant() {
         GrantMode::OnUse => GrantUse::OnUse,
-        GrantMode::OnRequest => match stored(subject.grants, route, resource.as_ref(), now) {
-            Some(grant) => GrantUse::Stored(grant),
-            None => return deny(Reason::GrantMissing, resource),
-        },
+        GrantMode::OnRequest | GrantMode::OnApproval(_) => {
+            match stored(subject.grants, route, resource.as_ref(), now) {
+                Some(grant) => GrantUse::Stored(grant),
+                None => return deny(Reason::GrantMissing, resource),
+            }
+        }
     };
+    if let Some(chain) = route.approval {
+        return Decision::Hold(Hold {
+            route,
+            tool: policy.tool(route.tool),
+            resource,
+            grant,
+            chain: policy.chain(chain),
+        });
+    }
     Decision::Allow(Permit {
         route,
         resource,
         grant,
+        approval: None,
+    })
+}
+
+/// Makes a permit of a held call and of the word of people on it. What they were shown must be what would run: under the
+/// policy that is in force now, route, scope, resource, backend and chain are those of the approval, and enough of those
+/// who agreed may still decide. That session and ceiling allow the call is what `hold` is evidence of.
+///
+/// # Errors
+/// [`Void`]: the approval is worth nothing any more.
+pub fn redeem<'p>(
+    hold: Hold<'p>,
+    facts: &Facts,
+    votes: &[Vote],
+    approvers: &Approvers,
+) -> Result<Permit<'p>, Void> {
+    let Asked::Call(call) = &facts.asked else {
+        return Err(Void::Changed("request"));
+    };
+    let same = [
+        ("route", hold.route.id == call.route),
+        ("tool", hold.tool.name == call.tool),
+        ("scope", hold.route.scope == facts.scope),
+        ("resource", hold.resource == facts.resource),
+        ("backend", hold.tool.upstream.identity() == call.upstream),
+        ("chain", hold.chain.name == facts.chain),
+    ];
+    if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
+        return Err(Void::Changed(what));
+    }
+    let quorum = hold.chain.quorum as usize;
+    if approvers.agreeing(votes, facts, hold.chain) < quorum {
+        return Err(Void::Quorum);
+    }
+    Ok(Permit {
+        route: hold.route,
+        resource: hold.resource,
+        // The one whose use was reserved for it.
+        grant: call.grant,
+        approval: Some(facts.id),
     })
 }
 
@@ -88,7 +141,14 @@ fn stored(
     resource: Option<&Resource>,
     now: Now,
 ) -> Option<GrantId> {
-    let live = |grant: &&Grant| grant.scope == route.scope && grant.live_at(now.tick);
+    // What is reserved is for the calls that wait for a person: whose reservation it is turns out when one is held.
+    let live = |grant: &&Grant| {
+        grant.scope == route.scope
+            && match route.approval {
+                None => grant.free_at(now.tick),
+                Some(_) => grant.live_at(now.tick),
+            }
+    };
     let exact = |grant: &&Grant| grant.resource.is_some() && grant.resource.as_ref() == resource;
     let whole = |grant: &&Grant| grant.resource.is_none();
     let found = grants.iter().filter(live).find(exact);

@@ -5,9 +5,10 @@ mod upstream;
 
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
+use super::approval::{Chain, ChainIndex};
 use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
-use super::name::{AgentName, ProjectName, RouteId, ScopeName, ToolName};
+use super::name::{AgentName, ChainName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
 use super::route::{RouteMatch, RouteTable, TableError};
 use super::template::Template;
@@ -47,6 +48,8 @@ pub struct Policy {
     pub routes: Box<[Route]>,
     /// In file order; [`LimitIndex`] points here.
     pub limits: Arc<[Limit]>,
+    /// In file order; [`ChainIndex`] points here.
+    pub chains: Box<[Chain]>,
     /// `per: session` rates and counts that name no tool, scope or route: taken before the target is read.
     pub session_wide: Box<[LimitIndex]>,
     /// Target and method -> route.
@@ -72,6 +75,8 @@ pub struct Parts {
     pub routes: Vec<RoutePart>,
     /// In file order; ids are unique.
     pub limits: Vec<Limit>,
+    /// In file order; names are unique.
+    pub chains: Vec<Chain>,
 }
 
 /// One rule as written.
@@ -97,6 +102,8 @@ pub struct RoutePart {
     pub body_limit: u64,
     /// What a call may become.
     pub upgrade: Option<Upgrade>,
+    /// Who must agree to each call; `None`: nobody.
+    pub approval: Option<ChainIndex>,
 }
 
 /// One part of a route's match.
@@ -155,6 +162,8 @@ pub enum GrantMode {
     OnUse,
     /// The agent or its orchestrator asks first.
     OnRequest,
+    /// The same, and a person must agree.
+    OnApproval(ChainIndex),
 }
 
 /// Resources of a ceiling.
@@ -187,6 +196,10 @@ pub struct Tool {
     pub record_query: Box<[Box<str>]>,
     /// Bytes of a body read where one is needed.
     pub body_limit: u64,
+    /// Header names (lower case) that do not tell one held request from another.
+    pub volatile_headers: Box<[Box<str>]>,
+    /// Header names (lower case) whose values approvers see as length and SHA-256.
+    pub mask_headers: Box<[Box<str>]>,
 }
 
 /// Where agents find a tool.
@@ -230,6 +243,8 @@ pub struct Route {
     pub intent: IntentRule,
     /// What a call may become; of requests by GET alone.
     pub upgrade: Option<Upgrade>,
+    /// Who must agree to each call; `None`: nobody.
+    pub approval: Option<ChainIndex>,
     /// The permission it needs.
     pub scope: ScopeName,
     /// Stable name: ledger, metrics, explain.
@@ -306,6 +321,7 @@ impl Policy {
                 intent: part.intent,
                 body_limit: part.body_limit,
                 upgrade: part.upgrade,
+                approval: part.approval,
                 session_limits: lists.session.into(),
                 shared_limits: lists.shared.into(),
                 cost_limits: lists.cost.into(),
@@ -338,8 +354,19 @@ impl Policy {
             session_wide: session_wide(&limits),
             layout: Arc::new(Layout::new(parts.hash, Arc::clone(&limits))),
             limits,
+            chains: parts.chains.into(),
             table,
         })
+    }
+
+    /// The chain at a position of this policy.
+    pub fn chain(&self, index: ChainIndex) -> &Chain {
+        &self.chains[usize::from(index.0)]
+    }
+
+    /// The chain of this name.
+    pub fn chain_named(&self, name: &ChainName) -> Option<&Chain> {
+        self.chains.iter().find(|chain| chain.name == *name)
     }
 
     /// The route at a position of this policy.

@@ -106,3 +106,9 @@ name!(/// A bound on rate, repeats or cost.
     LimitId);
 name!(/// Who uses the admin API.
     PrincipalName);
+name!(/// Who decides approvals, and how.
+    ChainName);
+name!(/// Principals that may decide approvals together.
+    GroupName);
+name!(/// Where news is sent.
+    NotifyName);

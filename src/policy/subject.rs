@@ -73,6 +73,8 @@ pub struct Grant {
     pub resource: Option<Resource>,
     /// Calls left; zero is spent.
     pub uses_left: u32,
+    /// Of those, calls that wait for a person's word: each is spent by its approved call, and by nothing else.
+    pub reserved: u32,
     /// Calls it was made for.
     pub uses: u32,
     /// When it ends, for records.
@@ -87,6 +89,11 @@ impl Grant {
     /// Whether it can still be spent.
     pub fn live_at(&self, now: Tick) -> bool {
         self.uses_left > 0 && now < self.ends
+    }
+
+    /// Whether a call can still be made on it that nothing waits for.
+    pub fn free_at(&self, now: Tick) -> bool {
+        self.uses_left > self.reserved && now < self.ends
     }
 }
 

@@ -14,6 +14,7 @@
 //! It refuses to decide calls, to read a clock and to make ids or tokens: all three are arguments.
 //! It is long because the order above can only be judged where all of the table is in sight.
 
+pub mod approvals;
 mod error;
 mod grants;
 mod kill;

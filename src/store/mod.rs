@@ -7,6 +7,7 @@
 
 pub mod embedded;
 pub mod live;
+pub mod news;
 mod rows;
 
 use crate::policy::attributes::Attributes;

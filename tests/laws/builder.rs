@@ -39,6 +39,7 @@ impl Builder {
             tools: Vec::new(),
             routes: Vec::new(),
             limits: Vec::new(),
+            chains: Vec::new(),
         };
         Self { parts }
     }
@@ -75,6 +76,8 @@ impl Builder {
             allow_method_override: Box::default(),
             record_query: Box::default(),
             body_limit: 1 << 20,
+            volatile_headers: Box::default(),
+            mask_headers: Box::default(),
         });
         self
     }
@@ -98,6 +101,7 @@ impl Builder {
             intent: IntentRule::Optional,
             body_limit: 1 << 20,
             upgrade: None,
+            approval: None,
         });
         self
     }
@@ -230,6 +234,7 @@ pub fn grant(
     ends: Tick,
 ) -> Grant {
     Grant {
+        reserved: 0,
         id: GrantId::new(Uuid::from_u128(number)),
         scope: ScopeName::parse(scope).unwrap(),
         resource: resource.map(|text| Resource::parse(text).unwrap()),

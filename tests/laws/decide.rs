@@ -264,6 +264,7 @@ proptest! {
                 prop_assert_eq!(denial.reason, reason);
                 prop_assert_eq!(denial.scope.as_ref().map(|scope| scope.as_str()), Some(scope));
             }
+            (_, Decision::Hold(hold)) => prop_assert!(false, "{hold:?} on a route that asks nobody"),
             (Err(reason), Decision::Allow(permit)) => prop_assert!(false, "{permit:?} in spite of {reason:?}"),
         }
     }

@@ -77,6 +77,7 @@ pub fn project(
         tools,
         routes,
         limits,
+        chains: Vec::new(),
     };
     let policy = assemble(parts, &places, reports);
     Draft { name, policy }

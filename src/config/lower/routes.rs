@@ -77,6 +77,7 @@ pub fn route(
             Some(raw::IntentRule::Optional) | None => IntentRule::Optional,
         },
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, tool.body_limit),
+        approval: None,
         upgrade: raw.upgrade.as_ref().map(|at| match at.value {
             raw::Upgrade::Websocket => Upgrade::WebSocket,
         }),

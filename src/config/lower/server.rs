@@ -273,6 +273,7 @@ fn principals(
         let roles = raw.roles.as_ref().map_or(&[][..], |at| &at.value.0);
         lowered.extend(raw.name.as_ref().map(|name| {
             Principal {
+                groups: Vec::new(),
                 name: name.value.clone(),
                 // Unset only where secrets are optional, and then nothing is served: no text has this digest.
                 key: key.unwrap_or(TokenDigest::from_bytes([0; 32])),

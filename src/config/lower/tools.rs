@@ -33,6 +33,8 @@ pub fn tool(
         preserve_host: or(raw.preserve_host.as_ref(), |flag| flag.0, false),
         session_header,
         allow_method_override: headers(overrides),
+        volatile_headers: Box::default(),
+        mask_headers: Box::default(),
         record_query: raw.record_query.as_ref().map_or_else(Box::default, |at| {
             at.value
                 .0

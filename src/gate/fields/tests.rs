@@ -25,6 +25,8 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
         allow_method_override: Box::default(),
         record_query: Box::default(),
         body_limit: 1 << 20,
+        volatile_headers: Box::default(),
+        mask_headers: Box::default(),
     };
     change(&mut tool);
     Rules::new(&tool, Some(HeaderName::from_static("x-api-key")))

@@ -71,6 +71,8 @@ fn tool(backend: SocketAddr) -> Tool {
         allow_method_override: Box::default(),
         record_query: Box::default(),
         body_limit: 1 << 20,
+        volatile_headers: Box::default(),
+        mask_headers: Box::default(),
     }
 }
 

@@ -103,12 +103,13 @@ fn scopes(caller: &Caller) -> BTreeMap<&str, ScopeView> {
         let Some(ceiling) = policy::ceiling(policy, facts, scope.as_str()) else {
             continue;
         };
-        let asked = ceiling.grant() == GrantMode::OnRequest;
+        let asked = ceiling.grant() != GrantMode::OnUse;
         let mut bounding = resources(&ceiling);
         let view = ScopeView {
             grant: match ceiling.grant() {
                 GrantMode::OnUse => "on_use",
                 GrantMode::OnRequest => "on_request",
+                GrantMode::OnApproval(_) => "on_approval",
             },
             resources: bounding.next(),
             also_within: bounding.collect(),

@@ -1,6 +1,7 @@
 //! A tool's backend, as the policy says: where it is, how it is spoken to and trusted, what is shown to it.
 
 use crate::policy::certificate::{Certificates, Identity};
+use aws_lc_rs::digest;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,27 @@ pub struct Upstream {
     pub tls: Option<Arc<UpstreamTls>>,
     /// Which versions of HTTP are spoken to it.
     pub http2: Http2,
+}
+
+impl Upstream {
+    /// SHA-256 over the URL it was written as: what an approver agreed to be sent to. Two upstreams that differ in anything
+    /// else (time limits, credential, certificates) are the same backend.
+    pub fn identity(&self) -> [u8; 32] {
+        let scheme: &[u8] = if self.tls.is_some() {
+            b"https"
+        } else {
+            b"http"
+        };
+        let mut context = digest::Context::new(&digest::SHA256);
+        // None of them has a line break.
+        for part in [scheme, self.host.as_bytes(), self.base_path.as_bytes()] {
+            context.update(part);
+            context.update(b"\n");
+        }
+        let mut identity = [0; 32];
+        identity.copy_from_slice(context.finish().as_ref());
+        identity
+    }
 }
 
 /// Which versions of HTTP are spoken to a backend.

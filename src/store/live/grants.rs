@@ -88,7 +88,7 @@ impl Sessions {
         let spent = {
             let mut book = locked(&session.book);
             let held = book.held.grants.iter_mut().find(|held| held.id == grant);
-            match held.filter(|held| held.live_at(now.tick)) {
+            match held.filter(|held| held.free_at(now.tick)) {
                 Some(held) if session.state(now.tick) == State::Live => {
                     held.uses_left -= 1;
                     self.0.store.apply(Change::Spend { grant })
@@ -189,7 +189,7 @@ impl LiveSession {
         };
         match ceiling.grant() {
             GrantMode::OnUse => return Err(GiveError::OnUse { scope }),
-            GrantMode::OnRequest => {}
+            GrantMode::OnRequest | GrantMode::OnApproval(_) => {}
         }
         if let Some(resource) = &ask.resource
             && !ceiling.allows(Some(resource))
@@ -217,6 +217,7 @@ impl LiveSession {
             resource: ask.resource,
             uses_left: uses,
             uses,
+            reserved: 0,
             expires_at: now.wall.plus(ttl).min(self.facts.expires_at),
             ends: now.tick.plus(ttl).min(self.facts.ends),
             why: ask.why.into(),

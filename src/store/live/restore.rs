@@ -147,6 +147,7 @@ fn grant(table: &Table, session: &LiveSession, row: GrantRow, now: Now) {
         }
     };
     let grant = Grant {
+        reserved: 0,
         id: row.id,
         scope: row.scope,
         resource,

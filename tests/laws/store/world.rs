@@ -140,6 +140,7 @@ pub(super) fn policy_with(max_live: Option<u32>, limits: Vec<Limit>) -> Policy {
         tools: Vec::new(),
         routes: Vec::new(),
         limits,
+        chains: Vec::new(),
     })
     .unwrap()
 }
