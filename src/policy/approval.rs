@@ -315,6 +315,22 @@ impl Approvers {
         })
     }
 
+    /// Those whose word on approvals of `chain` counts, in no order.
+    pub fn of<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        chain: &'a Chain,
+    ) -> impl Iterator<Item = &'a PrincipalName> {
+        self.0.keys().filter(|name| self.may(name, project, chain))
+    }
+
+    /// Whether anybody here is in the group.
+    pub fn has(&self, project: &ProjectName, group: &GroupName) -> bool {
+        self.0
+            .values()
+            .any(|approver| approver.projects.contains(project) && approver.groups.contains(group))
+    }
+
     /// How many distinct principals agree whose word counts now. The minter's never does.
     pub fn agreeing(&self, votes: &[Vote], facts: &Facts, chain: &Chain) -> usize {
         let counts = |vote: &&Vote| {
