@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+mod approvals;
 mod examples;
 mod tls;
 mod whole;
