@@ -149,6 +149,14 @@ reasons! {
     GrantMissing = "grant_missing",
     /// Too much.
     LimitExceeded = "limit_exceeded",
+    /// A person is asked.
+    PendingApproval = "pending_approval",
+    /// A person said no.
+    ApprovalDenied = "approval_denied",
+    /// Nobody answered in time.
+    ApprovalExpired = "approval_expired",
+    /// The approved call ran, or may have, and nobody knows how it ended.
+    OutcomeUnknown = "outcome_unknown",
     /// A body was needed and is over its bound.
     BodyTooLarge = "body_too_large",
     /// A body was needed and can't be read.
@@ -161,6 +169,12 @@ reasons! {
     InvalidInput = "invalid_input",
     /// Unknown id.
     NotFound = "not_found",
+    /// As many of the session's calls wait for a person as may.
+    TooManyPending = "too_many_pending",
+    /// What people agreed to is not what the present policy would let run.
+    ApprovalVoid = "approval_void",
+    /// The approved call ran; its answer was not kept.
+    OutcomeNotKept = "outcome_not_kept",
     /// Admin: the principal's roles do not permit it.
     RoleMissing = "role_missing",
     /// Admin: late or changed.

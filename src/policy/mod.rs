@@ -24,7 +24,7 @@ pub mod token;
 
 pub use ceiling::{Effective, ceiling};
 
-use approval::{Approvers, Asked, Facts, Vote};
+use approval::{Approvers, Asked, Facts, HeldCall, Vote};
 use decision::{Decision, Denial, GrantUse, Hold, Permit, Reason, Void};
 use id::GrantId;
 use model::{GrantMode, Policy, Route};
@@ -106,20 +106,7 @@ pub fn redeem<'p>(
     votes: &[Vote],
     approvers: &Approvers,
 ) -> Result<Permit<'p>, Void> {
-    let Asked::Call(call) = &facts.asked else {
-        return Err(Void::Changed("request"));
-    };
-    let same = [
-        ("route", hold.route.id == call.route),
-        ("tool", hold.tool.name == call.tool),
-        ("scope", hold.route.scope == facts.scope),
-        ("resource", hold.resource == facts.resource),
-        ("backend", hold.tool.upstream.identity() == call.upstream),
-        ("chain", hold.chain.name == facts.chain),
-    ];
-    if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
-        return Err(Void::Changed(what));
-    }
+    let call = unchanged(&hold, facts)?;
     let quorum = hold.chain.quorum as usize;
     if approvers.agreeing(votes, facts, hold.chain) < quorum {
         return Err(Void::Quorum);
@@ -131,6 +118,28 @@ pub fn redeem<'p>(
         grant: call.grant,
         approval: Some(facts.id),
     })
+}
+
+/// Whether what people are asked is what would run: the first half of [`redeem`], which can be told before they answer.
+///
+/// # Errors
+/// [`Void`]: the approval is worth nothing any more.
+pub fn unchanged<'f>(hold: &Hold<'_>, facts: &'f Facts) -> Result<&'f HeldCall, Void> {
+    let Asked::Call(call) = &facts.asked else {
+        return Err(Void::Changed("request"));
+    };
+    let same = [
+        ("route", hold.route.id == call.route),
+        ("tool", hold.tool.name == call.tool),
+        ("scope", hold.route.scope == facts.scope),
+        ("resource", hold.resource == facts.resource),
+        ("backend", hold.tool.upstream.identity() == call.upstream),
+        ("chain", hold.chain.name == facts.chain),
+    ];
+    match same.iter().find(|(_, same)| !same) {
+        Some((what, _)) => Err(Void::Changed(what)),
+        None => Ok(call),
+    }
 }
 
 /// The live grant that a call goes on: one for just its resource before one for the whole ceiling, so that the wider is
