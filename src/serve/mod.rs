@@ -10,4 +10,5 @@ pub mod ops;
 pub mod reload;
 pub mod rooms;
 pub mod socket;
+pub mod visible;
 pub mod watch;

@@ -4,15 +4,16 @@
 //! runtime, and refuses to be in the data path. Everything it changes goes through [`Sessions`], which makes it durable
 //! and records it before this answers.
 
-mod caller;
+pub(in crate::serve) mod approvals;
+pub(in crate::serve) mod caller;
 mod grants;
 mod input;
 mod openapi;
 mod order;
 mod policy;
-mod problem;
+pub(in crate::serve) mod problem;
 mod sessions;
-mod view;
+pub(in crate::serve) mod view;
 
 use self::caller::Caller;
 use self::problem::Refused;
@@ -61,7 +62,7 @@ pub struct Parts {
 
 /// The admin API of one gate.
 pub struct Admin {
-    parts: Parts,
+    pub(in crate::serve) parts: Parts,
     failures: Strangers,
 }
 
@@ -76,7 +77,8 @@ impl Principals {
         Self(principals.iter().map(entry).collect())
     }
 
-    fn find(&self, key: &TokenDigest) -> Option<Arc<Principal>> {
+    /// Who has this key.
+    pub(in crate::serve) fn find(&self, key: &TokenDigest) -> Option<Arc<Principal>> {
         self.0.get(key).cloned()
     }
 }
@@ -90,6 +92,11 @@ impl Admin {
         })
     }
 
+    /// Somebody at this address had no good key.
+    pub(in crate::serve) fn stranger(&self, client: IpAddr) {
+        self.failures.note(client);
+    }
+
     /// Writes what failed authentication since the last flush; once a second.
     pub async fn flush(&self) {
         let now = self.parts.clock.now();
@@ -97,7 +104,7 @@ impl Admin {
     }
 
     /// Beside the records of what a call changed: who called, from where.
-    async fn record_call(&self, caller: &Caller, call: &str) {
+    pub(in crate::serve) async fn record_call(&self, caller: &Caller, call: &str) {
         let event = Event::Principal {
             change: "called",
             principal: Some(&caller.principal.name),
@@ -164,6 +171,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/sessions/{id}/quarantine", post(sessions::quarantine))
         .route("/v1/sessions/{id}/release", post(sessions::release))
         .route("/v1/grants/{id}", delete(grants::revoke))
+        .route("/v1/approvals", get(approvals::list))
+        .route("/v1/approvals/{id}", get(approvals::show))
+        .route("/v1/approvals/{id}/decision", post(approvals::decision))
+        .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/openapi.json", get(openapi::show))
