@@ -1,7 +1,7 @@
 //! What a decision says: allow with a permit, or deny with a reason from a closed set.
 
 use super::approval::Chain;
-use super::id::{ApprovalId, GrantId};
+use super::id::{ApprovalId, GrantId, SessionId};
 use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
@@ -30,6 +30,7 @@ pub struct Permit<'p> {
 /// of it and of that word.
 #[derive(Debug)]
 pub struct Hold<'p> {
+    pub(super) session: SessionId,
     pub(super) route: &'p Route,
     pub(super) tool: &'p Tool,
     pub(super) resource: Option<Resource>,
@@ -62,7 +63,7 @@ impl<'p> Hold<'p> {
 /// Why what people agreed to may not run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Void {
-    /// Another route, scope, resource, backend or chain is in force for it.
+    /// Another session, route, scope, resource, backend, chain or way to its grant is in force for it.
     #[error("the policy has changed: its {0} is not the one that was agreed to")]
     Changed(&'static str),
     /// Of those who agreed, too few may decide it now.
