@@ -7,6 +7,7 @@ pub mod connection;
 pub mod control;
 pub mod listen;
 pub mod ops;
+pub mod pretty;
 pub mod reload;
 pub mod rooms;
 pub mod socket;

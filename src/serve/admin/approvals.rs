@@ -4,6 +4,7 @@
 //! A word counts for exactly what was shown (its digest), from a member of the chain's groups who did not mint the
 //! session. It refuses to run anything: what was approved waits for the agent's retry.
 
+pub(in crate::serve) mod history;
 pub(in crate::serve) mod view;
 
 use super::Admin;

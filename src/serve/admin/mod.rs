@@ -6,6 +6,7 @@
 
 pub(in crate::serve) mod approvals;
 pub(in crate::serve) mod caller;
+pub(in crate::serve) mod events;
 mod grants;
 mod input;
 mod openapi;
@@ -15,13 +16,15 @@ pub(in crate::serve) mod problem;
 mod sessions;
 pub(in crate::serve) mod view;
 
+use self::approvals::history::READERS_MAX;
 use self::caller::Caller;
+use self::events::Feeds;
 use self::problem::Refused;
 use super::reload::Reload;
 use crate::config::Principal;
 use crate::gate::strangers::Strangers;
 use crate::gate::{Gate, Peer};
-use crate::io::clock::Clock;
+use crate::io::clock::{self, Clock};
 use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
@@ -39,6 +42,7 @@ use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What the API acts on.
 pub struct Parts {
@@ -64,6 +68,9 @@ pub struct Parts {
 pub struct Admin {
     pub(in crate::serve) parts: Parts,
     failures: Strangers,
+    feeds: Feeds,
+    /// Who reads the ledger's files back.
+    readers: Semaphore,
 }
 
 /// Who may call, by the digest of the key: one look-up, and nothing to compare whose time could tell.
@@ -89,7 +96,14 @@ impl Admin {
         Arc::new(Self {
             parts,
             failures: Strangers::new(failed),
+            feeds: Feeds::new(&clock::random()),
+            readers: Semaphore::new(READERS_MAX),
         })
+    }
+
+    /// Ends all streams of events: the gate stops.
+    pub fn end_streams(&self) {
+        self.feeds.close();
     }
 
     /// Somebody at this address had no good key.
@@ -173,8 +187,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/grants/{id}", delete(grants::revoke))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::show))
+        .route("/v1/approvals/{id}/history", get(approvals::history::show))
         .route("/v1/approvals/{id}/decision", post(approvals::decision))
         .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
+        .route("/v1/events", get(events::listen))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/openapi.json", get(openapi::show))
