@@ -315,6 +315,14 @@ impl Approvers {
         })
     }
 
+    /// Principals whose word on an approval of `chain` counts, in order of name.
+    pub fn of(&self, project: &ProjectName, chain: &Chain) -> Vec<&PrincipalName> {
+        let may = |name: &&PrincipalName| self.may(name, project, chain);
+        let mut names: Vec<_> = self.0.keys().filter(may).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// How many distinct principals agree whose word counts now. The minter's never does.
     pub fn agreeing(&self, votes: &[Vote], facts: &Facts, chain: &Chain) -> usize {
         let counts = |vote: &&Vote| {

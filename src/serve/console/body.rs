@@ -48,7 +48,9 @@ impl Body {
             call.fields.iter().filter(named).collect()
         };
         let types = values("content-type");
-        let kind = types.first().map(|field| String::from_utf8_lossy(&field.value).to_lowercase());
+        let kind = types
+            .first()
+            .map(|field| String::from_utf8_lossy(&field.value).to_lowercase());
         let mut body = Self {
             bytes: bytes.len(),
             size: size(bytes.len()),
@@ -147,7 +149,8 @@ fn readable<'b>(
         let charset = charset.split(';').next().unwrap_or_default();
         Some(charset.trim().trim_matches('"').to_owned())
     });
-    if let Some(charset) = charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
+    if let Some(charset) =
+        charset.filter(|charset| !matches!(charset.as_str(), "utf-8" | "utf8" | "us-ascii"))
     {
         // In these, ASCII means what it does elsewhere.
         let harmless = charset.starts_with("iso-8859-") || charset.starts_with("windows-125");
@@ -159,7 +162,9 @@ fn readable<'b>(
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "It is not text (UTF-8).".to_owned())?;
     if has_too_many_marks(text) {
-        return Err("It has too many characters that can’t be seen to be shown as text.".to_owned());
+        return Err(
+            "It has too many characters that can’t be seen to be shown as text.".to_owned(),
+        );
     }
     Ok(text)
 }
@@ -179,7 +184,11 @@ pub(super) fn decoded(text: &str, plus: Plus) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        let digit = |at: usize| {
+            bytes
+                .get(at)
+                .and_then(|byte| char::from(*byte).to_digit(16))
+        };
         match (byte, digit(at + 1), digit(at + 2)) {
             (b'%', Some(high), Some(low)) => {
                 out.push(u8::try_from(high * 16 + low).unwrap_or_default());
@@ -243,7 +252,10 @@ mod tests {
     }
 
     fn plain(text: &Text) -> String {
-        text.pieces.iter().map(|piece| piece.text.as_str()).collect()
+        text.pieces
+            .iter()
+            .map(|piece| piece.text.as_str())
+            .collect()
     }
 
     fn notes(body: &Body) -> String {
@@ -255,8 +267,14 @@ mod tests {
     #[test]
     fn json_is_laid_out_beside_its_exact_bytes() {
         let shown = body(&[JSON], b"{\"amount\":1.0,\"to\":\"a\xe2\x80\xaeb\"}");
-        assert_eq!(plain(shown.json.as_ref().unwrap()), "{\n  \"amount\": 1.0,\n  \"to\": \"aU+202Eb\"\n}");
-        assert_eq!(plain(shown.text.as_ref().unwrap()), "{\"amount\":1.0,\"to\":\"aU+202Eb\"}");
+        assert_eq!(
+            plain(shown.json.as_ref().unwrap()),
+            "{\n  \"amount\": 1.0,\n  \"to\": \"aU+202Eb\"\n}"
+        );
+        assert_eq!(
+            plain(shown.text.as_ref().unwrap()),
+            "{\"amount\":1.0,\"to\":\"aU+202Eb\"}"
+        );
         assert!(shown.notes.is_empty());
     }
 
@@ -264,13 +282,22 @@ mod tests {
     fn what_readers_could_read_in_two_ways_is_said() {
         let twice = body(&[JSON], br#"{"amount":1,"amount":1000}"#);
         assert!(notes(&twice).contains("“amount” stands twice"));
-        let form = body(&[("content-type", "application/x-www-form-urlencoded")], b"to=a&to=%62%00+c&%ff");
+        let form = body(
+            &[("content-type", "application/x-www-form-urlencoded")],
+            b"to=a&to=%62%00+c&%ff",
+        );
         assert!(notes(&form).contains("“to” stands twice"));
-        let pairs: Vec<_> = form.form.iter().map(|pair| (plain(&pair.name), plain(&pair.value))).collect();
+        let pairs: Vec<_> = form
+            .form
+            .iter()
+            .map(|pair| (plain(&pair.name), plain(&pair.value)))
+            .collect();
         assert_eq!(pairs[1], ("to".to_owned(), "bU+0000 c".to_owned()));
         assert_eq!(pairs[2].0, "(not text; as hex) ff");
         assert!(notes(&body(&[JSON, JSON], b"1")).contains("more than one Content-Type"));
-        assert!(notes(&body(&[("content-type", "text/plain")], b"[1]")).contains("does not say so"));
+        assert!(
+            notes(&body(&[("content-type", "text/plain")], b"[1]")).contains("does not say so")
+        );
         assert!(notes(&body(&[JSON], b"{\"a\":")).contains("can’t be laid out"));
     }
 
@@ -285,7 +312,10 @@ mod tests {
         assert!(binary.text.is_none() && binary.json.is_none());
         let packed = body(&[JSON, ("content-encoding", "gzip")], b"{}");
         assert!(notes(&packed).contains("(gzip)") && packed.text.is_none());
-        let utf16 = body(&[("content-type", "application/json; charset=\"UTF-16\"")], b"{}");
+        let utf16 = body(
+            &[("content-type", "application/json; charset=\"UTF-16\"")],
+            b"{}",
+        );
         assert!(notes(&utf16).contains("utf-16") && utf16.text.is_none());
         let latin = body(&[("content-type", "text/plain;charset=iso-8859-1")], b"abc");
         assert!(latin.text.is_some());
@@ -298,7 +328,9 @@ mod tests {
         let large = body(&[], &vec![b'x'; 1024 * 1024]);
         assert!(large.large);
         assert_eq!(plain(large.text.as_ref().unwrap()).len(), 1024 * 1024);
-        let bytes: Vec<u8> = (0..1024 * 1024_u32).map(|at| at.to_le_bytes()[0] | 0x80).collect();
+        let bytes: Vec<u8> = (0..1024 * 1024_u32)
+            .map(|at| at.to_le_bytes()[0] | 0x80)
+            .collect();
         assert_eq!(body(&[], &bytes).hex.lines().count(), 65536);
     }
 }

@@ -96,7 +96,12 @@ impl Visitor {
 }
 
 /// The visit that a request belongs to, and whose it is now.
-pub(super) fn visitor(admin: &Admin, peer: &Peer, headers: &HeaderMap, look: Look) -> Option<Visitor> {
+pub(super) fn visitor(
+    admin: &Admin,
+    peer: &Peer,
+    headers: &HeaderMap,
+    look: Look,
+) -> Option<Visitor> {
     let secret = cookie(headers)?;
     let now = admin.parts.clock.now();
     let key = admin.visits.find(&secret, look, now.tick)?;
@@ -153,14 +158,19 @@ impl Fields {
         if !is_same_origin(&request) {
             return Err(Trouble::Foreign);
         }
-        let Ok(Form(fields)) = Form::<Vec<(String, String)>>::from_request(request, admin).await else {
+        let Ok(Form(fields)) = Form::<Vec<(String, String)>>::from_request(request, admin).await
+        else {
             return Err(Trouble::Form);
         };
         let twice = fields
             .iter()
             .enumerate()
             .any(|(at, (name, _))| fields[..at].iter().any(|(before, _)| before == name));
-        if twice { Err(Trouble::Form) } else { Ok(Self(fields)) }
+        if twice {
+            Err(Trouble::Form)
+        } else {
+            Ok(Self(fields))
+        }
     }
 
     /// A field's value; empty if it is not there.
@@ -182,10 +192,15 @@ fn is_same_origin(request: &Request) -> bool {
     };
     let host = match request.headers().get(HOST) {
         Some(host) => host.to_str().unwrap_or_default(),
-        None => request.uri().authority().map_or("", |authority| authority.as_str()),
+        None => request
+            .uri()
+            .authority()
+            .map_or("", |authority| authority.as_str()),
     };
     let origin = origin.to_str().unwrap_or_default();
-    let named = origin.split_once("://").map_or("", |(_, authority)| authority);
+    let named = origin
+        .split_once("://")
+        .map_or("", |(_, authority)| authority);
     !host.is_empty() && named.eq_ignore_ascii_case(host)
 }
 
@@ -264,7 +279,13 @@ mod tests {
         let host = ("host", "localhost:9080");
         for (fields, taken) in [
             (&[("sec-fetch-site", "same-origin")][..], true),
-            (&[("sec-fetch-site", "same-site"), ("origin", "http://localhost:9080")], false),
+            (
+                &[
+                    ("sec-fetch-site", "same-site"),
+                    ("origin", "http://localhost:9080"),
+                ],
+                false,
+            ),
             (&[("sec-fetch-site", "cross-site")], false),
             (&[("sec-fetch-site", "none")], false),
             (&[("origin", "http://localhost:9080")], true),
@@ -272,7 +293,13 @@ mod tests {
             (&[("origin", "http://localhost:9081")], false),
             (&[("origin", "https://evil.example")], false),
             (&[("origin", "null")], false),
-            (&[("origin", "http://localhost:9080"), ("origin", "http://localhost:9080")], false),
+            (
+                &[
+                    ("origin", "http://localhost:9080"),
+                    ("origin", "http://localhost:9080"),
+                ],
+                false,
+            ),
             (&[], false),
         ] {
             let fields: Vec<_> = fields.iter().copied().chain([host]).collect();

@@ -1,7 +1,7 @@
-//! JSON laid out for reading, token by token: order, numbers and repeated keys stay as they were sent, which a parser's
-//! value would not keep. Only the layout changes, and `\u` escapes of what can be shown as it is.
+//! JSON for reading: laid out token by token ([`pretty`]), `\u` escapes of what can be shown as it is read, and keys
+//! found that stand twice in one object, which a parser's value would not keep.
 
-use serde::de::IgnoredAny;
+use crate::serve::pretty;
 use std::collections::HashSet;
 
 /// JSON, laid out.
@@ -12,119 +12,51 @@ pub(super) struct Laid {
     pub twice: Vec<String>,
 }
 
-/// Most that the layout may take: indentation can be far longer than what it indents.
-const LAID_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most repeated keys that are named.
 const TWICE_MAX: usize = 8;
 
-/// `None`: not JSON, nested beyond what parsers take, or too long once it is laid out.
+/// `None`: not JSON, nested too deeply, or too long once it is laid out.
 pub(super) fn lay_out(text: &str) -> Option<Laid> {
-    serde_json::from_str::<IgnoredAny>(text).ok()?;
-    let mut layout = Layout::default();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            ' ' | '\t' | '\n' | '\r' => 1,
-            '"' => {
-                let end = string_end(rest);
-                layout.string(&rest[..end]);
-                end
-            }
-            '{' | '[' => {
-                layout.open(first, rest[1..].trim_start().starts_with(['}', ']']));
-                1
-            }
-            '}' | ']' => {
-                layout.close(first);
-                1
-            }
-            ',' => {
-                layout.comma();
-                1
-            }
-            ':' => {
-                layout.out.push_str(": ");
-                layout.key_next = false;
-                1
-            }
-            _ => {
-                let end = rest.find([',', '}', ']', ' ', '\t', '\n', '\r']);
-                let end = end.unwrap_or(rest.len());
-                layout.out.push_str(&rest[..end]);
-                end
-            }
+    let plain = pretty::json(text)?;
+    let mut laid = Laid {
+        text: String::with_capacity(plain.len()),
+        twice: Vec::new(),
+    };
+    // Of each open object its keys so far; of an array none are ever put there.
+    let mut open: Vec<HashSet<String>> = Vec::new();
+    let mut rest = plain.as_str();
+    while let Some(at) = rest.find(['"', '{', '[', '}', ']']) {
+        laid.text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match rest.as_bytes()[0] {
+            b'"' => string_end(rest),
+            _ => 1,
         };
-        rest = &rest[length..];
-        if layout.out.len() > LAID_BYTES_MAX {
-            return None;
-        }
-    }
-    Some(Laid {
-        text: layout.out,
-        twice: layout.twice,
-    })
-}
-
-#[derive(Default)]
-struct Layout {
-    out: String,
-    /// Of each open object its keys so far; `None`: an array.
-    open: Vec<Option<HashSet<String>>>,
-    /// Whether the next string of an object is a key.
-    key_next: bool,
-    /// Whether what is open has nothing in it.
-    empty: bool,
-    twice: Vec<String>,
-}
-
-impl Layout {
-    fn open(&mut self, bracket: char, empty: bool) {
-        self.out.push(bracket);
-        self.open.push((bracket == '{').then(HashSet::new));
-        self.key_next = bracket == '{';
-        self.empty = empty;
-        if !empty {
-            self.line();
-        }
-    }
-
-    fn close(&mut self, bracket: char) {
-        self.open.pop();
-        if !self.empty {
-            self.line();
-        }
-        self.empty = false;
-        self.out.push(bracket);
-    }
-
-    fn comma(&mut self) {
-        self.out.push(',');
-        self.key_next = matches!(self.open.last(), Some(Some(_)));
-        self.line();
-    }
-
-    fn line(&mut self) {
-        self.out.push('\n');
-        for _ in 0..self.open.len() {
-            self.out.push_str("  ");
-        }
-    }
-
-    fn string(&mut self, token: &str) {
-        if self.key_next
-            && let Some(Some(keys)) = self.open.last_mut()
-        {
-            // Compared as they are meant, not as they are written.
-            let key = serde_json::from_str(token).unwrap_or_else(|_| token.to_owned());
-            if keys.contains(&key) {
-                if self.twice.len() < TWICE_MAX && !self.twice.contains(&key) {
-                    self.twice.push(key);
+        let (token, after) = rest.split_at(length);
+        match token {
+            "{" | "[" => open.push(HashSet::new()),
+            "}" | "]" => drop(open.pop()),
+            _ if after.starts_with(':') => {
+                // Compared as they are meant, not as they are written.
+                let key = serde_json::from_str(token).unwrap_or_else(|_| token.to_owned());
+                if let Some(again) = open.last_mut().and_then(|keys| keys.replace(key)) {
+                    laid.note(again);
                 }
-            } else {
-                keys.insert(key);
             }
+            _ => {}
         }
-        unescape(token, &mut self.out);
+        unescape(token, &mut laid.text);
+        rest = after;
+    }
+    laid.text.push_str(rest);
+    Some(laid)
+}
+
+impl Laid {
+    fn note(&mut self, key: String) {
+        if self.twice.len() < TWICE_MAX && !self.twice.contains(&key) {
+            self.twice.push(key);
+        }
     }
 }
 
@@ -189,12 +121,16 @@ mod tests {
         let text = r#"{"b":1.50,"a":[1E2,{}, [] ,true],"b":null}"#;
         let out = "{\n  \"b\": 1.50,\n  \"a\": [\n    1E2,\n    {},\n    [],\n    true\n  ],\n  \"b\": null\n}";
         let laid = lay_out(text).unwrap();
-        assert_eq!((laid.text.as_str(), laid.twice), (out, vec!["b".to_owned()]));
+        assert_eq!(
+            (laid.text.as_str(), laid.twice),
+            (out, vec!["b".to_owned()])
+        );
     }
 
     #[test]
     fn a_key_that_is_spelt_in_two_ways_is_the_same_key() {
-        let laid = lay_out("{\"amount\": 1, \"\\u0061mount\": 1000000, \"x\": {\"amount\": 2}}").unwrap();
+        let laid =
+            lay_out("{\"amount\": 1, \"\\u0061mount\": 1000000, \"x\": {\"amount\": 2}}").unwrap();
         assert_eq!(laid.twice, ["amount"]);
     }
 

@@ -191,7 +191,12 @@ mod tests {
             .collect();
         assert_eq!(
             shown,
-            [("a", false), ("U+202E", true), ("b", false), ("U+000A", true)]
+            [
+                ("a", false),
+                ("U+202E", true),
+                ("b", false),
+                ("U+000A", true)
+            ]
         );
         assert_eq!(Text::bytes(b"\xff").pieces[0].text, "(not text; as hex) ff");
     }

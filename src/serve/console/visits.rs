@@ -231,10 +231,7 @@ mod tests {
     #[test]
     fn after_ten_failures_an_address_waits_and_others_do_not() {
         let visits = Visits::default();
-        let (one, two) = (
-            IpAddr::from([192, 0, 2, 1]),
-            IpAddr::from([192, 0, 2, 2]),
-        );
+        let (one, two) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         for _ in 0..ATTEMPTS_MAX {
             assert!(visits.may_try(one, at(SECOND)));
             visits.failed(one, at(SECOND));
