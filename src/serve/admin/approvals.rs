@@ -387,6 +387,7 @@ fn not_taken(why: &VoteError, approval: &LiveApproval, chain: &Chain) -> Refused
         VoteError::OtherWord => Refused::conflict(
             "you have said the opposite of it already; a word can't be taken back",
         ),
+        VoteError::Note => Refused::invalid(why.to_string()),
         VoteError::NotApprover => Refused::new(Reason::RoleMissing, not_approver(chain)),
         VoteError::Minter => Refused::new(Reason::RoleMissing, minter()),
         VoteError::Store(_) => Refused::store_unavailable(),

@@ -142,11 +142,11 @@ fn holders(policy: &Policy, route: &Route) -> Vec<Holder> {
 
 fn chain_line(admin: &Admin, policy: &Policy, chain: &Chain) -> ChainLine {
     let approvers = admin.parts.gate.approvers();
-    let members: Vec<String> = approvers
+    let mut members: Vec<&str> = approvers
         .of(&policy.project, chain)
-        .into_iter()
-        .map(ToString::to_string)
+        .map(|name| name.as_str())
         .collect();
+    members.sort_unstable();
     let groups: Vec<&str> = chain.approvers.iter().map(|group| group.as_str()).collect();
     ChainLine {
         name: chain.name.to_string(),
