@@ -54,12 +54,18 @@ impl Guest {
             return Err(Trouble::Internal);
         };
         check_host(parts, &admin.parts.hosts).map_err(|_| Trouble::Host)?;
-        // A connection from a loopback address has not left this machine.
-        let local = peer.address.ip().to_canonical().is_loopback();
-        match peer.channel {
-            Channel::Plain if !local => Err(Trouble::Plain),
-            Channel::Plain | Channel::Tls { .. } => Ok(Self { peer: peer.clone() }),
+        match is_unheard(peer) {
+            true => Ok(Self { peer: peer.clone() }),
+            false => Err(Trouble::Plain),
         }
+    }
+}
+
+/// Whether nobody on the way can listen: it is encrypted, or has not left this machine.
+fn is_unheard(peer: &Peer) -> bool {
+    match peer.channel {
+        Channel::Plain => peer.address.ip().to_canonical().is_loopback(),
+        Channel::Tls { .. } => true,
     }
 }
 
@@ -122,19 +128,29 @@ impl FromRequestParts<Arc<Admin>> for Visitor {
             true => Look::Watch,
             false => Look::Use,
         };
-        visitor(admin, &guest.peer, &parts.headers, look).ok_or_else(|| {
-            let to = match parts.method {
-                Method::GET | Method::HEAD => own_path(&parts.uri.to_string()),
-                _ => "/".to_owned(),
-            };
-            // By a link of another site a browser brings no cookie (`SameSite=Strict`), even to who is signed in. A page of
-            // our own that leads on does.
-            if fetch_site(&parts.headers) == Some("cross-site") && parts.method == Method::GET {
-                Trouble::Onward(to)
-            } else {
-                Trouble::SignIn { to, wrong: None }
-            }
-        })
+        visitor(admin, &guest.peer, &parts.headers, look).ok_or_else(|| stranger(parts))
+    }
+}
+
+/// What somebody who is not signed in is answered.
+fn stranger(parts: &Parts) -> Trouble {
+    let path = parts.uri.path();
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        // From a page that was open for too long: back to it, and no doubt left that nothing happened.
+        let page = path.rsplit_once('/').map_or(path, |(page, _)| page);
+        return Trouble::SignIn {
+            to: own_path(page),
+            wrong: Some(
+                "You are not signed in any more, and nothing was done. Sign in and do it again.",
+            ),
+        };
+    }
+    let to = own_path(path);
+    // By a link of another site a browser brings no cookie (`SameSite=Strict`), even to who is signed in. By a page of our
+    // own that leads on it does.
+    match fetch_site(&parts.headers) {
+        Some("cross-site") => Trouble::Onward(to),
+        _ => Trouble::SignIn { to, wrong: None },
     }
 }
 
@@ -306,6 +322,28 @@ mod tests {
             assert_eq!(is_same_origin(&sent(&fields)), taken, "{fields:?}");
         }
         assert!(!is_same_origin(&sent(&[("origin", "null")])));
+    }
+
+    #[test]
+    fn without_tls_nobody_beyond_this_machine_is_answered() {
+        let tls = Channel::Tls { certificate: None };
+        for (address, channel, answered) in [
+            ("127.0.0.1:1", Channel::Plain, true),
+            ("127.8.8.8:1", Channel::Plain, true),
+            ("[::1]:1", Channel::Plain, true),
+            ("[::ffff:127.0.0.1]:1", Channel::Plain, true),
+            ("10.0.0.1:1", Channel::Plain, false),
+            ("[::ffff:10.0.0.1]:1", Channel::Plain, false),
+            ("[fe80::1]:1", Channel::Plain, false),
+            ("10.0.0.1:1", tls, true),
+        ] {
+            let peer = Peer {
+                address: address.parse().unwrap(),
+                channel,
+                line: None,
+            };
+            assert_eq!(is_unheard(&peer), answered, "{address}");
+        }
     }
 
     #[test]
