@@ -191,7 +191,8 @@ pub(in crate::serve) fn find(
     find_in_projects(admin, caller, id)
 }
 
-fn find_in_projects(
+/// The approval of this id in one of the caller's projects, whatever its roles.
+pub(in crate::serve) fn find_in_projects(
     admin: &Admin,
     caller: &Caller,
     id: &str,
