@@ -12,6 +12,7 @@ mod ledger;
 mod wait;
 
 mod clients;
+mod console;
 mod crash;
 mod isolation;
 mod life;
