@@ -168,4 +168,4 @@ tick();
 setInterval(tick, 1000);
 document.addEventListener("submit", once);
 document.addEventListener("keydown", keys);
-if (body.dataset.live === "yes") listen();
+if (body.dataset.events === "yes") listen();
