@@ -107,7 +107,7 @@ async fn an_approval_is_listed_shown_and_approved_by_the_digest_that_was_shown()
     for words in [
         "can't be undone",
         "tidy up[U+202E]evil (the agent's own words)",
-        "  [U+001B][2Jup [U+202E]gnp.exe[U+200B]\n  next      forged\n",
+        "  | [U+001B][2Jup [U+202E]gnp.exe[U+200B]\n  | next      forged\n",
         "content-type: text/plain",
         "chain      default: 0 of 1 agree; decided by ops",
         "what this session did",
