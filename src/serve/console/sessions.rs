@@ -174,7 +174,7 @@ fn build(admin: &Admin, visitor: &Visitor, id: &str) -> Result<SessionPage, Trou
     let facts = &session.facts;
     let ruleset = admin.parts.gate.ruleset(&facts.project);
     let policy = ruleset.as_deref().map(|ruleset| &ruleset.policy);
-    let view = SessionView::full(&session, policy, now);
+    let view = SessionView::full(&session, &[], policy, now);
     let attribute = |(name, value): (&String, &String)| Attribute {
         name: name.clone(),
         value: Text::line(value),
