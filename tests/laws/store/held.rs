@@ -143,6 +143,20 @@ impl Play {
         Some((at, found))
     }
 
+    /// The same, of those at a stage, if there are any: most of what is drawn would come to nothing else.
+    fn pick_at(&self, at: usize, stage: Stage) -> Option<(usize, Arc<LiveApproval>)> {
+        let here = |known: &Known| {
+            let found = self.world.sessions.approval(known.id);
+            found.is_some_and(|found| found.stage() == stage)
+        };
+        let known = self.oracle.approvals.iter().enumerate();
+        let all: Vec<_> = known.filter(|one| here(one.1)).map(|one| one.0).collect();
+        match at.checked_rem(all.len()) {
+            Some(place) if at % 5 > 0 => self.pick(all[place]),
+            _ => self.pick(at),
+        }
+    }
+
     async fn act(&mut self, step: Step) {
         match step {
             Step::Mint if self.oracle.sessions.len() < 3 => {
@@ -336,7 +350,7 @@ impl Play {
     }
 
     async fn vote(&mut self, at: usize, who: &'static str, word: Word, leaves: bool) {
-        let Some((at, approval)) = self.pick(at) else {
+        let Some((at, approval)) = self.pick_at(at, Stage::Pending) else {
             return;
         };
         if leaves {
@@ -364,7 +378,7 @@ impl Play {
     }
 
     async fn begin(&mut self, at: usize, leaves: bool) {
-        let Some((at, approval)) = self.pick(at) else {
+        let Some((at, approval)) = self.pick_at(at, Stage::Approved) else {
             return;
         };
         if leaves {
@@ -431,7 +445,7 @@ impl Play {
     }
 
     async fn resolve(&mut self, at: usize, ran: bool) {
-        let Some((at, approval)) = self.pick(at) else {
+        let Some((at, approval)) = self.pick_at(at, Stage::Unknown) else {
             return;
         };
         let resolved = self
@@ -440,7 +454,9 @@ impl Play {
             .resolve(&approval, ran, "seen", &operator(), self.world.now)
             .await;
         if resolved.is_ok() && !ran {
-            self.oracle.approvals[at].returning = true;
+            // A step to run that its caller did not wait for was never counted.
+            let known = &mut self.oracle.approvals[at];
+            known.returning = known.running > 0;
         }
         self.note(resolved);
     }
