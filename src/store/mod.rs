@@ -8,6 +8,7 @@
 pub mod embedded;
 pub mod live;
 pub mod news;
+pub mod outbox;
 mod rows;
 
 use crate::policy::attributes::Attributes;
@@ -99,6 +100,29 @@ pub enum Change {
         /// Whose.
         session: SessionId,
     },
+    /// Notices become deliveries, in one step.
+    FanOut {
+        /// [`outbox::NoticeRow::number`] of each.
+        notices: Vec<i64>,
+        /// What they become.
+        deliveries: Vec<outbox::DeliveryRow>,
+    },
+    /// An attempt to deliver has failed.
+    Progress {
+        /// Of what.
+        key: outbox::DeliveryKey,
+        /// What follows.
+        progress: outbox::Progress,
+    },
+    /// Deliveries that are done, or not kept any longer.
+    Forget(Vec<outbox::DeliveryKey>),
+}
+
+impl Change {
+    /// Whether it may leave a notice for the targets of `notify`.
+    fn may_notify(&self) -> bool {
+        matches!(self, Change::Quarantine { .. })
+    }
 }
 
 /// All that was durable when the store was opened.
@@ -112,6 +136,8 @@ pub struct Snapshot {
     pub costs: Vec<CostRow>,
     /// How many grants each session was ever given.
     pub given: Vec<GivenRow>,
+    /// What is to be told, oldest first.
+    pub deliveries: Vec<outbox::DeliveryRow>,
 }
 
 /// How many grants of one scope a session was ever given, those that are gone included.

@@ -4,7 +4,7 @@
 //! with `sqlite3` reads the file without a key. Tokens are there as their SHA-256 only.
 
 use super::embedded::Refusal;
-use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
+use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot, outbox};
 use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::name::{NameError, ScopeName};
@@ -12,8 +12,9 @@ use crate::policy::resource::ResourcePattern;
 use crate::policy::subject::{Narrowed, Narrowing};
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -64,11 +65,7 @@ pub(super) fn apply(
             session,
             at,
             reason,
-        } => run(
-            "UPDATE sessions SET quarantine_reason = iif(quarantined_at IS NULL, ?3, quarantine_reason), \
-             quarantined_at = coalesce(quarantined_at, ?2) WHERE id = ?1",
-            &[&session.to_string(), &at.micros(), reason],
-        )?,
+        } => quarantine(transaction, &session.to_string(), *at, reason)?,
         Change::Release { session } => run(
             "UPDATE sessions SET quarantined_at = NULL, quarantine_reason = NULL WHERE id = ?1",
             &[&session.to_string()],
@@ -91,6 +88,12 @@ pub(super) fn apply(
             )?;
             1
         }
+        Change::FanOut {
+            notices,
+            deliveries,
+        } => outbox::fan_out(transaction, notices, deliveries)?,
+        Change::Progress { key, progress } => outbox::progress(transaction, key, progress)?,
+        Change::Forget(keys) => outbox::remove(transaction, keys)?,
     };
     Ok(if changed > 0 {
         Applied::Done
@@ -114,7 +117,7 @@ fn mint(transaction: &Transaction<'_>, row: &SessionRow) -> Result<usize, rusqli
             row.token.as_bytes().as_slice(),
             row.project.as_str(),
             row.agent.as_str(),
-            json(&row.attributes),
+            encoded(&row.attributes),
             narrowing,
             row.parent.map(|parent| parent.to_string()),
             row.run,
@@ -126,6 +129,35 @@ fn mint(transaction: &Transaction<'_>, row: &SessionRow) -> Result<usize, rusqli
             why,
             row.bound_to.map(|certificate| certificate.to_string()),
         ])
+}
+
+/// A session in quarantine keeps its first moment and reason, and is told of once.
+fn quarantine(
+    transaction: &Transaction<'_>,
+    session: &str,
+    at: Timestamp,
+    reason: &str,
+) -> Result<usize, rusqlite::Error> {
+    let changed = transaction
+        .prepare(
+            "UPDATE sessions SET quarantined_at = ?2, quarantine_reason = ?3 WHERE id = ?1 AND quarantined_at IS NULL \
+             RETURNING project, agent, run",
+        )?
+        .query_row(params![session, at.micros(), reason], |row| {
+            let column = |name| row.get::<_, Option<String>>(name);
+            Ok((column("project")?, column("agent")?, column("run")?))
+        })
+        .optional()?;
+    if let Some((project, agent, run)) = changed {
+        let data = json!({"project": project, "agent": agent, "session": session, "run": run, "reason": reason});
+        let project = project.unwrap_or_default();
+        outbox::notice(transaction, &project, None, "session.quarantined", at, &data)?;
+        return Ok(1);
+    }
+    transaction
+        .prepare("SELECT 1 FROM sessions WHERE id = ?1")?
+        .exists([session])
+        .map(usize::from)
 }
 
 fn give(transaction: &Transaction<'_>, row: &GrantRow) -> Result<usize, rusqlite::Error> {
@@ -205,10 +237,11 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> Result<Snapshot, 
                 count: row.get("count").map_err(text)?,
             })
         })?,
+        deliveries: outbox::deliveries(connection)?,
     })
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     table: &'static str,
     order: &str,
@@ -269,16 +302,16 @@ fn grant(row: &Row<'_>) -> Result<GrantRow, String> {
     })
 }
 
-fn text(error: impl Display) -> String {
+pub(super) fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-fn id<T: std::str::FromStr<Err: Display>>(row: &Row<'_>, column: &str) -> Result<T, String> {
+pub(super) fn id<T: std::str::FromStr<Err: Display>>(row: &Row<'_>, column: &str) -> Result<T, String> {
     let value: String = row.get(column).map_err(text)?;
     value.parse().map_err(|error| format!("{column}: {error}"))
 }
 
-fn name<T>(
+pub(super) fn name<T>(
     row: &Row<'_>,
     column: &str,
     parse: impl Fn(&str) -> Result<T, NameError>,
@@ -287,7 +320,7 @@ fn name<T>(
     parse(&value).map_err(|error| format!("{column}: {error}"))
 }
 
-fn time(row: &Row<'_>, column: &str) -> Result<Timestamp, String> {
+pub(super) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp, String> {
     row.get(column).map(Timestamp::from_micros).map_err(text)
 }
 
@@ -316,7 +349,7 @@ fn narrowing_text(narrowing: &Narrowing) -> String {
             (scope.to_string(), left)
         })
         .collect();
-    json(&stored)
+    encoded(&stored)
 }
 
 fn narrowing_of(stored: &str) -> Result<Narrowing, String> {
@@ -339,7 +372,7 @@ fn narrowing_of(stored: &str) -> Result<Narrowing, String> {
     })
 }
 
-fn json(value: &impl Serialize) -> String {
+fn encoded(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("maps with text keys are JSON")
 }
 
@@ -401,5 +434,26 @@ END;
 ",
     "
 ALTER TABLE sessions ADD COLUMN certificate TEXT;
+",
+    "
+CREATE TABLE notices (
+    number INTEGER PRIMARY KEY,
+    project TEXT NOT NULL,
+    chain TEXT,
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    data TEXT NOT NULL
+) STRICT;
+CREATE TABLE deliveries (
+    message TEXT NOT NULL,
+    project TEXT NOT NULL,
+    target TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    dead_since INTEGER,
+    why TEXT,
+    PRIMARY KEY (message, project, target)
+) STRICT, WITHOUT ROWID;
 ",
 ];
