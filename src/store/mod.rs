@@ -108,14 +108,14 @@ pub enum Change {
         deliveries: Vec<outbox::DeliveryRow>,
     },
     /// An attempt to deliver has failed.
-    Progress {
+    Reschedule {
         /// Of what.
         key: outbox::DeliveryKey,
         /// What follows.
         progress: outbox::Progress,
     },
     /// Deliveries that are done, or not kept any longer.
-    Forget(Vec<outbox::DeliveryKey>),
+    Arrive(Vec<outbox::DeliveryKey>),
 }
 
 impl Change {

@@ -72,7 +72,9 @@ pub(super) fn notice(
     data: &serde_json::Value,
 ) -> Result<usize, rusqlite::Error> {
     transaction
-        .prepare("INSERT INTO notices (project, chain, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .prepare(
+            "INSERT INTO notices (project, chain, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
         .execute(params![project, chain, kind, at.micros(), data.to_string()])
 }
 
@@ -88,8 +90,16 @@ pub(super) fn fan_out(
             .execute([number])?;
     }
     for delivery in deliveries {
-        let DeliveryKey { message, project, target } = &delivery.key;
-        let Progress { attempts, due, dead } = &delivery.progress;
+        let DeliveryKey {
+            message,
+            project,
+            target,
+        } = &delivery.key;
+        let Progress {
+            attempts,
+            due,
+            dead,
+        } = &delivery.progress;
         let (since, why) = dead.clone().unzip();
         transaction
             .prepare(
@@ -141,7 +151,11 @@ pub(super) fn remove(
     for key in keys {
         transaction
             .prepare("DELETE FROM deliveries WHERE message = ?1 AND project = ?2 AND target = ?3")?
-            .execute(params![key.message.to_string(), key.project.as_str(), key.target.as_str()])?;
+            .execute(params![
+                key.message.to_string(),
+                key.project.as_str(),
+                key.target.as_str()
+            ])?;
     }
     Ok(1)
 }
@@ -154,7 +168,11 @@ pub(super) fn notices(connection: &Connection, most: usize) -> Result<Vec<Notice
         Ok(NoticeRow {
             number: row.get("number").map_err(text)?,
             project: name(row, "project", ProjectName::parse)?,
-            chain: chain.as_deref().map(ChainName::parse).transpose().map_err(text)?,
+            chain: chain
+                .as_deref()
+                .map(ChainName::parse)
+                .transpose()
+                .map_err(text)?,
             kind: row.get("kind").map_err(text)?,
             at: time(row, "at")?,
             data: row.get("data").map_err(text)?,

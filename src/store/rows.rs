@@ -92,8 +92,8 @@ pub(super) fn apply(
             notices,
             deliveries,
         } => outbox::fan_out(transaction, notices, deliveries)?,
-        Change::Progress { key, progress } => outbox::progress(transaction, key, progress)?,
-        Change::Forget(keys) => outbox::remove(transaction, keys)?,
+        Change::Reschedule { key, progress } => outbox::progress(transaction, key, progress)?,
+        Change::Arrive(keys) => outbox::remove(transaction, keys)?,
     };
     Ok(if changed > 0 {
         Applied::Done
@@ -151,7 +151,14 @@ fn quarantine(
     if let Some((project, agent, run)) = changed {
         let data = json!({"project": project, "agent": agent, "session": session, "run": run, "reason": reason});
         let project = project.unwrap_or_default();
-        outbox::notice(transaction, &project, None, "session.quarantined", at, &data)?;
+        outbox::notice(
+            transaction,
+            &project,
+            None,
+            "session.quarantined",
+            at,
+            &data,
+        )?;
         return Ok(1);
     }
     transaction
@@ -306,7 +313,10 @@ pub(super) fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-pub(super) fn id<T: std::str::FromStr<Err: Display>>(row: &Row<'_>, column: &str) -> Result<T, String> {
+pub(super) fn id<T: std::str::FromStr<Err: Display>>(
+    row: &Row<'_>,
+    column: &str,
+) -> Result<T, String> {
     let value: String = row.get(column).map_err(text)?;
     value.parse().map_err(|error| format!("{column}: {error}"))
 }

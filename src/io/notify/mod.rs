@@ -178,19 +178,21 @@ impl Notifier {
     /// The dead letters of these projects, by target and age.
     pub fn dead(&self, projects: &[ProjectName]) -> Vec<DeadLetter> {
         let queue = self.0.queue();
-        let dead = queue.deliveries().filter_map(|(address, message, delivery)| {
-            let Fate::Dead(since, why) = &delivery.fate else {
-                return None;
-            };
-            projects.contains(&address.project).then(|| DeadLetter {
-                address: address.clone(),
-                message,
-                payload: Arc::clone(&delivery.payload),
-                attempts: delivery.attempts,
-                since: *since,
-                why: why.clone(),
-            })
-        });
+        let dead = queue
+            .deliveries()
+            .filter_map(|(address, message, delivery)| {
+                let Fate::Dead(since, why) = &delivery.fate else {
+                    return None;
+                };
+                projects.contains(&address.project).then(|| DeadLetter {
+                    address: address.clone(),
+                    message,
+                    payload: Arc::clone(&delivery.payload),
+                    attempts: delivery.attempts,
+                    since: *since,
+                    why: why.clone(),
+                })
+            });
         dead.collect()
     }
 }

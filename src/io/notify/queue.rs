@@ -200,8 +200,13 @@ impl Queue {
     pub fn make_room(&mut self, more: usize) -> Vec<(Address, MessageId)> {
         let mut gone = Vec::new();
         while self.held > 0 && self.held + more > ROOM {
-            let longest = self.lines.iter().max_by_key(|(_, line)| line.deliveries.len());
-            let Some((address, line)) = longest else { break };
+            let longest = self
+                .lines
+                .iter()
+                .max_by_key(|(_, line)| line.deliveries.len());
+            let Some((address, line)) = longest else {
+                break;
+            };
             // Ids sort by time.
             let oldest = line.dead.first().or_else(|| line.deliveries.keys().next());
             let Some(&id) = oldest else { break };
@@ -214,9 +219,7 @@ impl Queue {
 
     /// Those that have been dead for [`DEAD_FOR`].
     pub fn prune(&mut self, now: Timestamp) -> Vec<(Address, MessageId)> {
-        let over = |delivery: &Delivery| {
-            matches!(delivery.fate, Fate::Dead(at, _) if now.since(at) >= DEAD_FOR)
-        };
+        let over = |delivery: &Delivery| matches!(delivery.fate, Fate::Dead(at, _) if now.since(at) >= DEAD_FOR);
         let gone: Vec<_> = self
             .deliveries()
             .filter(|(_, _, delivery)| over(delivery))
@@ -245,8 +248,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
     use crate::policy::name::{NotifyName, ProjectName};
+    use uuid::Uuid;
 
     fn address(target: &str) -> Address {
         Address {
@@ -345,12 +348,23 @@ mod tests {
         }
         assert!(queue.make_room(0).is_empty());
         let jobs = queue.take_due(at(0));
-        let last = jobs.iter().find(|job| job.id.uuid().as_u128() == 103).unwrap();
+        let last = jobs
+            .iter()
+            .find(|job| job.id.uuid().as_u128() == 103)
+            .unwrap();
         queue.bury(last, Timestamp::from_micros(0), "gone");
-        let gone: Vec<u128> = queue.make_room(3).iter().map(|(_, id)| id.uuid().as_u128()).collect();
+        let gone: Vec<u128> = queue
+            .make_room(3)
+            .iter()
+            .map(|(_, id)| id.uuid().as_u128())
+            .collect();
         assert_eq!(gone, [103, 100, 101]);
         // One of them was in flight: that it arrived changes nothing.
-        queue.delivered(jobs.iter().find(|job| job.id.uuid().as_u128() == 100).unwrap());
+        queue.delivered(
+            jobs.iter()
+                .find(|job| job.id.uuid().as_u128() == 100)
+                .unwrap(),
+        );
         assert_eq!(queue.counts(), (ROOM - 3, 0));
     }
 

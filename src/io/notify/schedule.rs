@@ -34,7 +34,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_from_seconds_to_a_day_and_end() {
-        let longest: Vec<_> = (1..).map_while(|attempts| pause(attempts, u32::MAX)).collect();
+        let longest: Vec<_> = (1..)
+            .map_while(|attempts| pause(attempts, u32::MAX))
+            .collect();
         assert_eq!(longest, PAUSES);
         assert!(PAUSES.is_sorted());
         assert_eq!(pause(12, 0), None);
@@ -48,6 +50,9 @@ mod tests {
         assert_eq!(pause(1, 0), Some(Duration::from_millis(2500)));
         assert_eq!(pause(1, u32::MAX), Some(Duration::from_secs(5)));
         let middle = pause(1, u32::MAX / 2).unwrap();
-        assert!(middle > Duration::from_secs(3) && middle < Duration::from_secs(4), "{middle:?}");
+        assert!(
+            middle > Duration::from_secs(3) && middle < Duration::from_secs(4),
+            "{middle:?}"
+        );
     }
 }

@@ -112,7 +112,10 @@ fn request(
         .header(CONNECTION, "close")
         .header("webhook-id", message.id)
         .header("webhook-timestamp", HeaderValue::from(seconds))
-        .header("webhook-signature", target.sign(message.id, seconds, message.payload))
+        .header(
+            "webhook-signature",
+            target.sign(message.id, seconds, message.payload),
+        )
         .body(Full::from(message.payload.to_owned()))
         .map_err(|_| Failure::Broken)
 }
@@ -152,7 +155,10 @@ async fn exchange(
 impl Answer {
     /// Only so that the receiver is not cut off while it writes: how this ends changes nothing.
     async fn read_off(self) {
-        let reading = timeout(READ_OFF_MAX, Limited::new(self.body, ANSWER_BYTES_MAX).collect());
+        let reading = timeout(
+            READ_OFF_MAX,
+            Limited::new(self.body, ANSWER_BYTES_MAX).collect(),
+        );
         tokio::select! {
             _ = reading => {}
             _ = self.connection => {}
@@ -167,7 +173,9 @@ fn judge(status: StatusCode, fields: &HeaderMap) -> Attempt {
         _ if status.is_redirection() => Failure::Redirect(status.as_u16()),
         _ => Failure::Status(status.as_u16()),
     };
-    let asked = fields.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let asked = fields
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
     let seconds = asked.and_then(|text| text.parse().ok());
     let after = seconds.map(|seconds| Duration::from_secs(seconds).min(AFTER_MAX));
     Attempt::Failed { why, after }

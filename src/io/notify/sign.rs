@@ -43,9 +43,14 @@ mod tests {
 
     #[test]
     fn a_byte_less_or_more_anywhere_is_another_signature() {
-        let of = |id: &str, seconds, payload: &str| signatures(id, seconds, payload, [&b"secret"[..]]);
+        let of =
+            |id: &str, seconds, payload: &str| signatures(id, seconds, payload, [&b"secret"[..]]);
         let one = of("msg_1", 7, "{}");
-        for other in [of("msg_2", 7, "{}"), of("msg_1", 8, "{}"), of("msg_1", 7, "{} ")] {
+        for other in [
+            of("msg_2", 7, "{}"),
+            of("msg_1", 8, "{}"),
+            of("msg_1", 7, "{} "),
+        ] {
             assert_ne!(one, other);
         }
     }
@@ -53,6 +58,9 @@ mod tests {
     #[test]
     fn during_a_rotation_each_secret_signs() {
         let of = |secrets: &[&'static [u8]]| signatures(ID, 7, PAYLOAD, secrets.iter().copied());
-        assert_eq!(of(&[b"new", b"old"]), format!("{} {}", of(&[b"new"]), of(&[b"old"])));
+        assert_eq!(
+            of(&[b"new", b"old"]),
+            format!("{} {}", of(&[b"new"]), of(&[b"old"]))
+        );
     }
 }

@@ -83,7 +83,11 @@ impl Target {
     }
 
     fn read(notify: &Notify) -> Result<Self, Unusable> {
-        let url: Uri = notify.url.expose_secret().parse().map_err(|_| Unusable::Url)?;
+        let url: Uri = notify
+            .url
+            .expose_secret()
+            .parse()
+            .map_err(|_| Unusable::Url)?;
         let authority = url.authority().ok_or(Unusable::Url)?;
         let (port, encrypted) = match url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => (443, true),
@@ -104,7 +108,12 @@ impl Target {
 
     /// The value of `webhook-signature`.
     pub fn sign(&self, id: &str, seconds: i64, payload: &str) -> String {
-        sign::signatures(id, seconds, payload, self.secrets.iter().map(|it| it.as_slice()))
+        sign::signatures(
+            id,
+            seconds,
+            payload,
+            self.secrets.iter().map(|it| it.as_slice()),
+        )
     }
 }
 
@@ -148,19 +157,40 @@ mod tests {
     }
 
     fn target(url: &str) -> Result<Target, TargetError> {
-        Target::new(&ProjectName::parse("demo").unwrap(), &notify(url, &["whsec_c2VjcmV0"]))
+        Target::new(
+            &ProjectName::parse("demo").unwrap(),
+            &notify(url, &["whsec_c2VjcmV0"]),
+        )
     }
 
     #[test]
     fn a_url_becomes_an_address_a_host_and_a_place() {
         for (url, authority, host, place, tls) in [
-            ("http://hooks.example/a/b?c=d", "hooks.example:80", "hooks.example", "/a/b?c=d", false),
+            (
+                "http://hooks.example/a/b?c=d",
+                "hooks.example:80",
+                "hooks.example",
+                "/a/b?c=d",
+                false,
+            ),
             ("http://[::1]:8000", "[::1]:8000", "[::1]:8000", "/", false),
-            ("https://hooks.example:8443/", "hooks.example:8443", "hooks.example:8443", "/", true),
+            (
+                "https://hooks.example:8443/",
+                "hooks.example:8443",
+                "hooks.example:8443",
+                "/",
+                true,
+            ),
         ] {
             let target = target(url).unwrap();
-            assert_eq!((&*target.authority, target.host.to_str().unwrap()), (authority, host));
-            assert_eq!((target.place.to_string().as_str(), target.tls.is_some()), (place, tls));
+            assert_eq!(
+                (&*target.authority, target.host.to_str().unwrap()),
+                (authority, host)
+            );
+            assert_eq!(
+                (target.place.to_string().as_str(), target.tls.is_some()),
+                (place, tls)
+            );
         }
     }
 
@@ -175,7 +205,10 @@ mod tests {
         let bad = Target::new(&project, &notify("http://hooks.example", &["hunter2"])).unwrap_err();
         let good = target("http://hooks.example/T0KEN").unwrap();
         for shown in [format!("{bad:?} {bad}"), format!("{good:?}")] {
-            assert!(!shown.contains("hunter2") && !shown.contains("T0KEN"), "{shown}");
+            assert!(
+                !shown.contains("hunter2") && !shown.contains("T0KEN"),
+                "{shown}"
+            );
         }
     }
 }

@@ -76,4 +76,5 @@ impl Targets {
 }
 
 /// Why nothing is sent to who answered 410.
-pub(super) const GONE: &str = "the target answered 410 Gone; a reload or a restart lets it be tried again";
+pub(super) const GONE: &str =
+    "the target answered 410 Gone; a reload or a restart lets it be tried again";

@@ -123,7 +123,7 @@ impl Inner {
             return;
         }
         let keys = gone.iter().map(|(address, message)| address.key(*message));
-        if let Err(fault) = self.store.apply(Change::Forget(keys.collect())).await {
+        if let Err(fault) = self.store.apply(Change::Arrive(keys.collect())).await {
             // The next process finds them there once more: too often is not too seldom.
             tracing::warn!(%fault, "the store keeps webhooks that are done");
         }
@@ -144,7 +144,12 @@ impl Inner {
             if !stopping {
                 let now = self.clock.now().tick;
                 let mut queue = self.queue();
-                in_flight.extend(queue.take_due(now).into_iter().map(|job| self.try_once(job)));
+                in_flight.extend(
+                    queue
+                        .take_due(now)
+                        .into_iter()
+                        .map(|job| self.try_once(job)),
+                );
                 wait = queue.next_due().map_or(wait, |due| due.since(now));
             }
             tokio::select! {
@@ -157,7 +162,7 @@ impl Inner {
         }
     }
 
-    async fn prune(&self) {
+    pub(super) async fn prune(&self) {
         let now = self.clock.now().wall;
         let gone = self.queue().prune(now);
         self.forget(gone).await;
@@ -170,27 +175,30 @@ impl Inner {
             Ok(target) => self.attempt(&target, &job).await,
             Err(why) => return self.bury(&job, why.to_owned()).await,
         };
+        // Counted last: whoever reads the counter finds the rest done.
         match attempt {
             Attempt::Delivered => {
-                self.count(&job.address, WebhookResult::Delivered);
                 self.well(&job.address);
-                let key = job.key();
-                self.store_soon(Change::Forget(vec![key])).await;
+                self.store_soon(Change::Arrive(vec![job.key()])).await;
                 self.queue().delivered(&job);
                 self.show();
+                self.count(&job.address, WebhookResult::Delivered);
             }
             Attempt::Gone => {
-                self.count(&job.address, WebhookResult::Failed);
                 self.targets.load().disable(&job.address);
                 self.bury(&job, GONE.to_owned()).await;
+                self.count(&job.address, WebhookResult::Failed);
             }
             Attempt::Failed { why, after } => {
-                self.count(&job.address, WebhookResult::Failed);
                 self.ill(&job, &why);
                 match schedule::pause(job.attempt, u32::from_ne_bytes(clock::random())) {
-                    Some(pause) => self.postpone(&job, pause.max(after.unwrap_or_default())).await,
+                    Some(pause) => {
+                        self.postpone(&job, pause.max(after.unwrap_or_default()))
+                            .await
+                    }
                     None => self.bury(&job, why.to_string()).await,
                 }
+                self.count(&job.address, WebhookResult::Failed);
             }
         }
     }
@@ -212,7 +220,7 @@ impl Inner {
             dead: None,
         };
         let key = job.key();
-        self.store_soon(Change::Progress { key, progress }).await;
+        self.store_soon(Change::Reschedule { key, progress }).await;
         self.queue().postpone(job, now.tick.plus(pause));
     }
 
@@ -221,16 +229,16 @@ impl Inner {
         let Address { project, target } = &job.address;
         let (message, attempts) = (job.id, job.attempt);
         tracing::error!(%project, %target, %message, attempts, "a webhook is given up: {why}");
-        self.count(&job.address, WebhookResult::Dead);
         let progress = Progress {
             attempts,
             due: now,
             dead: Some((now, why.as_str().into())),
         };
         let key = job.key();
-        self.store_soon(Change::Progress { key, progress }).await;
+        self.store_soon(Change::Reschedule { key, progress }).await;
         self.queue().bury(job, now, &why);
         self.show();
+        self.count(&job.address, WebhookResult::Dead);
     }
 
     /// What the store does not learn now it does not learn in this process: then the next one tries once more, with the
