@@ -7,7 +7,7 @@
 use crate::ledger::Ledger;
 use crate::policy::decision::Reason;
 use crate::policy::model::{Policy, PolicyHash};
-use crate::policy::name::{LimitId, NotifyName, ProjectName};
+use crate::policy::name::{LimitId, ProjectName};
 use crate::store::live::Sessions;
 use prometheus::core::Collector;
 use prometheus::{
@@ -17,6 +17,9 @@ use prometheus::{
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 mod process;
+mod webhooks;
+
+pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
 pub struct Metrics {
@@ -35,8 +38,8 @@ pub struct Metrics {
     ledger_failures: IntCounter,
     reloads: IntCounterVec,
     policy: IntGaugeVec,
-    webhooks: IntCounterVec,
-    webhook_queue: IntGaugeVec,
+    /// What is told to targets of `notify`.
+    pub webhooks: WebhookMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -90,19 +93,6 @@ pub enum Reload {
     Applied,
     /// The old one stays.
     Rejected,
-}
-
-/// What became of a webhook, or of one attempt to deliver it, as a label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WebhookResult {
-    /// The receiver has it.
-    Delivered,
-    /// An attempt failed.
-    Failed,
-    /// It was given up.
-    Dead,
-    /// It was lost for lack of room.
-    Dropped,
 }
 
 impl Metrics {
@@ -224,22 +214,7 @@ impl Metrics {
                     &["project", "hash"],
                 ),
             ),
-            webhooks: registered(
-                &registry,
-                int_counters(
-                    "toolgate_webhook_deliveries_total",
-                    "Webhooks delivered, given up (dead) or lost for lack of room (dropped), and attempts that failed.",
-                    &["project", "target", "result"],
-                ),
-            ),
-            webhook_queue: registered(
-                &registry,
-                int_gauges(
-                    "toolgate_webhook_queue",
-                    "Webhooks that wait for their receivers, and dead letters that are kept.",
-                    &["state"],
-                ),
-            ),
+            webhooks: WebhookMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
@@ -375,22 +350,6 @@ impl Metrics {
             .inc();
     }
 
-    /// A webhook was delivered, given up or dropped, or an attempt failed.
-    pub fn webhook(&self, project: &ProjectName, target: &NotifyName, result: WebhookResult) {
-        self.webhooks
-            .with_label_values(&[project.as_str(), target.as_str(), result.as_str()])
-            .inc();
-    }
-
-    /// How many webhooks wait, and how many were given up and are kept.
-    pub fn webhook_queue(&self, waiting: usize, dead: usize) {
-        for (state, count) in [("waiting", waiting), ("dead", dead)] {
-            self.webhook_queue
-                .with_label_values(&[state])
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-
     /// A reload ended.
     pub fn reloaded(&self, result: Reload) {
         self.reloads.with_label_values(&[result.as_str()]).inc();
@@ -437,17 +396,6 @@ impl GrantKind {
         match self {
             GrantKind::OnUse => "on_use",
             GrantKind::OnRequest => "on_request",
-        }
-    }
-}
-
-impl WebhookResult {
-    const fn as_str(self) -> &'static str {
-        match self {
-            WebhookResult::Delivered => "delivered",
-            WebhookResult::Failed => "failed",
-            WebhookResult::Dead => "dead",
-            WebhookResult::Dropped => "dropped",
         }
     }
 }

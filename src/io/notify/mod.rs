@@ -203,14 +203,14 @@ impl Inner {
     }
 
     fn count(&self, address: &Address, result: WebhookResult) {
-        self.metrics
-            .webhook(&address.project, &address.target, result);
+        let Address { project, target } = address;
+        self.metrics.webhooks.count(project, target, result);
     }
 
     /// What the gauges show.
     fn show(&self) {
         let (waiting, dead) = self.queue().counts();
-        self.metrics.webhook_queue(waiting, dead);
+        self.metrics.webhooks.holds(waiting, dead);
     }
 }
 
