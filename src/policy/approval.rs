@@ -134,6 +134,16 @@ pub enum Asked {
     Grant(AskedGrant),
 }
 
+impl Asked {
+    /// As JSON and the ledger write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Asked::Call(_) => "call",
+            Asked::Grant(_) => "grant",
+        }
+    }
+}
+
 /// A request as it is shown and, once agreed, run.
 #[derive(Clone, Debug)]
 pub struct HeldCall {

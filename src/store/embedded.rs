@@ -5,7 +5,7 @@
 //! database is held for as long as the store is open; people may read the database meanwhile with `sqlite3`.
 //! It refuses to start on a file that is locked, damaged, of another program, or made by a newer gate.
 
-use super::outbox::{self, NoticeRow};
+use super::outbox::NoticeRow;
 use super::rows;
 use super::{Applied, Change, Snapshot, Store, StoreFault, StoreFuture};
 use crate::policy::time::Timestamp;
@@ -259,7 +259,7 @@ fn serve(mut connection: Connection, queue: &Receiver<Order>, place: &str, notic
             noticed.notify_one();
         }
         for (most, done) in readers {
-            let read = outbox::notices(&connection, most);
+            let read = rows::notices(&connection, most);
             // A caller that has left needs no answer.
             let _ = done.send(read.map_err(|error| StoreFault(format!("{place}: {error}"))));
         }

@@ -1,25 +1,30 @@
-//! What must survive a restart: sessions, grants, quarantines, costs. The authority over who is live.
+//! What must survive a restart: sessions, grants, approvals, quarantines, costs, and what is still to be told. The authority over who is live.
 //!
 //! [`Store`] is the seam: a durable file today. [`live::Sessions`] is the table that the hot path reads; every
 //! change goes through it, so that nothing is acknowledged before it is durable and recorded.
 //!
 //! What it refuses to do: decide. Whether a call may pass is `policy`'s affair; this only knows what there is.
 
+pub mod approval;
 pub mod embedded;
 pub mod live;
 pub mod news;
 pub mod outbox;
 mod rows;
 
+use crate::policy::approval::Vote;
 use crate::policy::attributes::Attributes;
 use crate::policy::certificate::Thumbprint;
-use crate::policy::id::{GrantId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
 use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
 use std::future::Future;
 use std::pin::Pin;
+
+use approval::{ApprovalRow, Move};
+use outbox::NoticeRow;
 
 /// A future that a store returns.
 pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send>>;
@@ -68,6 +73,8 @@ pub enum Change {
         at: Timestamp,
         /// Why; likewise.
         reason: String,
+        /// Who is to be told, the first time.
+        notice: Option<Box<NoticeRow>>,
     },
     /// It passes again.
     Release {
@@ -100,10 +107,38 @@ pub enum Change {
         /// Whose.
         session: SessionId,
     },
+    /// People are asked; refused where the session is not there.
+    Hold(Box<ApprovalRow>),
+    /// A word that moves nothing; refused where the approval does not wait, or its principal said something else.
+    Vote {
+        /// On what.
+        approval: ApprovalId,
+        /// What.
+        vote: Vote,
+    },
+    /// A word that came to nothing.
+    Unvote {
+        /// On what.
+        approval: ApprovalId,
+        /// Whose.
+        vote: Vote,
+    },
+    /// An approval comes to another stage.
+    Move(Box<Move>),
+    /// The agent has the answer: what was kept of it goes.
+    Deliver {
+        /// Of which.
+        approval: ApprovalId,
+    },
+    /// It has been kept for long enough.
+    Forget {
+        /// Which.
+        approval: ApprovalId,
+    },
     /// Notices become deliveries, in one step.
     FanOut {
-        /// [`outbox::NoticeRow::number`] of each.
-        notices: Vec<i64>,
+        /// [`outbox::NoticeRow::id`] of each.
+        notices: Vec<Box<str>>,
         /// What they become.
         deliveries: Vec<outbox::DeliveryRow>,
     },
@@ -121,7 +156,12 @@ pub enum Change {
 impl Change {
     /// Whether it may leave a notice for the targets of `notify`.
     fn may_notify(&self) -> bool {
-        matches!(self, Change::Quarantine { .. })
+        match self {
+            Change::Hold(_) => true,
+            Change::Move(step) => step.notice.is_some(),
+            Change::Quarantine { notice, .. } => notice.is_some(),
+            _ => false,
+        }
     }
 }
 
@@ -136,7 +176,9 @@ pub struct Snapshot {
     pub costs: Vec<CostRow>,
     /// How many grants each session was ever given.
     pub given: Vec<GivenRow>,
-    /// What is to be told, oldest first.
+    /// In the order they were asked.
+    pub approvals: Vec<ApprovalRow>,
+    /// What targets of `notify` are to be told, oldest first.
     pub deliveries: Vec<outbox::DeliveryRow>,
 }
 

@@ -1,32 +1,142 @@
-//! What webhooks have yet to say: notices, put there by the very commit of what they tell of, and deliveries, one for each
-//! target that a notice goes to.
+//! What targets of `notify` are to be told: notices, put into the store by the very commit of what they tell of, and
+//! deliveries, one for each target that a notice goes to.
 //!
-//! A notice becomes deliveries in one transaction, so a crash neither loses nor doubles any. Who sends them, and when, is not
-//! known here.
+//! A notice says all that is told, in one piece: what it tells of may be gone before it is sent. It says nothing that an agent
+//! sends (target, fields, body), save its own claim of what it is doing. Who sends it, to whom and when is not known here.
 
-use super::embedded::Refusal;
-use super::rows::{all, id, name, text, time};
+use super::approval::Ending;
+use crate::policy::approval::{Asked, Facts, Stage};
 use crate::policy::id::MessageId;
 use crate::policy::name::{ChainName, NotifyName, ProjectName};
+use crate::policy::subject::Session;
 use crate::policy::time::Timestamp;
-use rusqlite::{Connection, Row, Transaction, params};
+use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Something that targets are to be told of, as it was committed.
+/// Something that targets are to be told of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoticeRow {
-    /// Its place in the order of notices that are there.
-    pub number: i64,
-    /// Where it happened.
+    /// Names it while it is one; the same change has the same name.
+    pub id: Box<str>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Where.
     pub project: ProjectName,
     /// Whose targets are told; `None`: all of the project.
     pub chain: Option<ChainName>,
     /// The event's name.
-    pub kind: String,
-    /// When it happened.
-    pub at: Timestamp,
+    pub kind: Box<str>,
     /// A JSON object that says what happened.
-    pub data: String,
+    pub data: Box<str>,
+}
+
+impl NoticeRow {
+    /// That people are asked.
+    pub fn requested(facts: &Facts) -> Self {
+        let data = told(facts, Stage::Pending);
+        Self::of(
+            facts,
+            "approval.requested",
+            Stage::Pending,
+            facts.created_at,
+            data,
+        )
+    }
+
+    /// That it is decided; `None`: this stage is no decision.
+    pub fn decided(
+        facts: &Facts,
+        stage: Stage,
+        ending: Option<&Ending>,
+        at: Timestamp,
+    ) -> Option<Self> {
+        match stage {
+            Stage::Approved | Stage::Denied | Stage::Expired | Stage::Withdrawn => {}
+            Stage::Pending | Stage::Executing | Stage::Executed | Stage::Unknown => return None,
+        }
+        let mut data = told(facts, stage);
+        if let Some(by) = ending.and_then(|ending| ending.by.as_ref()) {
+            data.insert("decided_by".to_owned(), by.as_str().into());
+        }
+        Some(Self::of(facts, "approval.decided", stage, at, data))
+    }
+
+    /// That a session is in quarantine.
+    pub fn quarantined(session: &Session, at: Timestamp, reason: &str) -> Self {
+        let data = json!({
+            "project": session.project.as_str(),
+            "agent": session.agent.as_str(),
+            "session": session.id.to_string(),
+            "run": session.run,
+            "reason": reason,
+        });
+        Self {
+            id: format!("{}.quarantined.{}", session.id, at.micros()).into(),
+            at,
+            project: session.project.clone(),
+            chain: None,
+            kind: "session.quarantined".into(),
+            data: data.to_string().into(),
+        }
+    }
+
+    fn of(
+        facts: &Facts,
+        kind: &str,
+        stage: Stage,
+        at: Timestamp,
+        data: Map<String, Value>,
+    ) -> Self {
+        Self {
+            id: format!("{}.{}", facts.id, stage.as_str()).into(),
+            at,
+            project: facts.project.clone(),
+            chain: Some(facts.chain.clone()),
+            kind: kind.into(),
+            data: Value::Object(data).to_string().into(),
+        }
+    }
+}
+
+/// What is told of an approval.
+fn told(facts: &Facts, stage: Stage) -> Map<String, Value> {
+    let mut data = Map::new();
+    let mut say = |name: &str, value: Value| data.insert(name.to_owned(), value);
+    say("project", facts.project.as_str().into());
+    say("agent", facts.agent.as_str().into());
+    say("session", facts.session.to_string().into());
+    say("run", facts.run.as_deref().into());
+    say("approval", facts.id.to_string().into());
+    say("chain", facts.chain.as_str().into());
+    say("stage", stage.as_str().into());
+    say("scope", facts.scope.as_str().into());
+    let resource = facts.resource.as_ref().map(|one| one.as_str());
+    say("resource", resource.into());
+    match &facts.asked {
+        Asked::Call(call) => {
+            say("asked", "call".into());
+            say("tool", call.tool.as_str().into());
+            say("route", call.route.as_str().into());
+            say("method", (&*call.method).into());
+        }
+        Asked::Grant(wish) => {
+            say("asked", "grant".into());
+            say("uses", wish.uses.into());
+            say("ttl_seconds", wish.ttl.as_secs().into());
+            say("reason", (&*wish.why).into());
+        }
+    }
+    say("intent", facts.intent.as_deref().into());
+    say("quorum", facts.quorum.into());
+    say("created_at", rfc3339(facts.created_at).into());
+    say("expires_at", rfc3339(facts.expires_at).into());
+    data
+}
+
+/// UTC, six digits behind the second.
+pub fn rfc3339(at: Timestamp) -> String {
+    let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or(jiff::Timestamp::MAX);
+    format!("{at:.6}")
 }
 
 /// A delivery: one message for one target.
@@ -60,145 +170,4 @@ pub struct Progress {
     pub due: Timestamp,
     /// Since when it is not tried any more, and why.
     pub dead: Option<(Timestamp, Box<str>)>,
-}
-
-/// A notice for all targets of a chain, or of the project.
-pub(super) fn notice(
-    transaction: &Transaction<'_>,
-    project: &str,
-    chain: Option<&str>,
-    kind: &str,
-    at: Timestamp,
-    data: &serde_json::Value,
-) -> Result<usize, rusqlite::Error> {
-    transaction
-        .prepare(
-            "INSERT INTO notices (project, chain, kind, at, data) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![project, chain, kind, at.micros(), data.to_string()])
-}
-
-/// Notices become deliveries.
-pub(super) fn fan_out(
-    transaction: &Transaction<'_>,
-    notices: &[i64],
-    deliveries: &[DeliveryRow],
-) -> Result<usize, rusqlite::Error> {
-    for number in notices {
-        transaction
-            .prepare("DELETE FROM notices WHERE number = ?1")?
-            .execute([number])?;
-    }
-    for delivery in deliveries {
-        let DeliveryKey {
-            message,
-            project,
-            target,
-        } = &delivery.key;
-        let Progress {
-            attempts,
-            due,
-            dead,
-        } = &delivery.progress;
-        let (since, why) = dead.clone().unzip();
-        transaction
-            .prepare(
-                "INSERT INTO deliveries (message, project, target, payload, attempts, due, dead_since, why) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-            )?
-            .execute(params![
-                message.to_string(),
-                project.as_str(),
-                target.as_str(),
-                &*delivery.payload,
-                attempts,
-                due.micros(),
-                since.map(Timestamp::micros),
-                why
-            ])?;
-    }
-    Ok(1)
-}
-
-/// An attempt has failed.
-pub(super) fn progress(
-    transaction: &Transaction<'_>,
-    key: &DeliveryKey,
-    progress: &Progress,
-) -> Result<usize, rusqlite::Error> {
-    let (since, why) = progress.dead.clone().unzip();
-    transaction
-        .prepare(
-            "UPDATE deliveries SET attempts = ?4, due = ?5, dead_since = ?6, why = ?7 \
-             WHERE message = ?1 AND project = ?2 AND target = ?3",
-        )?
-        .execute(params![
-            key.message.to_string(),
-            key.project.as_str(),
-            key.target.as_str(),
-            progress.attempts,
-            progress.due.micros(),
-            since.map(Timestamp::micros),
-            why
-        ])
-}
-
-/// Deliveries that are delivered, or not kept any longer.
-pub(super) fn remove(
-    transaction: &Transaction<'_>,
-    keys: &[DeliveryKey],
-) -> Result<usize, rusqlite::Error> {
-    for key in keys {
-        transaction
-            .prepare("DELETE FROM deliveries WHERE message = ?1 AND project = ?2 AND target = ?3")?
-            .execute(params![
-                key.message.to_string(),
-                key.project.as_str(),
-                key.target.as_str()
-            ])?;
-    }
-    Ok(1)
-}
-
-/// The oldest notices.
-pub(super) fn notices(connection: &Connection, most: usize) -> Result<Vec<NoticeRow>, Refusal> {
-    let order = format!("ORDER BY number LIMIT {most}");
-    all(connection, "notices", &order, |row| {
-        let chain: Option<String> = row.get("chain").map_err(text)?;
-        Ok(NoticeRow {
-            number: row.get("number").map_err(text)?,
-            project: name(row, "project", ProjectName::parse)?,
-            chain: chain
-                .as_deref()
-                .map(ChainName::parse)
-                .transpose()
-                .map_err(text)?,
-            kind: row.get("kind").map_err(text)?,
-            at: time(row, "at")?,
-            data: row.get("data").map_err(text)?,
-        })
-    })
-}
-
-/// All deliveries, oldest first: ids of messages sort by time.
-pub(super) fn deliveries(connection: &Connection) -> Result<Vec<DeliveryRow>, Refusal> {
-    all(connection, "deliveries", "ORDER BY message", delivery)
-}
-
-fn delivery(row: &Row<'_>) -> Result<DeliveryRow, String> {
-    let since: Option<i64> = row.get("dead_since").map_err(text)?;
-    let why: Option<Box<str>> = row.get("why").map_err(text)?;
-    Ok(DeliveryRow {
-        key: DeliveryKey {
-            project: name(row, "project", ProjectName::parse)?,
-            target: name(row, "target", NotifyName::parse)?,
-            message: id(row, "message")?,
-        },
-        payload: row.get("payload").map_err(text)?,
-        progress: Progress {
-            attempts: row.get("attempts").map_err(text)?,
-            due: time(row, "due")?,
-            dead: since.map(|since| (Timestamp::from_micros(since), why.unwrap_or_default())),
-        },
-    })
 }

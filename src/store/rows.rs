@@ -3,8 +3,14 @@
 //! Ids are text as records show them, times are microseconds since 1970, attributes and narrowing are JSON: an operator
 //! with `sqlite3` reads the file without a key. Tokens are there as their SHA-256 only.
 
+mod approvals;
+mod notices;
+mod schema;
+
+pub(super) use notices::notices;
+
 use super::embedded::Refusal;
-use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot, outbox};
+use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
 use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::name::{NameError, ScopeName};
@@ -12,9 +18,9 @@ use crate::policy::resource::ResourcePattern;
 use crate::policy::subject::{Narrowed, Narrowing};
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
+use schema::{APPLICATION_ID, MIGRATIONS};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -65,7 +71,20 @@ pub(super) fn apply(
             session,
             at,
             reason,
-        } => quarantine(transaction, &session.to_string(), *at, reason)?,
+            notice,
+        } => {
+            let session = session.to_string();
+            let fresh = run(
+                "UPDATE sessions SET quarantine_reason = ?3, quarantined_at = ?2 WHERE id = ?1 AND quarantined_at IS NULL",
+                &[&session, &at.micros(), reason],
+            )?;
+            // Told in the step that put it there: one that is repeated tells nobody again.
+            if let Some(notice) = notice.as_deref().filter(|_| fresh > 0) {
+                notices::insert(transaction, notice)?;
+            }
+            let mut there = transaction.prepare("SELECT 1 FROM sessions WHERE id = ?1")?;
+            usize::from(there.exists([session])?)
+        }
         Change::Release { session } => run(
             "UPDATE sessions SET quarantined_at = NULL, quarantine_reason = NULL WHERE id = ?1",
             &[&session.to_string()],
@@ -88,12 +107,21 @@ pub(super) fn apply(
             )?;
             1
         }
+        Change::Hold(row) => approvals::hold(transaction, row)?,
+        Change::Vote { approval, vote } => approvals::vote(transaction, *approval, vote)?,
+        Change::Unvote { approval, vote } => approvals::unvote(transaction, *approval, vote)?,
+        Change::Move(step) => approvals::step(transaction, step)?,
+        Change::Deliver { approval } => approvals::deliver(transaction, *approval)?,
+        Change::Forget { approval } => run(
+            "DELETE FROM approvals WHERE id = ?1",
+            &[&approval.to_string()],
+        )?,
         Change::FanOut {
             notices,
             deliveries,
-        } => outbox::fan_out(transaction, notices, deliveries)?,
-        Change::Reschedule { key, progress } => outbox::progress(transaction, key, progress)?,
-        Change::Arrive(keys) => outbox::remove(transaction, keys)?,
+        } => notices::fan_out(transaction, notices, deliveries)?,
+        Change::Reschedule { key, progress } => notices::progress(transaction, key, progress)?,
+        Change::Arrive(keys) => notices::remove(transaction, keys)?,
     };
     Ok(if changed > 0 {
         Applied::Done
@@ -117,7 +145,7 @@ fn mint(transaction: &Transaction<'_>, row: &SessionRow) -> Result<usize, rusqli
             row.token.as_bytes().as_slice(),
             row.project.as_str(),
             row.agent.as_str(),
-            encoded(&row.attributes),
+            json(&row.attributes),
             narrowing,
             row.parent.map(|parent| parent.to_string()),
             row.run,
@@ -129,42 +157,6 @@ fn mint(transaction: &Transaction<'_>, row: &SessionRow) -> Result<usize, rusqli
             why,
             row.bound_to.map(|certificate| certificate.to_string()),
         ])
-}
-
-/// A session in quarantine keeps its first moment and reason, and is told of once.
-fn quarantine(
-    transaction: &Transaction<'_>,
-    session: &str,
-    at: Timestamp,
-    reason: &str,
-) -> Result<usize, rusqlite::Error> {
-    let changed = transaction
-        .prepare(
-            "UPDATE sessions SET quarantined_at = ?2, quarantine_reason = ?3 WHERE id = ?1 AND quarantined_at IS NULL \
-             RETURNING project, agent, run",
-        )?
-        .query_row(params![session, at.micros(), reason], |row| {
-            let column = |name| row.get::<_, Option<String>>(name);
-            Ok((column("project")?, column("agent")?, column("run")?))
-        })
-        .optional()?;
-    if let Some((project, agent, run)) = changed {
-        let data = json!({"project": project, "agent": agent, "session": session, "run": run, "reason": reason});
-        let project = project.unwrap_or_default();
-        outbox::notice(
-            transaction,
-            &project,
-            None,
-            "session.quarantined",
-            at,
-            &data,
-        )?;
-        return Ok(1);
-    }
-    transaction
-        .prepare("SELECT 1 FROM sessions WHERE id = ?1")?
-        .exists([session])
-        .map(usize::from)
 }
 
 fn give(transaction: &Transaction<'_>, row: &GrantRow) -> Result<usize, rusqlite::Error> {
@@ -244,15 +236,16 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> Result<Snapshot, 
                 count: row.get("count").map_err(text)?,
             })
         })?,
-        deliveries: outbox::deliveries(connection)?,
+        approvals: approvals::load(connection)?,
+        deliveries: notices::deliveries(connection)?,
     })
 }
 
-pub(super) fn all<T>(
+fn all<T>(
     connection: &Connection,
     table: &'static str,
     order: &str,
-    read: impl Fn(&Row<'_>) -> Result<T, String>,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, Refusal> {
     let mut statement = connection.prepare(&format!("SELECT * FROM {table} {order}"))?;
     let mut rows = statement.query([])?;
@@ -309,19 +302,16 @@ fn grant(row: &Row<'_>) -> Result<GrantRow, String> {
     })
 }
 
-pub(super) fn text(error: impl Display) -> String {
+fn text(error: impl Display) -> String {
     error.to_string()
 }
 
-pub(super) fn id<T: std::str::FromStr<Err: Display>>(
-    row: &Row<'_>,
-    column: &str,
-) -> Result<T, String> {
+fn id<T: std::str::FromStr<Err: Display>>(row: &Row<'_>, column: &str) -> Result<T, String> {
     let value: String = row.get(column).map_err(text)?;
     value.parse().map_err(|error| format!("{column}: {error}"))
 }
 
-pub(super) fn name<T>(
+fn name<T>(
     row: &Row<'_>,
     column: &str,
     parse: impl Fn(&str) -> Result<T, NameError>,
@@ -330,7 +320,7 @@ pub(super) fn name<T>(
     parse(&value).map_err(|error| format!("{column}: {error}"))
 }
 
-pub(super) fn time(row: &Row<'_>, column: &str) -> Result<Timestamp, String> {
+fn time(row: &Row<'_>, column: &str) -> Result<Timestamp, String> {
     row.get(column).map(Timestamp::from_micros).map_err(text)
 }
 
@@ -359,7 +349,7 @@ fn narrowing_text(narrowing: &Narrowing) -> String {
             (scope.to_string(), left)
         })
         .collect();
-    encoded(&stored)
+    json(&stored)
 }
 
 fn narrowing_of(stored: &str) -> Result<Narrowing, String> {
@@ -382,88 +372,9 @@ fn narrowing_of(stored: &str) -> Result<Narrowing, String> {
     })
 }
 
-fn encoded(value: &impl Serialize) -> String {
+fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("maps with text keys are JSON")
 }
 
 /// Longest window a limit may have, and a day of slack.
 const KEEP_COST_MICROS: i64 = 32 * 24 * 3600 * 1_000_000;
-
-/// `TGAT`: tells the file from other programs' databases.
-const APPLICATION_ID: i64 = 0x5447_4154;
-
-/// Each brings the file one version further; never edited once released.
-const MIGRATIONS: &[&str] = &[
-    "
-CREATE TABLE sessions (
-    id TEXT NOT NULL UNIQUE,
-    token BLOB NOT NULL UNIQUE CHECK (length(token) = 32),
-    project TEXT NOT NULL,
-    agent TEXT NOT NULL,
-    attributes TEXT NOT NULL,
-    narrowing TEXT,
-    parent TEXT REFERENCES sessions (id) ON DELETE CASCADE,
-    run TEXT,
-    intent TEXT,
-    minted_by TEXT NOT NULL,
-    minted_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    quarantined_at INTEGER,
-    quarantine_reason TEXT
-) STRICT;
-CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL;
-CREATE TABLE grants (
-    id TEXT NOT NULL UNIQUE,
-    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    scope TEXT NOT NULL,
-    resource TEXT,
-    uses INTEGER NOT NULL,
-    uses_left INTEGER NOT NULL CHECK (uses_left >= 0),
-    expires_at INTEGER NOT NULL,
-    why TEXT NOT NULL
-) STRICT;
-CREATE INDEX grants_by_session ON grants (session);
-CREATE TABLE given (
-    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    scope TEXT NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (session, scope)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE costs (
-    project TEXT NOT NULL,
-    limit_id TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    bucket INTEGER NOT NULL,
-    micros INTEGER NOT NULL,
-    PRIMARY KEY (project, limit_id, holder, bucket)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX costs_by_holder ON costs (holder);
-CREATE TRIGGER costs_end_with_their_session AFTER DELETE ON sessions BEGIN
-    DELETE FROM costs WHERE holder = OLD.id;
-END;
-",
-    "
-ALTER TABLE sessions ADD COLUMN certificate TEXT;
-",
-    "
-CREATE TABLE notices (
-    number INTEGER PRIMARY KEY,
-    project TEXT NOT NULL,
-    chain TEXT,
-    kind TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    data TEXT NOT NULL
-) STRICT;
-CREATE TABLE deliveries (
-    message TEXT NOT NULL,
-    project TEXT NOT NULL,
-    target TEXT NOT NULL,
-    payload TEXT NOT NULL,
-    attempts INTEGER NOT NULL,
-    due INTEGER NOT NULL,
-    dead_since INTEGER,
-    why TEXT,
-    PRIMARY KEY (message, project, target)
-) STRICT, WITHOUT ROWID;
-",
-];

@@ -3,7 +3,7 @@
 //! `data` says who wants what and where a person decides it. What agents send (bodies, targets, header fields) stays in
 //! the console; `intent` is the agent's own words all the same, and the documents say so.
 
-use crate::store::outbox::NoticeRow;
+use crate::store::outbox::{NoticeRow, rfc3339};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -17,8 +17,7 @@ pub(super) fn payload(notice: &NoticeRow, console: &str) -> Arc<str> {
         (None, None) => "/".to_owned(),
     };
     data.insert("url".to_owned(), format!("{console}{page}").into());
-    let at = jiff::Timestamp::from_microsecond(notice.at.micros()).unwrap_or(jiff::Timestamp::MAX);
-    json!({"type": notice.kind, "timestamp": format!("{at:.6}"), "data": data})
+    json!({"type": notice.kind, "timestamp": rfc3339(notice.at), "data": data})
         .to_string()
         .into()
 }
@@ -31,12 +30,12 @@ mod tests {
 
     fn read(data: &str) -> Value {
         let notice = NoticeRow {
-            number: 1,
+            id: "ses_1.quarantined".into(),
             project: ProjectName::parse("demo").unwrap(),
             chain: None,
-            kind: "session.quarantined".to_owned(),
+            kind: "session.quarantined".into(),
             at: Timestamp::from_micros(1_700_000_000_500_000),
-            data: data.to_owned(),
+            data: data.into(),
         };
         serde_json::from_str(&payload(&notice, "https://gate.example")).unwrap()
     }

@@ -11,12 +11,13 @@ use crate::policy::model::{Notify, Parts, Policy, PolicyHash};
 use crate::policy::name::{AgentName, NotifyName, PrincipalName};
 use crate::policy::time::{Now, Tick};
 use crate::policy::token::TokenDigest;
+use crate::store::outbox::NoticeRow;
 use crate::store::{Change, SessionRow, Store as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use receiver::{Answer, Arrival, Receiver};
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -141,6 +142,16 @@ impl World {
             session,
             at: self.clock.now().wall,
             reason: reason.to_owned(),
+            notice: Some(Box::new(NoticeRow {
+                id: session.to_string().into(),
+                at: self.clock.now().wall,
+                project: ProjectName::parse(project).unwrap(),
+                chain: None,
+                kind: "session.quarantined".into(),
+                data: json!({"project": project, "session": session.to_string(), "reason": reason})
+                    .to_string()
+                    .into(),
+            })),
         };
         self.store.apply(quarantine).await.unwrap();
     }

@@ -64,7 +64,7 @@ impl Inner {
             .collect();
         self.make_room(deliveries.len()).await;
         let change = Change::FanOut {
-            notices: notices.iter().map(|notice| notice.number).collect(),
+            notices: notices.iter().map(|notice| notice.id.clone()).collect(),
             deliveries: deliveries.clone(),
         };
         self.store.apply(change).await?;
