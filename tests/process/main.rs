@@ -13,6 +13,7 @@ mod program;
 mod wait;
 
 mod clients;
+mod console;
 mod crash;
 mod isolation;
 mod life;

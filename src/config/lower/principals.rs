@@ -88,7 +88,7 @@ fn doubt_approver(
         ),
         (Some(role), None) => reports.warn(
             role,
-            "an approver without `groups` may look and decide nothing",
+            "an approver without `groups` may look, and decide nothing",
             "write `groups: [...]` with groups that the projects' chains name, or remove the role",
         ),
         (Some(_), Some(groups)) => {

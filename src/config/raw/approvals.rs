@@ -48,14 +48,15 @@ pub(in crate::config) enum Approval {
 impl Read for Approval {
     fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
         let what = "`never` or the name of a chain";
-        let written = text(node, what, reports)?;
-        if written == NEVER {
-            return Some(Self::Never);
-        }
-        match ChainName::parse(written) {
-            Ok(chain) => Some(Self::Chain(chain)),
-            Err(error) => unexpected(node, what, error.to_string(), reports),
-        }
+        let read = match text(node, what, reports).unwrap_or(NEVER) {
+            NEVER => Some(Self::Never),
+            written => match ChainName::parse(written) {
+                Ok(chain) => Some(Self::Chain(chain)),
+                Err(error) => unexpected(node, what, error.to_string(), reports),
+            },
+        };
+        // Read all the same where it was reported, so that the route is not said to lack one.
+        Some(read.unwrap_or(Self::Never))
     }
 }
 
