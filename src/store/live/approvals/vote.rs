@@ -4,7 +4,7 @@
 //! was needed. A word of denial is in force at once. So an agreement that was on its way never beats a denial.
 
 use super::book::{Due, Paper, Scene};
-use super::run::Giving;
+use super::give::Giving;
 use super::step::Said;
 use super::take::NOT_OVER;
 use super::{Ballot, Ending, LiveApproval, Step, VoteError};
