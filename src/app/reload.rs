@@ -8,12 +8,14 @@ use crate::config::watch::{Watched, Watcher};
 use crate::config::{self, ConfigErrors, Loaded, Secrets, Server};
 use crate::gate::Gate;
 use crate::io::metrics::Reload;
+use crate::io::notify::Targets;
 use crate::ledger::Level;
 use crate::ledger::record::Event;
 use crate::policy::model::{Policy, PolicyHash};
 use crate::policy::name::ProjectName;
 use crate::serve::admin::Principals;
 use crate::serve::reload::{Misplaced, Rejection, ReloadOutcome, Trigger};
+use crate::store::news::What;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
@@ -141,6 +143,7 @@ impl Reloader {
         Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
         let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
+        let targets = Targets::of(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);
@@ -156,8 +159,10 @@ impl Reloader {
             .store(Arc::new(Principals::new(&loaded.server.principals)));
         self.parts.gate.appoint(loaded.server.approvers());
         renewed.put_in_force();
+        self.parts.notifier.install(targets);
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);
+        self.tell("reloaded");
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
         in_force.server = loaded.server;
         in_force.files = loaded.files;
@@ -167,6 +172,7 @@ impl Reloader {
 
     async fn reject(&self, in_force: &InForce, rejected: Rejected, trigger: &Trigger) -> Rejection {
         self.parts.metrics.reloaded(Reload::Rejected);
+        self.tell("rejected");
         let Rejected {
             mut rejection,
             report,
@@ -178,6 +184,13 @@ impl Reloader {
         self.record("rejected", &in_force.hashes, trigger, &rejection.summary)
             .await;
         rejection
+    }
+
+    /// Whoever listens hears of it; a principal that was taken out hears nothing more.
+    fn tell(&self, change: &'static str) {
+        let now = self.parts.clock.now();
+        let news = self.parts.sessions.news();
+        news.tell(now.wall, None, What::Policy { change });
     }
 
     async fn record(

@@ -1,14 +1,16 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after.
 
+mod notify;
 mod upstream;
 
+pub use notify::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
 use super::approval::{Chain, ChainIndex};
 use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
-use super::name::{AgentName, ChainName, ProjectName, RouteId, ScopeName, ToolName};
+use super::name::{AgentName, ChainName, NotifyName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
 use super::route::{RouteMatch, RouteTable, TableError};
 use super::template::Template;
@@ -50,10 +52,14 @@ pub struct Policy {
     pub limits: Arc<[Limit]>,
     /// In file order; [`ChainIndex`] points here.
     pub chains: Box<[Chain]>,
+    /// Who can be told; chains name them.
+    pub notify: Box<[Notify]>,
     /// `per: session` rates and counts that name no tool, scope or route: taken before the target is read.
     pub session_wide: Box<[LimitIndex]>,
     /// Target and method -> route.
     pub table: RouteTable,
+    /// By [`RouteIndex`], for people: `GET /crm/users/{user_id}`.
+    written: Box<[Box<str>]>,
     /// Where each limit's state lies in a holder's [`super::limit::Cells`].
     pub layout: Arc<Layout>,
     /// `agents`, laid out for decisions.
@@ -77,6 +83,8 @@ pub struct Parts {
     pub limits: Vec<Limit>,
     /// In file order; names are unique.
     pub chains: Vec<Chain>,
+    /// In file order; names are unique.
+    pub notify: Vec<Notify>,
 }
 
 /// One rule as written.
@@ -299,6 +307,7 @@ impl Policy {
         let mut faults = name_faults(&parts);
         let mut matches = Vec::with_capacity(parts.routes.len());
         let mut routes = Vec::with_capacity(parts.routes.len());
+        let mut written = Vec::with_capacity(parts.routes.len());
         for (position, part) in parts.routes.into_iter().enumerate() {
             let index = RouteIndex(position_of(position));
             let Some(tool) = parts.tools.get(part.tool.0 as usize) else {
@@ -308,6 +317,7 @@ impl Policy {
             if let Some(name) = unbound_placeholder(&part) {
                 faults.push(TableError::Placeholder { route: index, name });
             }
+            written.push(written_match(&part.matches, &tool.mount));
             let lists = LimitLists::covering(&parts.limits, &part, &tool.name);
             routes.push(Route {
                 index,
@@ -355,7 +365,9 @@ impl Policy {
             layout: Arc::new(Layout::new(parts.hash, Arc::clone(&limits))),
             limits,
             chains: parts.chains.into(),
+            notify: parts.notify.into(),
             table,
+            written: written.into(),
         })
     }
 
@@ -369,9 +381,19 @@ impl Policy {
         self.chains.iter().find(|chain| chain.name == *name)
     }
 
+    /// The target of this name.
+    pub fn notify_named(&self, name: &NotifyName) -> Option<&Notify> {
+        self.notify.iter().find(|target| target.name == *name)
+    }
+
     /// The route at a position of this policy.
     pub fn route(&self, index: RouteIndex) -> &Route {
         &self.routes[index.0 as usize]
+    }
+
+    /// What a route answers to, for people: methods and templates with the tool's mount or host in front.
+    pub fn written(&self, index: RouteIndex) -> &str {
+        &self.written[index.0 as usize]
     }
 
     /// The tool at a position of this policy.
@@ -455,6 +477,19 @@ impl RoutePart {
         let mut methods = self.matches.iter().flat_map(|each| &each.methods);
         methods.any(|method| &**method == "DELETE")
     }
+}
+
+fn written_match(matches: &[MatchPart], mount: &Mount) -> Box<str> {
+    let place = match mount {
+        Mount::Path(path) if &**path == "/" => "",
+        Mount::Path(place) | Mount::Host(place) => place,
+    };
+    let written = |each: &MatchPart| {
+        let methods: Vec<&str> = each.methods.iter().map(|method| &**method).collect();
+        format!("{} {place}{}", methods.join(", "), each.template)
+    };
+    let all: Vec<String> = matches.iter().map(written).collect();
+    all.join("; ").into()
 }
 
 /// A path parameter that the resource reads and some part of the match does not have: it could not be filled there.

@@ -9,9 +9,11 @@ mod certificates;
 mod client;
 mod gate;
 mod ledger;
+mod program;
 mod wait;
 
 mod clients;
+mod console;
 mod crash;
 mod isolation;
 mod life;
@@ -20,5 +22,6 @@ mod operations;
 mod reload;
 mod streams;
 mod tls;
+mod webhooks;
 mod websocket;
 mod wire;

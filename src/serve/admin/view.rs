@@ -1,17 +1,20 @@
 //! Objects that the admin API shows. Tokens and their digests are in none of them.
 
+use crate::policy::approval::Asked;
 use crate::policy::limit::{Bound, Per};
 use crate::policy::model::{LimitIndex, Policy};
 use crate::policy::subject::{Grant, Narrowing};
 use crate::policy::time::{Now, Timestamp, seconds_up};
 use crate::store::live::LiveSession;
+use crate::store::live::approvals::LiveApproval;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct List<T> {
+pub(in crate::serve) struct List<T> {
     pub items: Vec<T>,
     /// Give it as `after` for the next page; null on the last.
     pub next: Option<String>,
@@ -19,7 +22,7 @@ pub(super) struct List<T> {
 
 /// A new session. The token is shown this once.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct MintedView<'a> {
+pub(in crate::serve) struct MintedView<'a> {
     pub id: String,
     /// `tgs_...`: what the agent's tools send as `Authorization: Bearer`.
     pub token: &'a str,
@@ -28,7 +31,7 @@ pub(super) struct MintedView<'a> {
 
 /// One run of an agent.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SessionView {
+pub(in crate::serve) struct SessionView {
     /// `ses_...`
     pub id: String,
     pub project: String,
@@ -57,6 +60,9 @@ pub(super) struct SessionView {
     /// Stored grants; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<GrantView>>,
+    /// What of it people were asked, oldest first; in lists left out. Approvers see each whole: `GET /v1/approvals/{id}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Vec<AskedView>>,
     /// Where its own limits stand; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitView>>,
@@ -64,14 +70,14 @@ pub(super) struct SessionView {
 
 /// What a session's token is bound to.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BindView {
+pub(in crate::serve) struct BindView {
     /// `x5t#S256` of the certificate that its connections must show (RFC 8705).
     pub certificate: String,
 }
 
 /// What a session was left of one scope; a member that is absent is as the agent's ceiling has it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct NarrowedView {
+pub(in crate::serve) struct NarrowedView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +86,7 @@ pub(super) struct NarrowedView {
 
 /// A stored grant.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct GrantView {
+pub(in crate::serve) struct GrantView {
     /// `grt_...`
     pub id: String,
     pub session: String,
@@ -96,9 +102,28 @@ pub(super) struct GrantView {
     pub reason: String,
 }
 
+/// What a person was asked, in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::serve) struct AskedView {
+    /// `apr_...`
+    pub id: String,
+    /// `pending`, `approved`, `denied`, `expired`, `withdrawn`, `executing`, `executed` or `unknown`.
+    pub state: &'static str,
+    /// `call` or `grant`.
+    pub asked: &'static str,
+    /// The rule, where a call was asked for.
+    pub route: Option<String>,
+    pub scope: String,
+    pub resource: Option<String>,
+    /// Who decides.
+    pub chain: String,
+    pub created_at: String,
+    pub expires_at: String,
+}
+
 /// Where one limit of a session stands.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LimitView {
+pub(in crate::serve) struct LimitView {
     pub id: String,
     /// `rate`, `count`, `repeats` or `cost`.
     pub kind: &'static str,
@@ -113,9 +138,22 @@ pub(super) struct LimitView {
     pub resets_in_seconds: u64,
 }
 
+/// A grant that a person must agree to first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::serve) struct PendingView {
+    /// `PENDING_APPROVAL`
+    pub status: &'static str,
+    /// `apr_...`
+    pub approval: String,
+    /// Who decides.
+    pub chain: String,
+    /// When the question ends by itself.
+    pub expires_at: String,
+}
+
 /// A policy in force.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PolicyView {
+pub(in crate::serve) struct PolicyView {
     pub project: String,
     /// SHA-256 of the project file.
     pub hash: String,
@@ -127,7 +165,7 @@ pub(super) struct PolicyView {
 
 impl SessionView {
     /// For a list.
-    pub(super) fn brief(session: &LiveSession, now: Now) -> Self {
+    pub(in crate::serve) fn brief(session: &LiveSession, now: Now) -> Self {
         let facts = &session.facts;
         Self {
             id: facts.id.to_string(),
@@ -152,12 +190,18 @@ impl SessionView {
             quarantined_at: session.quarantined_since().map(time),
             quarantine_reason: session.quarantine_reason(),
             grants: None,
+            approvals: None,
             limits: None,
         }
     }
 
-    /// For itself: with grants and, where its policy is in force, limits.
-    pub(super) fn full(session: &LiveSession, policy: Option<&Policy>, now: Now) -> Self {
+    /// For itself: with grants, approvals and, where its policy is in force, limits.
+    pub(in crate::serve) fn full(
+        session: &LiveSession,
+        approvals: &[Arc<LiveApproval>],
+        policy: Option<&Policy>,
+        now: Now,
+    ) -> Self {
         let mut view = Self::brief(session, now);
         let id = &view.id;
         view.grants = Some(session.with_grants(|grants| {
@@ -166,13 +210,14 @@ impl SessionView {
                 .map(|grant| GrantView::new(grant, id, now))
                 .collect()
         }));
+        view.approvals = Some(approvals.iter().map(|each| AskedView::new(each)).collect());
         view.limits = policy.map(|policy| limits(session, policy, now));
         view
     }
 }
 
 impl GrantView {
-    pub(super) fn new(grant: &Grant, session: &str, now: Now) -> Self {
+    pub(in crate::serve) fn new(grant: &Grant, session: &str, now: Now) -> Self {
         Self {
             id: grant.id.to_string(),
             session: session.to_owned(),
@@ -191,8 +236,29 @@ impl GrantView {
     }
 }
 
+impl AskedView {
+    pub(in crate::serve) fn new(approval: &LiveApproval) -> Self {
+        let facts = &approval.facts;
+        let (asked, route) = match &facts.asked {
+            Asked::Call(call) => ("call", Some(call.route.to_string())),
+            Asked::Grant(_) => ("grant", None),
+        };
+        Self {
+            id: facts.id.to_string(),
+            state: approval.stage().as_str(),
+            asked,
+            route,
+            scope: facts.scope.to_string(),
+            resource: facts.resource.as_ref().map(ToString::to_string),
+            chain: facts.chain.to_string(),
+            created_at: time(facts.created_at),
+            expires_at: time(facts.expires_at),
+        }
+    }
+}
+
 impl PolicyView {
-    pub(super) fn new(policy: &Policy) -> Self {
+    pub(in crate::serve) fn new(policy: &Policy) -> Self {
         let mut agents: Vec<String> = policy.agents.keys().map(ToString::to_string).collect();
         agents.sort();
         Self {
@@ -273,7 +339,7 @@ fn amount(micros: u64) -> serde_json::Number {
 }
 
 /// RFC 3339, UTC.
-pub(super) fn time(at: Timestamp) -> String {
+pub(in crate::serve) fn time(at: Timestamp) -> String {
     // Out of range only for a moment no clock shows.
     jiff::Timestamp::from_microsecond(at.micros())
         .unwrap_or_default()

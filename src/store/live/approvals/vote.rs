@@ -144,9 +144,9 @@ impl Table {
             if paper.giving {
                 return Ok(Next::Wait);
             }
-            let agreeing = approvers.agreeing(&paper.votes, &approval.facts, chain);
+            let agreed = approvers.agree(&paper.votes, &approval.facts, chain);
             match before {
-                Some(_) if agreeing < chain.quorum as usize => Ok(Next::Said(stage)),
+                Some(_) if !agreed => Ok(Next::Said(stage)),
                 Some(_) => {
                     let due = Due::Agree(Ending {
                         at: now.wall,
