@@ -4,6 +4,7 @@
 
 mod approvals;
 mod model;
+mod notices;
 mod world;
 
 use std::collections::BTreeMap;
