@@ -11,6 +11,7 @@ pub(super) use notices::notices;
 
 use super::embedded::Refusal;
 use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
+use crate::policy::approval::Stage;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::name::{NameError, ScopeName};
@@ -112,10 +113,15 @@ pub(super) fn apply(
         Change::Unvote { approval, vote } => approvals::unvote(transaction, *approval, vote)?,
         Change::Move(step) => approvals::step(transaction, step)?,
         Change::Deliver { approval } => approvals::deliver(transaction, *approval)?,
-        Change::Forget { approval } => run(
-            "DELETE FROM approvals WHERE id = ?1",
-            &[&approval.to_string()],
-        )?,
+        Change::Forget { approval } => {
+            // One that came to nothing while it was asked for has nobody to be told.
+            let asked = format!("{approval}.{}", Stage::Pending.as_str());
+            run("DELETE FROM notices WHERE id = ?1", &[&asked])?;
+            run(
+                "DELETE FROM approvals WHERE id = ?1",
+                &[&approval.to_string()],
+            )?
+        }
         Change::FanOut {
             notices,
             deliveries,

@@ -159,6 +159,13 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &Move) -> Done {
         }
         _ => {}
     }
+    if step.to == Stage::Pending {
+        // Its agreement is taken back before anybody saw it.
+        let told = format!("{approval}.{}", Stage::Approved.as_str());
+        transaction
+            .prepare("DELETE FROM notices WHERE id = ?1")?
+            .execute([&told])?;
+    }
     let moved = set(transaction, &approval, step)?;
     if let Some(Outcome { fields, body, .. }) = &step.outcome
         && (body.is_some() || !fields.is_empty())

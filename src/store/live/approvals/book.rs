@@ -19,6 +19,8 @@ use tokio::sync::{Notify, watch};
 pub(super) struct Paper {
     /// Store and ledger have it. Until then only its maker, and who waits to join, know of it.
     pub made: bool,
+    /// It came to nothing while it was made: it leaves with the next sweep.
+    pub unasked: bool,
     /// Its session's list has it.
     pub listed: bool,
     pub votes: Vec<Vote>,
@@ -68,6 +70,7 @@ impl LiveApproval {
     pub(super) fn new(facts: Facts, session: Weak<LiveSession>, room: Option<Room>) -> Self {
         let paper = Paper {
             made: false,
+            unasked: false,
             listed: true,
             votes: Vec::new(),
             casting: Vec::new(),
@@ -197,6 +200,12 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// What calls read of the list without its lock.
+    pub fn note_approvals(&self) {
+        let any = !self.book.held.approvals.is_empty();
+        self.session.holds_approvals.store(any, Ordering::Release);
+    }
+
     /// The call's use is kept for it: `false` if there is none.
     pub fn reserve(&mut self, grant: GrantId, now: Tick) -> bool {
         let held = self.find(grant).filter(|held| held.free_at(now));
@@ -233,6 +242,7 @@ impl Scene<'_> {
     pub fn strike(&mut self, approval: &Arc<LiveApproval>) {
         let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
         self.book.held.approvals.retain(others);
+        self.note_approvals();
     }
 
     fn find(&mut self, grant: GrantId) -> Option<&mut Grant> {
