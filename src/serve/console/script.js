@@ -41,22 +41,32 @@ function items(root) {
   return new Set(Array.from(root.querySelectorAll("[data-item]"), (each) => each.dataset.item));
 }
 
+/** What an element holds, but for the clocks in it. */
+function bare(element) {
+  const copy = element.cloneNode(true);
+  for (const clock of copy.querySelectorAll("[data-ends]")) clock.replaceChildren();
+  for (const each of copy.querySelectorAll(".new, .soon")) each.classList.remove("new", "soon");
+  return copy.innerHTML.replaceAll(' class=""', "");
+}
+
 /** Puts the server's new rendering in place of the old one, and the focus back to where it was. */
 function replace(fresh) {
   const before = items(document);
   const focused = document.activeElement;
+  let changed = false;
   for (const old of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(old.id);
     if (!next) {
       old.remove();
       continue;
     }
-    if (next.dataset.live === old.dataset.live && next.innerHTML === old.innerHTML) continue;
+    if (bare(next) === bare(old)) continue;
     // What somebody is filling in stays, unless it is no longer asked for.
     const form = old.querySelector("form");
     if (form && next.querySelector("form") && (form.contains(focused) || touched(form))) continue;
     const key = old.contains(focused) ? focused.id || focused.getAttribute("href") : null;
     old.replaceWith(next);
+    changed = changed || next.tagName === "SECTION";
     if (key) {
       const link = Array.from(next.querySelectorAll("a, button, input, textarea"))
         .find((each) => each.id === key || each.getAttribute("href") === key);
@@ -72,7 +82,7 @@ function replace(fresh) {
     }
   }
   if (arrived > 0) say(arrived === 1 ? "One new request waits." : `${arrived} new requests wait.`);
-  else if (body.dataset.changed) say(body.dataset.changed);
+  else if (changed && body.dataset.changed) say(body.dataset.changed);
   tick();
 }
 
@@ -90,10 +100,11 @@ async function refresh() {
   asking = true;
   try {
     const answer = await fetch(location.href, {
-      headers: { "Toolgate-Console": "refresh" }, cache: "no-store", redirect: "manual",
+      headers: { "Toolgate-Console": "refresh" }, cache: "no-store",
     });
-    // Signed out, or gone: what is there now is shown when the page is loaded anew.
-    if (answer.ok) replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // Signed out, or gone: then it is another page, which is shown when this one is loaded anew.
+    if (answer.ok && fresh.body.dataset.now) replace(fresh);
   } catch {
     // The event stream says that the connection is lost, and asks again once it is back.
   } finally {
@@ -167,4 +178,4 @@ tick();
 setInterval(tick, 1000);
 document.addEventListener("submit", once);
 document.addEventListener("keydown", keys);
-if (body.dataset.live === "yes") listen();
+if (body.dataset.events === "yes") listen();
