@@ -36,11 +36,7 @@ fn a_notice_says_who_wants_what_until_when_and_nothing_that_the_agent_sent() {
             ["approval.requested pending", "approval.decided approved"]
         );
         for notice in &notices {
-            assert!(
-                !notice.data.contains("/a-place"),
-                "{}",
-                notice.data
-            );
+            assert!(!notice.data.contains("/a-place"), "{}", notice.data);
             assert_eq!(notice.chain.as_ref(), Some(&approval.facts.chain));
             let said = data(notice);
             for (name, value) in [
