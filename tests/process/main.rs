@@ -11,6 +11,7 @@ mod gate;
 mod ledger;
 mod wait;
 
+mod approvals;
 mod clients;
 mod crash;
 mod isolation;
