@@ -39,7 +39,17 @@ struct Shared {
 impl Backend {
     /// Starts one that answers with `x-backend: NAME`.
     pub async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(name, TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// As [`Backend::start`], on a socket that is bound and did not listen until now.
+    pub fn open(name: &str, socket: socket2::Socket) -> Self {
+        socket.listen(1024).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self::on(name, TcpListener::from_std(socket.into()).unwrap())
+    }
+
+    fn on(name: &str, listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),

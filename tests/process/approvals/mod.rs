@@ -7,4 +7,10 @@ mod scene;
 mod talk;
 
 mod binding;
+mod change;
+mod escape;
+mod grants;
 mod once;
+mod outcome;
+mod patience;
+mod void;

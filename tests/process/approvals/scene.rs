@@ -185,7 +185,9 @@ impl Scene {
     pub async fn asked(&self, target: &str) -> Shown {
         let found = until("the request waits for people", || async {
             let pending = self.pending().await;
-            let found = pending.into_iter().find(|it| it["target"] == target);
+            let found = pending
+                .into_iter()
+                .find(|it| it["call"]["target"] == target);
             found.map(|it| it["id"].as_str().unwrap().to_owned())
         });
         let id = found.await;

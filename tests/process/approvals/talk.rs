@@ -2,13 +2,17 @@
 
 use crate::client::{Answer, read};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+/// What agents call the gate by, wherever it is: it is part of what people agree to.
+pub const HOST: &str = "gate.example";
 
 /// A request that can be made again, and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +63,6 @@ impl Order {
 /// A connection. Dropped, it is closed, whatever is under way on it.
 pub struct Talk {
     sender: Sender,
-    address: SocketAddr,
     task: JoinHandle<()>,
 }
 
@@ -83,7 +86,6 @@ impl Talk {
             .map_err(std::io::Error::other)?;
         Ok(Self {
             sender: Sender::One(sender),
-            address,
             task: tokio::spawn(async move { drop(connection.await) }),
         })
     }
@@ -97,15 +99,22 @@ impl Talk {
             .map_err(std::io::Error::other)?;
         Ok(Self {
             sender: Sender::Two(sender),
-            address,
             task: tokio::spawn(async move { drop(connection.await) }),
         })
     }
 
     /// Makes the request as `token`'s, and reads the answer to its end.
     pub async fn send(&mut self, token: &str, order: &Order) -> Result<Answer, hyper::Error> {
-        let host = order.host.clone();
-        let host = host.unwrap_or_else(|| self.address.to_string());
+        read(self.start(token, order).await?).await
+    }
+
+    /// Makes the request as `token`'s, and gives the answer as soon as its head is there.
+    pub async fn start(
+        &mut self,
+        token: &str,
+        order: &Order,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        let host = order.host.as_deref().unwrap_or(HOST);
         let mut request = Request::new(Full::new(order.body.clone()));
         *request.method_mut() = order.method.clone();
         let headers = request.headers_mut();
@@ -117,20 +126,19 @@ impl Talk {
             let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
             headers.append("authorization", bearer);
         }
-        let response = match &mut self.sender {
+        match &mut self.sender {
             Sender::One(sender) => {
-                headers.insert("host", HeaderValue::from_str(&host).unwrap());
+                headers.insert("host", HeaderValue::from_str(host).unwrap());
                 *request.uri_mut() = order.path.parse().unwrap();
                 sender.ready().await?;
-                sender.send_request(request).await?
+                sender.send_request(request).await
             }
             Sender::Two(sender) => {
                 *request.uri_mut() = format!("http://{host}{}", order.path).parse().unwrap();
                 sender.ready().await?;
-                sender.send_request(request).await?
+                sender.send_request(request).await
             }
-        };
-        read(response).await
+        }
     }
 }
 
