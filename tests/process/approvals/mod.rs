@@ -8,8 +8,10 @@ mod talk;
 
 mod binding;
 mod change;
+mod crowd;
 mod escape;
 mod grants;
+mod kills;
 mod once;
 mod outcome;
 mod patience;

@@ -7,7 +7,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -58,7 +60,28 @@ impl Order {
     pub fn wait(self, seconds: u32) -> Self {
         self.with("prefer", format!("wait={seconds}"))
     }
+
+    fn request(&self, token: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.path.parse().unwrap();
+        let headers = request.headers_mut();
+        let host = self.host.as_deref().unwrap_or(HOST);
+        headers.insert("host", HeaderValue::from_str(host).unwrap());
+        for (name, value) in &self.fields {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_bytes(value).unwrap());
+        }
+        if !token.is_empty() {
+            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            headers.append("authorization", bearer);
+        }
+        request
+    }
 }
+
+/// An answer to come.
+pub type Answering = Pin<Box<dyn Future<Output = Result<Response<Incoming>, hyper::Error>> + Send>>;
 
 /// A connection. Dropped, it is closed, whatever is under way on it.
 pub struct Talk {
@@ -114,29 +137,25 @@ impl Talk {
         token: &str,
         order: &Order,
     ) -> Result<Response<Incoming>, hyper::Error> {
-        let host = order.host.as_deref().unwrap_or(HOST);
-        let mut request = Request::new(Full::new(order.body.clone()));
-        *request.method_mut() = order.method.clone();
-        let headers = request.headers_mut();
-        for (name, value) in &order.fields {
-            let name: HeaderName = name.parse().unwrap();
-            headers.append(name, HeaderValue::from_bytes(value).unwrap());
-        }
-        if !token.is_empty() {
-            let bearer = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
-            headers.append("authorization", bearer);
-        }
+        self.begin(token, order).await?.await
+    }
+
+    /// Sends the request; the answer is awaited when wanted. Over HTTP/2, others may be made meanwhile.
+    pub async fn begin(&mut self, token: &str, order: &Order) -> Result<Answering, hyper::Error> {
+        let request = order.request(token);
         match &mut self.sender {
             Sender::One(sender) => {
-                headers.insert("host", HeaderValue::from_str(host).unwrap());
-                *request.uri_mut() = order.path.parse().unwrap();
                 sender.ready().await?;
-                sender.send_request(request).await
+                Ok(Box::pin(sender.send_request(request)))
             }
             Sender::Two(sender) => {
-                *request.uri_mut() = format!("http://{host}{}", order.path).parse().unwrap();
+                let mut request = request;
+                let host = order.host.as_deref().unwrap_or(HOST);
+                let uri = format!("http://{host}{}", order.path);
+                *request.uri_mut() = uri.parse().unwrap();
+                request.headers_mut().remove("host");
                 sender.ready().await?;
-                sender.send_request(request).await
+                Ok(Box::pin(sender.send_request(request)))
             }
         }
     }
