@@ -5,7 +5,8 @@ use super::read::{self, Read, text, unexpected};
 use super::tree::Node;
 use super::units;
 use crate::policy::name::{
-    AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
+    AgentName, ChainName, GroupName, LimitId, NotifyName, PrincipalName, ProjectName, RouteId,
+    ScopeName, ToolName,
 };
 use crate::policy::time::duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -255,6 +256,9 @@ names! {
     RouteId "the id of a route",
     LimitId "the id of a limit",
     PrincipalName "the name of a principal",
+    ChainName "the name of a chain",
+    GroupName "the name of a group",
+    NotifyName "the name of a target of `notify`",
 }
 
 fn name<T>(
@@ -296,7 +300,7 @@ impl Read for Text {
             reports.error(
                 node.place,
                 "`${...}` is not read here",
-                "the environment is read only in a tool's `upstream.url` and `credential.value`",
+                "the environment is read only in a tool's `upstream.url` and `credential.value`, and in the `url` of a webhook",
             );
             return None;
         }

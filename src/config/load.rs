@@ -1,12 +1,12 @@
 //! Loading: every file of a configuration, and one report for all of them.
 
 use super::error::{ConfigErrors, Place, Report, Reports};
-use super::lower::{self, Draft};
+use super::lower::{self, Draft, Known};
 use super::raw;
 use super::read::Read;
 use super::secrets::Vault;
 use super::{Loaded, Secrets, Warning, files, tree};
-use crate::policy::model::PolicyHash;
+use crate::policy::model::{Policy, PolicyHash};
 use crate::policy::name::ProjectName;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -45,7 +45,23 @@ pub fn load_with(
         .collect();
     // Where no file was found, that was reported; every principal's projects would be unknown.
     let names = names.filter(|names| !names.is_empty());
-    let server = raw.and_then(|raw| lower::server(raw, names.as_deref(), &mut vault, &mut reports));
+    let policies: Vec<&Policy> = drafts
+        .iter()
+        .filter_map(|(_, draft)| draft.policy.as_ref().map(|(policy, _)| policy))
+        .collect();
+    let known = Known {
+        projects: names.as_deref(),
+        // Of fewer than all it can't be said what nobody may do.
+        policies: (policies.len() == drafts.len()).then_some(&policies),
+    };
+    let server = raw.and_then(|raw| lower::server(raw, &known, &mut vault, &mut reports));
+    if let Some(server) = server.as_ref().filter(|_| !reports.failed()) {
+        for (reports, draft) in &mut drafts {
+            if let Some((policy, places)) = &draft.policy {
+                lower::report_unmet(policy, places, server, reports);
+            }
+        }
+    }
 
     let mut files: Vec<PathBuf> = std::iter::once(path.to_owned()).chain(found).collect();
     files.append(&mut vault.files);
@@ -57,7 +73,7 @@ pub fn load_with(
         let (more_errors, more_warnings) = reports.into_reports();
         errors.extend(more_errors);
         warnings.extend(more_warnings);
-        projects.extend(draft.policy);
+        projects.extend(draft.policy.map(|(policy, _)| policy));
     }
     let (Some(server), true) = (server, errors.is_empty()) else {
         return Err(ConfigErrors::new(errors, files));

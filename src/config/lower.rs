@@ -3,8 +3,11 @@
 //! Lowering goes on after an error, so that one run reports all; what it returns counts only if nothing was reported.
 
 mod agents;
+mod approvals;
 mod faults;
 mod limits;
+mod notify;
+mod principals;
 mod project;
 mod proofs;
 mod routes;
@@ -13,7 +16,8 @@ mod tools;
 mod upstream;
 
 pub(super) use project::{Draft, project};
-pub(super) use server::server;
+pub(super) use proofs::report_unmet;
+pub(super) use server::{Known, server};
 
 use super::read::At;
 

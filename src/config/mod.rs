@@ -120,6 +120,8 @@ pub struct AdminListener {
     pub address: SocketAddr,
     /// Accepted `Host` names, lower case, without port.
     pub hosts: Vec<String>,
+    /// Where approvers find the console, if the file says: `https://host[:port]`. See [`AdminListener::console`].
+    pub url: Option<Box<str>>,
     /// How long a connection may take over each step.
     pub timeouts: Timeouts,
     /// Most connections.
@@ -260,6 +262,20 @@ impl Listener {
 }
 
 impl AdminListener {
+    /// Where approvers find the console: scheme, host and port, without a slash at its end. `bound` is where the listener
+    /// listens, for addresses whose port the system chooses.
+    pub fn console(&self, bound: SocketAddr) -> String {
+        if let Some(url) = &self.url {
+            return url.to_string();
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        match bound.ip().is_unspecified() {
+            // On every interface, this machine's own among them; what others call it is for `url` to say.
+            true => format!("{scheme}://localhost:{}", bound.port()),
+            false => format!("{scheme}://{bound}"),
+        }
+    }
+
     /// As [`Listener::can_become`].
     fn can_become(&self, new: &Self) -> bool {
         let tls = self.tls.is_some().then(|| new.tls.clone()).flatten();

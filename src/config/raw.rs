@@ -2,9 +2,11 @@
 //!
 //! A key that only a later version can honour is listed as such and refused by name. What is not listed is unknown.
 
+mod approvals;
 mod project;
 mod server;
 
+pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
 pub(super) use project::{
     Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Per, Project, Resources,
     Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,

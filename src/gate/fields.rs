@@ -7,9 +7,11 @@
 //! It refuses to repair: a field that may not be sent is an error that names the field, never a field silently mended.
 
 mod carry;
+mod held;
 mod names;
 
 pub use carry::{Framing, Stamp, Trust, for_http2, forward};
+pub use held::{HeldField, Tells, again, held};
 
 use crate::policy::model::{SessionHeader, Tool};
 use crate::policy::token::TOKEN_BYTES;

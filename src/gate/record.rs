@@ -221,6 +221,7 @@ impl Entry {
             decision,
             reason: self.reason,
             grant,
+            approval: None,
             limit: self.limit.as_ref(),
             client: self.client,
             body: self.body,

@@ -10,6 +10,7 @@ use super::clean::mask_query;
 use super::line::{Line, Template, rfc3339, sha256};
 use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
 use crate::config::IntentRecord;
+use crate::policy::approval::Asked;
 use crate::policy::decision::GrantUse;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
@@ -28,6 +29,9 @@ impl Encoder {
     pub fn decision(&self, record: &DecisionRecord<'_>) -> Template {
         let mut line = Line::new(record.time, 512 + record.target.len());
         line.text("agent", record.agent.as_str());
+        if let Some(approval) = record.approval {
+            line.shown("approval", approval);
+        }
         if let Some(body) = &record.body {
             line.number("body_bytes", body.bytes);
             line.hex("body_sha256", &body.sha256);
@@ -38,12 +42,11 @@ impl Encoder {
             match record.decision {
                 Verdict::Allow => "allow",
                 Verdict::Deny => "deny",
+                Verdict::Hold => "hold",
             },
         );
-        match record.grant {
-            Some(GrantUse::OnUse) => line.text("grant", "on_use"),
-            Some(GrantUse::Stored(id)) => line.shown("grant", id),
-            None => {}
+        if let Some(grant) = record.grant {
+            goes_on(&mut line, grant);
         }
         line.text("instance", &self.instance);
         self.intent(&mut line, record.intent);
@@ -130,6 +133,7 @@ impl Encoder {
             Event::Session { .. } => self.session(event, time),
             Event::Grant { .. } => self.grant(event, time),
             Event::Quarantine { .. } => self.quarantine(event, time),
+            Event::Approval { .. } => self.approval(event, time),
             Event::Policy { .. } => self.policy(event, time),
             Event::Principal {
                 change,
@@ -258,6 +262,78 @@ impl Encoder {
         line.end()
     }
 
+    fn approval(&self, event: &Event<'_>, time: Timestamp) -> Template {
+        let mut line = Line::new(time, 1024);
+        if let Event::Approval {
+            change,
+            facts,
+            stage,
+            word,
+            note,
+            status,
+            given,
+            cause,
+        } = event
+        {
+            line.text("agent", facts.agent.as_str());
+            line.shown("approval", facts.id);
+            line.text("asked", facts.asked.as_str());
+            line.text("cause", cause_word(cause));
+            line.text("chain", facts.chain.as_str());
+            line.text("change", change);
+            line.hex("digest", &facts.digest.0);
+            line.text("expires", &rfc3339(facts.expires_at));
+            match (&facts.asked, given) {
+                (Asked::Call(call), _) => goes_on(&mut line, call.grant),
+                (Asked::Grant(_), Some(id)) => line.shown("grant", id),
+                (Asked::Grant(_), None) => {}
+            }
+            line.text("instance", &self.instance);
+            if *change == "requested" {
+                self.intent(&mut line, facts.intent.as_deref());
+            }
+            line.text("kind", "approval");
+            line.limit(cause);
+            if let Some(note) = note {
+                line.free("note", note);
+            }
+            line.prev();
+            line.who(cause);
+            line.text("project", facts.project.as_str());
+            line.number("quorum", u64::from(facts.quorum));
+            line.shown("request", facts.request);
+            if let Some(resource) = &facts.resource {
+                line.free("resource", resource.as_str());
+            }
+            if let Asked::Call(call) = &facts.asked {
+                line.text("route", call.route.as_str());
+            }
+            if let Some(run) = &facts.run {
+                line.free("run", run);
+            }
+            line.text("scope", facts.scope.as_str());
+            line.seq();
+            line.shown("session", facts.session);
+            line.text("stage", stage.as_str());
+            if let Some(status) = status {
+                line.number("status", u64::from(*status));
+            }
+            line.time();
+            match &facts.asked {
+                Asked::Call(call) => line.text("tool", call.tool.as_str()),
+                Asked::Grant(wish) => {
+                    line.number("ttl_seconds", wish.ttl.as_secs());
+                    line.number("uses", u64::from(wish.uses));
+                    line.free("why", &wish.why);
+                }
+            }
+            if let Some(word) = word {
+                line.text("word", word.as_str());
+            }
+        }
+        line.end()
+    }
+
     fn policy(&self, event: &Event<'_>, time: Timestamp) -> Template {
         let mut line = Line::new(time, 512);
         if let Event::Policy {
@@ -365,6 +441,13 @@ pub(super) struct Damage<'a> {
     pub kept: Option<(&'a str, u64)>,
     /// How much was cut off at a start, and its digest.
     pub cut: Option<(u64, [u8; 32])>,
+}
+
+fn goes_on(line: &mut Line, grant: GrantUse) {
+    match grant {
+        GrantUse::OnUse => line.text("grant", "on_use"),
+        GrantUse::Stored(id) => line.shown("grant", id),
+    }
 }
 
 fn cause_word(cause: &Cause<'_>) -> &'static str {

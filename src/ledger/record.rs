@@ -8,9 +8,9 @@
 //!
 //! **`decision`:** `request`, `trace` (W3C trace id), `project`, `policy` (SHA-256 of the project file), `agent`,
 //! `session`, `run`, `intent` (or `intent_sha256`, or neither, as configured), `tool`, `route`, `method`, `target`
-//! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`), `reason` (where denied),
-//! `grant` (`on_use`, or the stored grant's id), `limit` (the one exceeded), `client` (address), `body_bytes` and
-//! `body_sha256` (where the body was read).
+//! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`, `hold`), `reason` (where
+//! denied), `grant` (`on_use`, or the stored grant's id), `approval` (it waits for that one, or runs by its word), `limit`
+//! (the one exceeded), `client` (address), `body_bytes` and `body_sha256` (where the body was read).
 //!
 //! **`outcome`:** `request`, `project`, `session`, `status` (sent to the agent), `bytes_in`, `bytes_out` (body bytes
 //! from and to the agent), `decision_micros`, `upstream_micros`, `total_micros`, `cost` (a decimal *string*, `"0.01"`:
@@ -23,6 +23,18 @@
 //!   `expires`, `intent` (as above), `attributes_sha256`.
 //! - **`grant`** (`given`, `revoked`, `expired`): `project`, `session`, `grant`, `scope`, `resource`, `uses`, `expires`, `why`.
 //! - **`quarantine`** (`quarantined`, `released`): `project`, `session`, `reason`.
+//! - **`approval`**: `approval`, `project`, `agent`, `session`, `run`, `request` (the call that was held first), `chain`,
+//!   `quorum`, `expires`, `digest` (what it is bound to), `asked` (`call`, `grant`), `scope`, `resource`, `grant` (what the
+//!   call goes on; of a wish, the grant that was given), `stage` (where it then stands), of a call `tool` and `route`, of a
+//!   wish `uses`, `ttl_seconds` and `why`; and as the change has it:
+//!   - `requested`: `intent` (as above).
+//!   - `voted`: `word` (`approve`, `deny`), `note`; `principal` said it.
+//!   - `approved`, `denied`, `expired`, `withdrawn`: `note`. One word of denial can still follow `approved`, where both
+//!     came at once: nobody had been told of the first.
+//!   - `executing`: its one run may begin; it holds the use of `grant` from here on.
+//!   - `executed`: `status` (the backend's). `unknown`: nobody can say how the run ended.
+//!   - `returned`: not a byte of it was sent; it is `approved` again, and its use is given back.
+//!   - `resolved`: `principal` found out how an unknown run ended, and said so in `note`.
 //!
 //! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `trigger`, `detail`.
 //!
@@ -33,8 +45,9 @@
 //! `kept_bytes`: that file's bytes behind `kept_bytes` were never acknowledged and are not the ledger's. With
 //! `recovered`: the same, and `cut_bytes`, `cut_sha256` of what was cut off.
 
+use crate::policy::approval::{Facts, Stage, Word};
 use crate::policy::decision::{GrantUse, Reason};
-use crate::policy::id::{GrantId, RequestId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
 use crate::policy::model::PolicyHash;
 use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
@@ -84,6 +97,8 @@ pub struct DecisionRecord<'a> {
     pub reason: Option<Reason>,
     /// What it goes on.
     pub grant: Option<GrantUse>,
+    /// The one it waits for, or that lets it run.
+    pub approval: Option<ApprovalId>,
     /// The one that was exceeded.
     pub limit: Option<&'a LimitId>,
     /// Where it came from.
@@ -99,6 +114,8 @@ pub enum Verdict {
     Allow,
     /// It was refused.
     Deny,
+    /// It waits for a person.
+    Hold,
 }
 
 /// A body that was read whole.
@@ -325,6 +342,25 @@ pub enum Event<'a> {
         session: SessionId,
         /// Why.
         reason: &'a str,
+        /// Who did it.
+        cause: Cause<'a>,
+    },
+    /// An approval: see the table above.
+    Approval {
+        /// What happened.
+        change: &'static str,
+        /// Which, and what it is about.
+        facts: &'a Facts,
+        /// Where it then stands.
+        stage: Stage,
+        /// What was said, where somebody voted.
+        word: Option<Word>,
+        /// Why, in their words or the gate's.
+        note: Option<&'a str>,
+        /// The backend's, where it answered.
+        status: Option<u16>,
+        /// The one that was given, where a grant was asked for.
+        given: Option<GrantId>,
         /// Who did it.
         cause: Cause<'a>,
     },

@@ -134,6 +134,16 @@ pub enum Asked {
     Grant(AskedGrant),
 }
 
+impl Asked {
+    /// As JSON and the ledger write it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Asked::Call(_) => "call",
+            Asked::Grant(_) => "grant",
+        }
+    }
+}
+
 /// A request as it is shown and, once agreed, run.
 #[derive(Clone, Debug)]
 pub struct HeldCall {
@@ -313,6 +323,30 @@ impl Approvers {
                     .iter()
                     .any(|group| chain.approvers.contains(group))
         })
+    }
+
+    /// Those whose word on approvals of `chain` counts, in no order.
+    pub fn of<'a>(
+        &'a self,
+        project: &'a ProjectName,
+        chain: &'a Chain,
+    ) -> impl Iterator<Item = &'a PrincipalName> {
+        self.0.keys().filter(|name| self.may(name, project, chain))
+    }
+
+    /// Whether anybody here is in the group.
+    pub fn has(&self, project: &ProjectName, group: &GroupName) -> bool {
+        self.0
+            .values()
+            .any(|approver| approver.projects.contains(project) && approver.groups.contains(group))
+    }
+
+    /// Whether people agree, as many as it takes under `chain` and as they were told it takes. One word against it, whoever
+    /// said it, and nobody does.
+    pub fn agree(&self, votes: &[Vote], facts: &Facts, chain: &Chain) -> bool {
+        let quorum = chain.quorum.max(facts.quorum).max(1) as usize;
+        votes.iter().all(|vote| vote.word == Word::Approve)
+            && self.agreeing(votes, facts, chain) >= quorum
     }
 
     /// How many distinct principals agree whose word counts now. The minter's never does.

@@ -1,7 +1,7 @@
 //! What a decision says: allow with a permit, or deny with a reason from a closed set.
 
 use super::approval::Chain;
-use super::id::{ApprovalId, GrantId};
+use super::id::{ApprovalId, GrantId, SessionId};
 use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
@@ -30,6 +30,7 @@ pub struct Permit<'p> {
 /// of it and of that word.
 #[derive(Debug)]
 pub struct Hold<'p> {
+    pub(super) session: SessionId,
     pub(super) route: &'p Route,
     pub(super) tool: &'p Tool,
     pub(super) resource: Option<Resource>,
@@ -62,7 +63,7 @@ impl<'p> Hold<'p> {
 /// Why what people agreed to may not run any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Void {
-    /// Another route, scope, resource, backend or chain is in force for it.
+    /// Another session, route, scope, resource, backend, chain or way to its grant is in force for it.
     #[error("the policy has changed: its {0} is not the one that was agreed to")]
     Changed(&'static str),
     /// Of those who agreed, too few may decide it now.
@@ -149,6 +150,14 @@ reasons! {
     GrantMissing = "grant_missing",
     /// Too much.
     LimitExceeded = "limit_exceeded",
+    /// A person is asked.
+    PendingApproval = "pending_approval",
+    /// A person said no.
+    ApprovalDenied = "approval_denied",
+    /// Nobody answered in time.
+    ApprovalExpired = "approval_expired",
+    /// The approved call ran, or may have, and nobody knows how it ended.
+    OutcomeUnknown = "outcome_unknown",
     /// A body was needed and is over its bound.
     BodyTooLarge = "body_too_large",
     /// A body was needed and can't be read.
@@ -161,6 +170,12 @@ reasons! {
     InvalidInput = "invalid_input",
     /// Unknown id.
     NotFound = "not_found",
+    /// As many of the session's calls wait for a person as may.
+    TooManyPending = "too_many_pending",
+    /// What people agreed to is not what the present policy would let run.
+    ApprovalVoid = "approval_void",
+    /// The approved call ran; its answer was not kept.
+    OutcomeNotKept = "outcome_not_kept",
     /// Admin: the principal's roles do not permit it.
     RoleMissing = "role_missing",
     /// Admin: late or changed.

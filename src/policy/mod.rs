@@ -8,6 +8,7 @@ pub mod attributes;
 pub mod ceiling;
 pub mod certificate;
 pub mod decision;
+mod endorse;
 mod held;
 pub mod id;
 pub mod limit;
@@ -23,8 +24,9 @@ pub mod time;
 pub mod token;
 
 pub use ceiling::{Effective, ceiling};
+pub use endorse::endorse;
 
-use approval::{Approvers, Asked, Facts, Vote};
+use approval::{Approvers, Asked, Facts, HeldCall, Vote};
 use decision::{Decision, Denial, GrantUse, Hold, Permit, Reason, Void};
 use id::GrantId;
 use model::{GrantMode, Policy, Route};
@@ -79,6 +81,7 @@ pub fn decide<'p>(
     };
     if let Some(chain) = route.approval {
         return Decision::Hold(Hold {
+            session: subject.session.id,
             route,
             tool: policy.tool(route.tool),
             resource,
@@ -96,7 +99,8 @@ pub fn decide<'p>(
 
 /// Makes a permit of a held call and of the word of people on it. What they were shown must be what would run: under the
 /// policy that is in force now, route, scope, resource, backend and chain are those of the approval, and enough of those
-/// who agreed may still decide. That session and ceiling allow the call is what `hold` is evidence of.
+/// who agreed may still decide: as many as they were told it takes, and as it takes now. That session and ceiling allow
+/// the call is what `hold` is evidence of.
 ///
 /// # Errors
 /// [`Void`]: the approval is worth nothing any more.
@@ -106,22 +110,8 @@ pub fn redeem<'p>(
     votes: &[Vote],
     approvers: &Approvers,
 ) -> Result<Permit<'p>, Void> {
-    let Asked::Call(call) = &facts.asked else {
-        return Err(Void::Changed("request"));
-    };
-    let same = [
-        ("route", hold.route.id == call.route),
-        ("tool", hold.tool.name == call.tool),
-        ("scope", hold.route.scope == facts.scope),
-        ("resource", hold.resource == facts.resource),
-        ("backend", hold.tool.upstream.identity() == call.upstream),
-        ("chain", hold.chain.name == facts.chain),
-    ];
-    if let Some((what, _)) = same.iter().find(|(_, same)| !same) {
-        return Err(Void::Changed(what));
-    }
-    let quorum = hold.chain.quorum as usize;
-    if approvers.agreeing(votes, facts, hold.chain) < quorum {
+    let call = unchanged(&hold, facts)?;
+    if !approvers.agree(votes, facts, hold.chain) {
         return Err(Void::Quorum);
     }
     Ok(Permit {
@@ -133,6 +123,34 @@ pub fn redeem<'p>(
     })
 }
 
+/// Whether what people are asked is what would run: the first half of [`redeem`], which can be told before they answer.
+///
+/// # Errors
+/// [`Void`]: the approval is worth nothing any more.
+pub fn unchanged<'f>(hold: &Hold<'_>, facts: &'f Facts) -> Result<&'f HeldCall, Void> {
+    let Asked::Call(call) = &facts.asked else {
+        return Err(Void::Changed("request"));
+    };
+    let same = [
+        ("session", hold.session == facts.session),
+        ("route", hold.route.id == call.route),
+        ("tool", hold.tool.name == call.tool),
+        ("scope", hold.route.scope == facts.scope),
+        ("resource", hold.resource == facts.resource),
+        ("backend", hold.tool.upstream.identity() == call.upstream),
+        ("chain", hold.chain.name == facts.chain),
+        // A scope that has come to need a stored grant meanwhile: none was reserved for this call.
+        (
+            "grant",
+            call.grant != GrantUse::OnUse || hold.grant == GrantUse::OnUse,
+        ),
+    ];
+    match same.iter().find(|(_, same)| !same) {
+        Some((what, _)) => Err(Void::Changed(what)),
+        None => Ok(call),
+    }
+}
+
 /// The live grant that a call goes on: one for just its resource before one for the whole ceiling, so that the wider is
 /// not spent where the narrower does.
 fn stored(
@@ -141,18 +159,16 @@ fn stored(
     resource: Option<&Resource>,
     now: Now,
 ) -> Option<GrantId> {
-    // What is reserved is for the calls that wait for a person: whose reservation it is turns out when one is held.
-    let live = |grant: &&Grant| {
-        grant.scope == route.scope
-            && match route.approval {
-                None => grant.free_at(now.tick),
-                Some(_) => grant.live_at(now.tick),
-            }
-    };
     let exact = |grant: &&Grant| grant.resource.is_some() && grant.resource.as_ref() == resource;
     let whole = |grant: &&Grant| grant.resource.is_none();
-    let found = grants.iter().filter(live).find(exact);
-    found
-        .or_else(|| grants.iter().filter(live).find(whole))
-        .map(|grant| grant.id)
+    let of_scope = || grants.iter().filter(|grant| grant.scope == route.scope);
+    let free = || of_scope().filter(|grant| grant.free_at(now.tick));
+    let live = || of_scope().filter(|grant| grant.live_at(now.tick));
+    let found = free().find(exact).or_else(|| free().find(whole));
+    // What is reserved is for the calls that wait for a person: whose reservation it is turns out when one is held.
+    let found = found.or_else(|| {
+        route.approval?;
+        live().find(exact).or_else(|| live().find(whole))
+    });
+    found.map(|grant| grant.id)
 }

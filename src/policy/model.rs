@@ -1,14 +1,16 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after.
 
+mod notify;
 mod upstream;
 
+pub use notify::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
 use super::approval::{Chain, ChainIndex};
 use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
-use super::name::{AgentName, ChainName, ProjectName, RouteId, ScopeName, ToolName};
+use super::name::{AgentName, ChainName, NotifyName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
 use super::route::{RouteMatch, RouteTable, TableError};
 use super::template::Template;
@@ -50,6 +52,8 @@ pub struct Policy {
     pub limits: Arc<[Limit]>,
     /// In file order; [`ChainIndex`] points here.
     pub chains: Box<[Chain]>,
+    /// Who can be told; chains name them.
+    pub notify: Box<[Notify]>,
     /// `per: session` rates and counts that name no tool, scope or route: taken before the target is read.
     pub session_wide: Box<[LimitIndex]>,
     /// Target and method -> route.
@@ -77,6 +81,8 @@ pub struct Parts {
     pub limits: Vec<Limit>,
     /// In file order; names are unique.
     pub chains: Vec<Chain>,
+    /// In file order; names are unique.
+    pub notify: Vec<Notify>,
 }
 
 /// One rule as written.
@@ -355,6 +361,7 @@ impl Policy {
             layout: Arc::new(Layout::new(parts.hash, Arc::clone(&limits))),
             limits,
             chains: parts.chains.into(),
+            notify: parts.notify.into(),
             table,
         })
     }
@@ -367,6 +374,11 @@ impl Policy {
     /// The chain of this name.
     pub fn chain_named(&self, name: &ChainName) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.name == *name)
+    }
+
+    /// The target of this name.
+    pub fn notify_named(&self, name: &NotifyName) -> Option<&Notify> {
+        self.notify.iter().find(|target| target.name == *name)
     }
 
     /// The route at a position of this policy.

@@ -4,10 +4,12 @@
 //! ([`super::route::TableError`]). Here is what needs routes and agents together. It refuses to guess: a finding is
 //! certain, and what can't be decided is no finding.
 
-use super::model::{Agent, Ceiling, Policy, Resources, Route, RouteIndex};
-use super::name::{AgentName, ScopeName};
+use super::approval::{Approvers, Chain, ChainIndex};
+use super::model::{Agent, Ceiling, GrantMode, Policy, Resources, Route, RouteIndex};
+use super::name::{AgentName, GroupName, PrincipalName, ScopeName};
 use super::resource::{Part, ResourcePattern, ResourceTemplate};
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 /// One thing proven.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +51,50 @@ pub enum Finding {
         /// The route it opens.
         route: RouteIndex,
     },
+    /// A warning: no route and no scope is decided by the chain.
+    ChainUnneeded {
+        /// Which.
+        chain: ChainIndex,
+    },
+    /// A warning: no chain tells the target.
+    NotifyUnneeded {
+        /// Position in [`Policy::notify`].
+        position: usize,
+    },
+    /// A warning: approvals of the chain end before it says, for the session or the grant that they hang on does.
+    ChainOutlives {
+        /// Which.
+        chain: ChainIndex,
+        /// Whose session or grant.
+        agent: AgentName,
+        /// The scope that needs the chain.
+        scope: ScopeName,
+        /// What ends first.
+        life: Life,
+    },
+    /// A warning: of the principals that may decide, too few can agree.
+    ChainUnmet {
+        /// Which.
+        chain: ChainIndex,
+        /// How many of those may decide who do not mint the session themselves.
+        able: usize,
+    },
+    /// A warning: no principal that may decide here is in the group.
+    GroupEmpty {
+        /// Of which chain.
+        chain: ChainIndex,
+        /// Position in its approvers.
+        position: usize,
+    },
+}
+
+/// What an approval hangs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// A session, and how long one can live.
+    Session(Duration),
+    /// A stored grant, and how long one can live.
+    Grant(Duration),
 }
 
 /// What makes a policy wrong.
@@ -124,6 +170,107 @@ pub fn warnings(policy: &Policy) -> Vec<Finding> {
                             position,
                         },
                     ));
+                }
+            }
+        }
+    }
+    findings.extend(unneeded(policy));
+    findings.extend(outlived(policy, &needed));
+    findings
+}
+
+/// What is legal and probably not meant of a policy together with those who may decide, and those who may mint its
+/// sessions: who minted a session has no say about it.
+pub fn unmet(policy: &Policy, approvers: &Approvers, minters: &[&PrincipalName]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, chain) in chains(policy) {
+        let able: Vec<&PrincipalName> = approvers.of(&policy.project, chain).collect();
+        // The best that any session can hope for.
+        let others = |minter: &&PrincipalName| able.iter().filter(|one| *one != minter).count();
+        let able = minters.iter().map(others).max().unwrap_or(able.len());
+        if able < chain.quorum as usize {
+            findings.push(Finding::ChainUnmet { chain: index, able });
+            continue;
+        }
+        let empty = |group: &GroupName| !approvers.has(&policy.project, group);
+        let groups = chain.approvers.iter().enumerate();
+        findings.extend(
+            groups
+                .filter(|(_, group)| empty(group))
+                .map(|(position, _)| Finding::GroupEmpty {
+                    chain: index,
+                    position,
+                }),
+        );
+    }
+    findings
+}
+
+fn chains(policy: &Policy) -> impl Iterator<Item = (ChainIndex, &Chain)> {
+    let chains = policy.chains.iter().enumerate();
+    chains.map(|(at, chain)| {
+        let at = u16::try_from(at).expect("a policy has at most 1000 chains");
+        (ChainIndex(at), chain)
+    })
+}
+
+fn unneeded(policy: &Policy) -> Vec<Finding> {
+    let scopes = policy
+        .agents
+        .values()
+        .flat_map(|agent| agent.scopes.values());
+    let of_scopes = scopes.filter_map(|ceiling| match ceiling.grant {
+        GrantMode::OnApproval(chain) => Some(chain),
+        GrantMode::OnUse | GrantMode::OnRequest => None,
+    });
+    let of_routes = policy.routes.iter().filter_map(|route| route.approval);
+    let needed: HashSet<ChainIndex> = of_scopes.chain(of_routes).collect();
+    let chains = chains(policy).filter(|(index, _)| !needed.contains(index));
+    let chains = chains.map(|(chain, _)| Finding::ChainUnneeded { chain });
+    let told: HashSet<_> = policy
+        .chains
+        .iter()
+        .flat_map(|chain| &chain.notify)
+        .collect();
+    let targets = policy.notify.iter().enumerate();
+    let targets = targets.filter(|(_, target)| !told.contains(&target.name));
+    chains
+        .chain(targets.map(|(position, _)| Finding::NotifyUnneeded { position }))
+        .collect()
+}
+
+/// Chains that wait longer than what their approvals hang on can live.
+fn outlived(policy: &Policy, needed: &HashMap<&ScopeName, Vec<&Route>>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for name in agents(policy) {
+        let agent = &policy.agents[name];
+        for (scope, ceiling) in scopes(agent) {
+            // A wish for a grant hangs on the session alone; a call on its grant too.
+            let wished = match ceiling.grant {
+                GrantMode::OnApproval(chain) => Some((chain, None)),
+                GrantMode::OnUse | GrantMode::OnRequest => None,
+            };
+            let grant = match ceiling.grant {
+                GrantMode::OnUse => None,
+                GrantMode::OnRequest | GrantMode::OnApproval(_) => Some(ceiling.ttl),
+            };
+            let called = needed.get(scope).into_iter().flatten();
+            let called = called.filter_map(|route| Some((route.approval?, grant)));
+            let mut seen = HashSet::new();
+            for (chain, grant) in wished.into_iter().chain(called) {
+                let expires = policy.chain(chain).expires;
+                let life = match grant {
+                    Some(ttl) if ttl < expires && ttl <= agent.max_ttl => Life::Grant(ttl),
+                    _ if agent.max_ttl < expires => Life::Session(agent.max_ttl),
+                    _ => continue,
+                };
+                if seen.insert(chain) {
+                    findings.push(Finding::ChainOutlives {
+                        chain,
+                        agent: name.clone(),
+                        scope: scope.clone(),
+                        life,
+                    });
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+mod approvals;
 mod examples;
 mod tls;
 mod whole;
@@ -25,10 +26,15 @@ fn environment(name: &str) -> Option<OsString> {
         "CRM_API_KEY" => Some("s3cret-of-the-crm".into()),
         "BROKEN_KEY" => Some("tgk_not-a-key-of-the-right-shape".into()),
         "TWO_LINES" => Some("s3cret\nof two lines".into()),
+        "HOOK_SECRET" => Some(HOOK_SECRET.into()),
+        "SHORT_HOOK_SECRET" => Some("whsec_czNjcmV0".into()),
         "EMPTY" => Some("".into()),
         _ => None,
     }
 }
+
+/// The secret of a webhook: 24 bytes.
+const HOOK_SECRET: &str = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
 
 fn issuer_key() -> String {
     use toolgate::policy::token::{Token, TokenKind};
@@ -80,7 +86,7 @@ fn reported(case: &Path) -> String {
     };
     let text = text.replace(&format!("{}/", folder.path().display()), "");
     let text = text.replace(&folder.path().display().to_string(), ".");
-    for secret in ["s3cret", "tgk_not", &issuer_key()] {
+    for secret in ["s3cret", "tgk_not", "c2VjcmV0", "czNjcmV0", &issuer_key()] {
         assert!(
             !text.contains(secret),
             "{}: a secret is shown:\n{text}",

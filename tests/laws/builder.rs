@@ -40,6 +40,7 @@ impl Builder {
             routes: Vec::new(),
             limits: Vec::new(),
             chains: Vec::new(),
+            notify: Vec::new(),
         };
         Self { parts }
     }

@@ -20,10 +20,15 @@ use toolgate::ledger::record::{
 use toolgate::ledger::storage::Disk;
 use toolgate::ledger::verify::{self, LineFault};
 use toolgate::ledger::{Ledger, LedgerError, Level, Unavailable};
-use toolgate::policy::id::{RequestId, SessionId};
+use toolgate::policy::approval::{Asked, AskedGrant, Facts, HeldCall, RequestDigest, Stage, Word};
+use toolgate::policy::decision::GrantUse;
+use toolgate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
 use toolgate::policy::model::PolicyHash;
-use toolgate::policy::name::{AgentName, ProjectName};
-use toolgate::policy::time::Timestamp;
+use toolgate::policy::name::{
+    AgentName, ChainName, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
+};
+use toolgate::policy::resource::Resource;
+use toolgate::policy::time::{Tick, Timestamp};
 use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -91,6 +96,7 @@ impl Call {
             decision: Verdict::Allow,
             reason: None,
             grant: None,
+            approval: None,
             limit: None,
             client: "127.0.0.1".parse().unwrap(),
             body: None,
@@ -117,6 +123,46 @@ impl Call {
             }),
         }
     }
+}
+
+/// What a person is asked about a call, or about a wish for a grant.
+fn facts(asked: Asked, intent: &str) -> Facts {
+    Facts {
+        id: ApprovalId::new(Uuid::from_u128(3)),
+        project: ProjectName::parse("demo").unwrap(),
+        policy: PolicyHash([7; 32]),
+        chain: ChainName::parse("leads").unwrap(),
+        agent: AgentName::parse("bot").unwrap(),
+        session: SessionId::new(Uuid::from_u128(1)),
+        run: Some("run".into()),
+        minted_by: PrincipalName::parse("orchestrator").unwrap(),
+        intent: Some(intent.into()),
+        client: "127.0.0.1".parse().unwrap(),
+        request: RequestId::new(Uuid::from_u128(2)),
+        scope: ScopeName::parse("users.delete").unwrap(),
+        resource: Some(Resource::parse("user:7").unwrap()),
+        asked,
+        digest: RequestDigest([0xab; 32]),
+        created_at: NOW,
+        expires_at: NOW,
+        ends: Tick::from_nanos(0),
+        denied_for: Duration::ZERO,
+        quorum: 2,
+    }
+}
+
+fn held_call() -> Asked {
+    Asked::Call(Box::new(HeldCall {
+        tool: ToolName::parse("users").unwrap(),
+        route: RouteId::parse("users.delete").unwrap(),
+        upstream: [1; 32],
+        method: "DELETE".into(),
+        authority: "gate".into(),
+        target: "/users/7?key=secret".into(),
+        fields: Vec::new(),
+        body: b"the body".as_slice().into(),
+        grant: GrantUse::Stored(GrantId::new(Uuid::from_u128(4))),
+    }))
 }
 
 fn segments(directory: &Path) -> Vec<PathBuf> {
@@ -532,6 +578,87 @@ proptest! {
         prop_assert_eq!(records[0]["intent"].as_str(), Some(&*intent));
         prop_assert_eq!(records[2]["reason"].as_str(), Some(&*detail));
     }
+}
+
+#[test]
+fn an_approval_is_on_record_with_its_digest_and_every_word_and_without_what_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("ledger");
+    let ledger = Ledger::open(&settings(&directory), NOW).unwrap();
+    let wish = Asked::Grant(AskedGrant {
+        uses: 3,
+        ttl: Duration::from_secs(60),
+        why: "because".into(),
+    });
+    let given = GrantId::new(Uuid::from_u128(5));
+    let lead = PrincipalName::parse("lead").unwrap();
+    for asked in [held_call(), wish] {
+        let facts = facts(asked, "tidy up");
+        let event = |change, stage, cause| Event::Approval {
+            change,
+            facts: &facts,
+            stage,
+            word: (change == "voted").then_some(Word::Approve),
+            note: (change == "voted").then_some("looks \u{202e}right"),
+            status: (change == "executed").then_some(204),
+            given: (change == "executed").then_some(given),
+            cause,
+        };
+        for event in [
+            event("requested", Stage::Pending, Cause::Agent),
+            event("voted", Stage::Pending, Cause::Principal(&lead)),
+            event("executed", Stage::Executed, Cause::Gate),
+        ] {
+            wait(ledger.append(&event, NOW, Level::Sync)).unwrap();
+        }
+    }
+    let held = Call::new(6);
+    let decision = DecisionRecord {
+        decision: Verdict::Hold,
+        approval: Some(ApprovalId::new(Uuid::from_u128(3))),
+        ..held.decision("/users/7", None)
+    };
+    wait(ledger.reserve().unwrap().decide(&decision, Level::Sync)).unwrap();
+    ledger.close().unwrap();
+    let text = std::fs::read_to_string(&segments(&directory)[0]).unwrap();
+    for line in text.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value.to_string(), line);
+    }
+    assert!(!text.contains("secret") && !text.contains("the body"));
+    let records = lines(&directory);
+    let field = |at: usize, name: &str| records[at][name].as_str().unwrap_or("-").to_owned();
+    assert_eq!(field(0, "intent"), "tidy up");
+    assert_eq!(field(1, "intent"), "-");
+    assert_eq!(field(0, "digest"), "ab".repeat(32));
+    assert_eq!(
+        (field(1, "principal"), field(1, "word"), field(1, "note")),
+        (
+            "lead".into(),
+            "approve".into(),
+            "looks \u{202e}right".into()
+        )
+    );
+    assert_eq!(
+        field(0, "grant"),
+        GrantId::new(Uuid::from_u128(4)).to_string()
+    );
+    assert_eq!(
+        (field(2, "stage"), records[2]["status"].as_u64()),
+        ("executed".into(), Some(204))
+    );
+    assert_eq!(
+        (field(3, "grant"), field(5, "grant")),
+        ("-".into(), given.to_string())
+    );
+    assert_eq!(
+        (field(3, "why"), records[3]["ttl_seconds"].as_u64()),
+        ("because".into(), Some(60))
+    );
+    assert_eq!(
+        (field(6, "decision"), field(6, "approval")),
+        ("hold".into(), facts(held_call(), "").id.to_string())
+    );
 }
 
 #[test]

@@ -36,8 +36,14 @@ pub(in crate::config) fn is_variable(text: &str) -> bool {
 }
 
 /// The name of a header field, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(in crate::config) struct HeaderName(pub Box<str>);
+
+impl std::fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Read for HeaderName {
     fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! Agents and their ceilings.
 
+use super::approvals::{Chains, DEFAULT};
 use super::or;
 use crate::config::error::{Place, Reports};
 use crate::config::raw;
@@ -23,6 +24,7 @@ pub struct ScopePlace {
 
 pub fn agents(
     raw: &[(At<AgentName>, Option<At<raw::Agent>>)],
+    chains: &Chains,
     reports: &mut Reports,
 ) -> (Vec<Agent>, ScopePlaces) {
     let mut agents = Vec::with_capacity(raw.len());
@@ -39,9 +41,9 @@ pub fn agents(
                 continue;
             };
             let patterns = patterns(rule.value.0.resources.as_ref(), reports);
-            agent
-                .scopes
-                .insert(scope.value.clone(), ceiling(&rule.value.0, &patterns));
+            let grant = grant(scope, &rule.value.0, chains, reports);
+            let ceiling = ceiling(&rule.value.0, grant, &patterns);
+            agent.scopes.insert(scope.value.clone(), ceiling);
             let place = ScopePlace {
                 name: scope.place,
                 patterns,
@@ -85,12 +87,48 @@ fn session(
     }
 }
 
-fn ceiling(raw: &raw::Scope, patterns: &[(ResourcePattern, Place)]) -> Ceiling {
+/// How a grant of the scope comes about, and by whose word.
+fn grant(
+    scope: &At<ScopeName>,
+    raw: &raw::Scope,
+    chains: &Chains,
+    reports: &mut Reports,
+) -> GrantMode {
+    let mode = raw.grant.as_ref().map(|at| at.value);
+    let asked = match (mode, &raw.approval) {
+        (Some(raw::Grant::OnApproval), Some(named)) => chains.named(named, reports),
+        (Some(raw::Grant::OnApproval), None) => {
+            let chain = chains.default();
+            if chain.is_none() {
+                reports.error(
+                    raw.grant.as_ref().map_or(scope.place, |at| at.place),
+                    format!("a person decides grants of `{}`, and this project has no chain `{DEFAULT}`", scope.value),
+                    format!("{}, or name another: `approval: CHAIN`", chains.cure(DEFAULT)),
+                );
+            }
+            chain
+        }
+        (Some(raw::Grant::OnUse | raw::Grant::OnRequest) | None, Some(named)) => {
+            reports.error(
+                named.place,
+                format!("`approval` names who decides grants of `{}`, which nobody is asked for", scope.value),
+                "write `grant: on_approval` beside it, or remove it; for single calls write `approval` in the route",
+            );
+            None
+        }
+        (Some(raw::Grant::OnUse | raw::Grant::OnRequest) | None, None) => None,
+    };
+    match (mode, asked) {
+        (Some(raw::Grant::OnUse) | None, _) => GrantMode::OnUse,
+        (_, Some(chain)) => GrantMode::OnApproval(chain),
+        // A chain that is missing was reported.
+        (Some(raw::Grant::OnRequest | raw::Grant::OnApproval), None) => GrantMode::OnRequest,
+    }
+}
+
+fn ceiling(raw: &raw::Scope, grant: GrantMode, patterns: &[(ResourcePattern, Place)]) -> Ceiling {
     Ceiling {
-        grant: match raw.grant.as_ref().map(|at| at.value) {
-            Some(raw::Grant::OnUse) | None => GrantMode::OnUse,
-            Some(raw::Grant::OnRequest) => GrantMode::OnRequest,
-        },
+        grant,
         uses: or(raw.uses.as_ref(), |count| count.0, USES),
         ttl: or(raw.ttl.as_ref(), |span| span.0, GRANT_TTL),
         grants: or(raw.grants.as_ref(), |count| count.0, GRANTS),

@@ -1,8 +1,10 @@
 //! One project file: agents, tools, routes and limits to a [`Policy`].
 
 use super::agents::{ScopePlaces, agents};
+use super::approvals::{ChainPlace, chains};
 use super::faults;
 use super::limits::{Known, limits};
+use super::notify::targets;
 use super::proofs;
 use super::routes::{RoutePlace, route};
 use super::tools::tool;
@@ -17,16 +19,19 @@ use crate::policy::name::{ProjectName, ToolName};
 pub struct Draft {
     /// Its name and where it is written.
     pub name: Option<At<ProjectName>>,
-    /// Only if nothing was reported.
-    pub policy: Option<Policy>,
+    /// Only if nothing was reported. Its places are for what is proven of it together with the server file.
+    pub policy: Option<(Policy, Places)>,
 }
 
 /// Where the parts of a project stand, by their positions.
-pub(super) struct Places {
+pub struct Places {
     pub scopes: ScopePlaces,
     pub tools: Vec<Place>,
     pub routes: Vec<RoutePlace>,
     pub limits: Vec<Place>,
+    pub chains: Vec<ChainPlace>,
+    /// Targets of `notify`.
+    pub notify: Vec<Place>,
 }
 
 pub fn project(
@@ -35,8 +40,10 @@ pub fn project(
     vault: &mut Vault<'_>,
     reports: &mut Reports,
 ) -> Draft {
+    let targets = targets(raw.notify.as_ref(), vault, reports);
+    let chains = chains(raw.approvals.as_ref(), &targets, reports);
     let agents_raw = raw.agents.as_ref().map_or(&[][..], |at| &at.value.0);
-    let (agents, scopes) = agents(agents_raw, reports);
+    let (agents, scopes) = agents(agents_raw, &chains, reports);
     let tools_raw = raw.tools.as_ref().map_or(&[][..], |at| &at.value.0);
     let (mut tools, mut tool_places) = (Vec::new(), Vec::new());
     let (mut routes, mut route_places) = (Vec::new(), Vec::new());
@@ -49,7 +56,7 @@ pub fn project(
         reports.leave();
         let index = ToolIndex(u32::try_from(tools.len()).unwrap_or(u32::MAX));
         for raw in raw.value.routes.iter().flat_map(|at| &at.value.0) {
-            if let Some((part, place)) = route(index, &lowered, &raw.value, reports) {
+            if let Some((part, place)) = route(index, &lowered, &raw.value, &chains, reports) {
                 routes.push(part);
                 route_places.push(place);
             }
@@ -67,6 +74,8 @@ pub fn project(
         tools: tool_places,
         routes: route_places,
         limits: limit_places,
+        chains: chains.places,
+        notify: targets.names.iter().map(|name| name.place).collect(),
     };
     let name = raw.project;
     let parts = Parts {
@@ -77,10 +86,14 @@ pub fn project(
         tools,
         routes,
         limits,
-        chains: Vec::new(),
+        chains: chains.all,
+        notify: targets.all,
     };
     let policy = assemble(parts, &places, reports);
-    Draft { name, policy }
+    Draft {
+        name,
+        policy: policy.map(|policy| (policy, places)),
+    }
 }
 
 /// The policy, if nothing was reported of the file.

@@ -1,10 +1,12 @@
 //! Routes: what they match, need, act on and cost.
 
+use super::approvals::{Chains, DEFAULT};
 use super::or;
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw;
 use crate::config::read::{At, clipped};
+use crate::policy::approval::ChainIndex;
 use crate::policy::model::{
     Cost, IntentRule, MatchPart, Mount, RoutePart, Tool, ToolIndex, Upgrade,
 };
@@ -33,6 +35,7 @@ pub fn route(
     index: ToolIndex,
     tool: &Tool,
     raw: &raw::Route,
+    chains: &Chains,
     reports: &mut Reports,
 ) -> Option<(RoutePart, RoutePlace)> {
     let id = raw.id.as_ref();
@@ -50,8 +53,9 @@ pub fn route(
     if let Some((Some(template), place)) = &resource {
         refuse_unbound(template, *place, &matches, reports);
     }
-    demand_approval(raw, &matches, reports);
+    let approval = approval(raw, &matches, chains, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
+    refuse_held_upgrade(raw, approval, &matches, reports);
     let cost = raw.cost.as_ref().map(|at| cost(&at.value));
     reports.leave();
     let places = RoutePlace {
@@ -77,7 +81,7 @@ pub fn route(
             Some(raw::IntentRule::Optional) | None => IntentRule::Optional,
         },
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, tool.body_limit),
-        approval: None,
+        approval,
         upgrade: raw.upgrade.as_ref().map(|at| match at.value {
             raw::Upgrade::Websocket => Upgrade::WebSocket,
         }),
@@ -235,22 +239,79 @@ fn refuse_unbound(
     }
 }
 
-/// What destroys needs a person's word, or the file's that it does not.
-fn demand_approval(raw: &raw::Route, matches: &[(MatchPart, MatchPlace)], reports: &mut Reports) {
-    if raw.approval.is_some() {
-        return;
+/// Who must agree to each call. What destroys needs a person's word, or the file's that it does not.
+fn approval(
+    raw: &raw::Route,
+    matches: &[(MatchPart, MatchPlace)],
+    chains: &Chains,
+    reports: &mut Reports,
+) -> Option<ChainIndex> {
+    match raw.approval.as_ref() {
+        Some(At {
+            value: raw::Approval::Never,
+            ..
+        }) => return None,
+        Some(At {
+            place,
+            value: raw::Approval::Chain(chain),
+        }) => {
+            let (place, value) = (*place, chain.clone());
+            return chains.named(&At { place, value }, reports);
+        }
+        None => {}
     }
+    let (place, what) = destroys(raw, matches)?;
+    let chain = chains.default();
+    if chain.is_none() {
+        reports.error(
+            place,
+            format!("{what} needs the approval of a person, and this project has no chain `{DEFAULT}`"),
+            format!("{}, or write into the route `approval: CHAIN`, or `approval: never` to let it pass without", chains.cure(DEFAULT)),
+        );
+    }
+    chain
+}
+
+/// What makes a route one that can't be undone, and where that stands.
+fn destroys(
+    raw: &raw::Route,
+    matches: &[(MatchPart, MatchPlace)],
+) -> Option<(Place, &'static str)> {
     let delete = matches.iter().find(|(_, place)| &*place.method == "DELETE");
     let irreversible = raw.irreversible.as_ref().filter(|at| at.value.0);
-    let (place, what) = match (delete, irreversible) {
-        (Some((_, place)), _) => (place.place, "a DELETE"),
-        (None, Some(at)) => (at.place, "an irreversible route"),
-        (None, None) => return,
+    match (delete, irreversible) {
+        (Some((_, place)), _) => Some((place.place, "a DELETE")),
+        (None, Some(at)) => Some((at.place, "an irreversible route")),
+        (None, None) => None,
+    }
+}
+
+/// Who agrees to a call has seen all of it. Of a WebSocket that would be the handshake: what is sent afterwards is seen by
+/// nobody, and the word of a person would cover it.
+fn refuse_held_upgrade(
+    raw: &raw::Route,
+    approval: Option<ChainIndex>,
+    matches: &[(MatchPart, MatchPlace)],
+    reports: &mut Reports,
+) {
+    let (Some(upgrade), Some(_)) = (&raw.upgrade, approval) else {
+        return;
+    };
+    let only_deletes = raw.approval.is_none() && destroys(raw, matches).is_some();
+    let (place, help) = match &raw.approval {
+        None if only_deletes => (
+            upgrade.place,
+            "write `approval: never` and let a person decide whether the agent may connect at all, with `grant: on_approval` in its scope; give a DELETE a route of its own",
+        ),
+        written => (
+            written.as_ref().map_or(upgrade.place, |at| at.place),
+            "remove it and let a person decide whether the agent may connect at all: `grant: on_approval` in the agent's scope",
+        ),
     };
     reports.error(
         place,
-        format!("{what} needs the approval of a person, which is not available yet"),
-        "write `approval: never` to let it pass without",
+        "a person can't agree to a WebSocket: they would see how it begins and nothing of what is sent through it",
+        help,
     );
 }
 

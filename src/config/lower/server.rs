@@ -1,34 +1,40 @@
-//! The server file: listeners, principals, store, ledger.
+//! The server file: listeners, store, ledger.
 
 use super::or;
-use crate::config::error::{Place, Reports, did_you_mean};
-use crate::config::leaf::{Network, Workers};
+use super::principals::principals;
+use crate::config::error::{Place, Reports};
+use crate::config::leaf::{HostName, Network, Text, Workers, is_host};
 use crate::config::pem;
 use crate::config::raw;
-use crate::config::read::{At, alternatives};
+use crate::config::read::At;
 use crate::config::secrets::Vault;
 use crate::config::{
     AdminListener, Caps, Cidr, Clients, IntentRecord, LedgerSettings, Listener, ListenerTls,
-    Principal, Role, Server, Timeouts,
+    Server, Timeouts,
 };
+use crate::policy::model::Policy;
 use crate::policy::name::ProjectName;
-use crate::policy::token::{self, TokenDigest, TokenKind};
-use secrecy::ExposeSecret;
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// `projects`: the names of all project files; `None` where one of them could not be read.
+/// What the project files say.
+pub struct Known<'p> {
+    /// The names of all of them; `None` where one could not be read.
+    pub projects: Option<&'p [ProjectName]>,
+    /// All of them; `None` where one is not valid.
+    pub policies: Option<&'p [&'p Policy]>,
+}
+
 pub fn server(
     raw: raw::Server,
-    projects: Option<&[ProjectName]>,
+    known: &Known<'_>,
     vault: &mut Vault<'_>,
     reports: &mut Reports,
 ) -> Option<Server> {
     let listeners = raw.listeners.map(|at| at.value);
-    let principals = raw.principals.map_or_else(Vec::new, |list| list.value.0);
-    let principals = self::principals(&principals, projects, vault, reports);
+    let written = raw.principals.map_or_else(Vec::new, |list| list.value.0);
+    let principals = principals(&written, known, vault, reports);
     let store = raw.store.and_then(|store| store.value.embedded);
     let store = store.and_then(|embedded| embedded.value.path);
     let ledger = raw.ledger.and_then(|at| ledger(&at.value));
@@ -93,16 +99,16 @@ fn listeners(
         caps: caps(agents.caps.as_ref()),
         tls: agents_tls,
     };
-    let hosts = admin.hosts.as_ref().map(|at| {
-        at.value
-            .0
-            .iter()
-            .map(|host| host.value.0.to_string())
-            .collect()
-    });
+    let url = admin.url.as_ref();
+    let url = url.and_then(|at| console_url(&at.value.0, at.place, reports));
+    let console = url.as_ref().map(|url| &*url.host);
     let admin = AdminListener {
         address: admin_at?.1,
-        hosts: hosts.unwrap_or_else(|| own_hosts(admin_at.map(|(_, address)| address))),
+        hosts: match &admin.hosts {
+            Some(at) => hosts(&at.value.0, console, admin.url.as_ref(), reports),
+            None => own_hosts(admin_at.map(|(_, address)| address), console),
+        },
+        url: url.map(|url| url.whole),
         timeouts: timeouts(admin.timeouts.as_ref()),
         caps: caps(admin.caps.as_ref()),
         tls: admin_tls,
@@ -200,13 +206,74 @@ fn proxies(raw: Option<&[At<Network>]>, reports: &mut Reports) -> Vec<Cidr> {
     raw.iter().map(|at| at.value.0).collect()
 }
 
-fn own_hosts(address: Option<SocketAddr>) -> Vec<String> {
+/// Where approvers find the console.
+struct ConsoleUrl {
+    whole: Box<str>,
+    /// Lower case, without port.
+    host: Box<str>,
+}
+
+/// `https://host[:port]`. `None`: reported.
+fn console_url(written: &str, place: Place, reports: &mut Reports) -> Option<ConsoleUrl> {
+    const FORM: &str = "write `https://host` or `https://host:port`: the console has its own paths";
+    let lower = written.to_ascii_lowercase();
+    let whole = lower.strip_suffix('/').unwrap_or(&lower);
+    let rest = whole
+        .strip_prefix("https://")
+        .or_else(|| whole.strip_prefix("http://"));
+    let host = rest.and_then(|rest| match rest.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => port
+            .parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .map(|_| host),
+        Some(_) | None => Some(rest),
+    });
+    let Some(host) = host.filter(|host| is_host(host)) else {
+        reports.error(
+            place,
+            "this is not where a browser could find the console",
+            FORM,
+        );
+        return None;
+    };
+    Some(ConsoleUrl {
+        host: host.into(),
+        whole: whole.into(),
+    })
+}
+
+/// What is written. The host of the console's URL must be among it: who follows a link there would be turned away.
+fn hosts(
+    written: &[At<HostName>],
+    console: Option<&str>,
+    url: Option<&At<Text>>,
+    reports: &mut Reports,
+) -> Vec<String> {
+    let hosts: Vec<String> = written.iter().map(|at| at.value.0.to_string()).collect();
+    if let (Some(console), Some(url)) = (console, url)
+        && !hosts.iter().any(|host| host == console)
+    {
+        reports.error(
+            url.place,
+            format!(
+                "`{console}` is not among `hosts`, so who follows this URL would be turned away"
+            ),
+            format!("add `{console}` to `hosts`, or remove `hosts`"),
+        );
+    }
+    hosts
+}
+
+fn own_hosts(address: Option<SocketAddr>, console: Option<&str>) -> Vec<String> {
     let mut hosts = vec!["localhost".to_owned()];
     match address.map(|address| address.ip()) {
         Some(IpAddr::V6(ip)) => hosts.push(format!("[{ip}]")),
         Some(IpAddr::V4(ip)) => hosts.push(ip.to_string()),
         None => {}
     }
+    hosts.extend(console.map(str::to_owned));
+    hosts.dedup();
     hosts
 }
 
@@ -237,114 +304,6 @@ fn caps(raw: Option<&At<raw::Caps>>) -> Caps {
             |n| n.0,
             PER_ADDRESS,
         ),
-    }
-}
-
-fn principals(
-    raw: &[At<raw::Principal>],
-    projects: Option<&[ProjectName]>,
-    vault: &mut Vault<'_>,
-    reports: &mut Reports,
-) -> Vec<Principal> {
-    let mut names = HashMap::new();
-    let mut keys = HashMap::new();
-    let mut lowered = Vec::with_capacity(raw.len());
-    for At { value: raw, .. } in raw {
-        let subject = raw.name.as_ref().map_or("?", |name| name.value.as_str());
-        reports.enter(format!("principal `{subject}`"));
-        if let Some(name) = &raw.name
-            && let Some(first) = names.insert(name.value.clone(), name.place)
-        {
-            let line = reports.line_of(first);
-            let message = format!("this name is already on line {line}");
-            reports.error(name.place, message, "give each principal a name of its own");
-        }
-        let key = raw.key.as_ref().and_then(|at| key(at, vault, reports));
-        if let (Some(key), Some(at)) = (key, &raw.key)
-            && let Some(first) = keys.insert(key, at.place)
-        {
-            let line = reports.line_of(first);
-            let message = format!("this key is that of the principal on line {line}");
-            let help = "one key is one principal: `toolgate key new NAME` makes another";
-            reports.error(at.place, message, help);
-        }
-        let allowed = raw.projects.as_ref().map_or(&[][..], |at| &at.value.0);
-        refuse_unknown_projects(allowed, projects, reports);
-        let roles = raw.roles.as_ref().map_or(&[][..], |at| &at.value.0);
-        lowered.extend(raw.name.as_ref().map(|name| {
-            Principal {
-                groups: Vec::new(),
-                name: name.value.clone(),
-                // Unset only where secrets are optional, and then nothing is served: no text has this digest.
-                key: key.unwrap_or(TokenDigest::from_bytes([0; 32])),
-                roles: roles.iter().map(|role| self::role(role.value)).collect(),
-                projects: allowed
-                    .iter()
-                    .map(|project| project.value.clone())
-                    .collect(),
-            }
-        }));
-        reports.leave();
-    }
-    lowered
-}
-
-/// `None`: reported, as an error or, where secrets are optional, as a warning.
-fn key(raw: &At<raw::Key>, vault: &mut Vault<'_>, reports: &mut Reports) -> Option<TokenDigest> {
-    let At { place, value: raw } = raw;
-    if let Some(digest) = &raw.sha256 {
-        return Some(TokenDigest::from_bytes(digest.value.0));
-    }
-    let (secret, from) = if let Some(name) = &raw.env {
-        let secret = vault.variable(&name.value.0, name.place, reports);
-        (
-            secret,
-            format!("the environment variable `{}`", name.value.0),
-        )
-    } else {
-        let path = raw.file.as_ref()?;
-        let secret = vault.file(&path.value.0, path.place, reports);
-        (secret, format!("the file `{}`", path.value.0))
-    };
-    let digest = token::parse(TokenKind::Principal, secret?.expose_secret());
-    if digest.is_none() {
-        reports.error(
-            *place,
-            format!("what {from} holds is not a principal's key"),
-            "a key begins with `tgk_` and has a checksum: `toolgate key new NAME` makes one",
-        );
-    }
-    digest
-}
-
-fn refuse_unknown_projects(
-    allowed: &[At<ProjectName>],
-    projects: Option<&[ProjectName]>,
-    reports: &mut Reports,
-) {
-    let Some(projects) = projects else {
-        return;
-    };
-    for project in allowed.iter().filter(|at| !projects.contains(&at.value)) {
-        let known = projects.iter().map(ProjectName::as_str);
-        let help = match did_you_mean(project.value.as_str(), known.clone()) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => {
-                let known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
-                format!("the project files name {}", alternatives(&known))
-            }
-        };
-        let message = format!("there is no project `{}`", project.value);
-        reports.error(project.place, message, help);
-    }
-}
-
-const fn role(raw: raw::Role) -> Role {
-    match raw {
-        raw::Role::Issuer => Role::Issuer,
-        raw::Role::Approver => Role::Approver,
-        raw::Role::Operator => Role::Operator,
-        raw::Role::Auditor => Role::Auditor,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Tools: where agents find them, and what of their requests is let through.
 
+use super::approvals::refuse_twice;
 use super::or;
 use crate::config::error::{Place, Reports};
 use crate::config::leaf::HeaderName;
@@ -24,6 +25,11 @@ pub fn tool(
     refuse_two_authorizations(session_header, raw, reports);
     let overrides = raw.allow_method_override.as_ref().map(|at| &*at.value.0);
     refuse_other_headers(overrides.unwrap_or_default(), reports);
+    let volatile = raw.volatile_headers.as_ref().map(|at| &*at.value.0);
+    let masked = raw.mask_headers.as_ref().map(|at| &*at.value.0);
+    refuse_telling(volatile.unwrap_or_default(), reports);
+    refuse_twice(volatile.unwrap_or_default(), reports);
+    refuse_twice(masked.unwrap_or_default(), reports);
     Tool {
         name: name.value.clone(),
         mount: mount.unwrap_or_else(|| {
@@ -33,8 +39,8 @@ pub fn tool(
         preserve_host: or(raw.preserve_host.as_ref(), |flag| flag.0, false),
         session_header,
         allow_method_override: headers(overrides),
-        volatile_headers: Box::default(),
-        mask_headers: Box::default(),
+        volatile_headers: headers(volatile),
+        mask_headers: headers(masked),
         record_query: raw.record_query.as_ref().map_or_else(Box::default, |at| {
             at.value
                 .0
@@ -61,6 +67,20 @@ fn refuse_other_headers(overrides: &[At<HeaderName>], reports: &mut Reports) {
                     listed(&known)
                 ),
             );
+        }
+    }
+}
+
+/// Of two requests that differ in one of these an approver must see both.
+fn refuse_telling(volatile: &[At<HeaderName>], reports: &mut Reports) {
+    for at in volatile {
+        if TELLING.contains(&&*at.value.0) {
+            let message = format!(
+                "two requests that differ in `{}` are not the same request",
+                at.value.0
+            );
+            let help = "remove it: only fields that mean nothing to the backend are volatile";
+            reports.error(at.place, message, help);
         }
     }
 }
@@ -178,6 +198,13 @@ const METHOD_OVERRIDES: [&str; 8] = [
     "x-original-uri",
     "x-rewrite-url",
     "x-override-url",
+];
+/// Fields that say what a request means.
+const TELLING: [&str; 4] = [
+    "host",
+    "content-type",
+    "content-encoding",
+    "idempotency-key",
 ];
 /// Bytes of a body read where one is needed.
 const BODY_LIMIT: u64 = 1 << 20;

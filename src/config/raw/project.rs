@@ -1,5 +1,6 @@
 //! A project file as it is written.
 
+use super::approvals::{Approval, Chain, Notify};
 use super::{DAY, GIB, HOUR, KIB};
 use crate::config::collection::{List, ListOrNone, Map, OneOrMore};
 use crate::config::error::Reports;
@@ -9,7 +10,9 @@ use crate::config::leaf::{
 };
 use crate::config::read::{At, Read, record, unexpected, words};
 use crate::config::tree::{Node, Value};
-use crate::policy::name::{AgentName, LimitId, ProjectName, RouteId, ScopeName, ToolName};
+use crate::policy::name::{
+    AgentName, ChainName, LimitId, NotifyName, ProjectName, RouteId, ScopeName, ToolName,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
 
@@ -28,7 +31,11 @@ record! {
     required tools = "tools": Map<ToolName, Tool>,
     /// Bounds on rate, repeats and cost.
     optional limits = "limits": List<Limit>,
-    ; later "approvals", "notify", "tests"
+    /// Chains: who decides what a person must agree to. `default` decides DELETE and irreversible routes.
+    optional approvals = "approvals": Map<ChainName, Chain>,
+    /// Who can be told, by name.
+    optional notify = "notify": Map<NotifyName, Notify>,
+    ; later "tests"
 }
 
 words! {
@@ -91,13 +98,14 @@ words! {
     Grant: "a way to grant";
     OnUse = "on_use",
     OnRequest = "on_request",
-    ; later "on_approval"
+    OnApproval = "on_approval",
 }
 
 record! {
     /// The ceiling of one scope.
     Scope: "the ceiling of a scope";
-    /// How a grant comes about: on_use, by the gate at the call; on_request, by asking first. Default: on_use.
+    /// How a grant comes about: on_use, by the gate at the call; on_request, by asking first; on_approval, by
+    /// asking and the word of a person. Default: on_use.
     optional grant = "grant": Grant,
     /// Most uses of one stored grant. Default: 1.
     optional uses = "uses": Count<1_000_000>,
@@ -107,7 +115,8 @@ record! {
     optional grants = "grants": Count<10_000>,
     /// On what: `any`, or patterns such as `user:7`, `user:*` and `user:{session.customer_id}`. Default: any.
     optional resources = "resources": Resources,
-    ; later "approval"
+    /// With `grant: on_approval`: the chain that decides. Default: default.
+    optional approval = "approval": ChainName,
 }
 
 impl Scope {
@@ -118,6 +127,7 @@ impl Scope {
             ttl: None,
             grants: None,
             resources: None,
+            approval: None,
         }
     }
 }
@@ -183,7 +193,11 @@ record! {
     optional record_query = "record_query": ListOrNone<Text>,
     /// Bytes of a body read where one is needed. Default: 1MiB.
     optional body_limit = "body_limit": Size<KIB, GIB>,
-    ; later "mode", "volatile_headers", "mask_headers"
+    /// Header fields that do not tell one held request from another, beside those that never do. Default: none.
+    optional volatile_headers = "volatile_headers": ListOrNone<HeaderName>,
+    /// Header fields of which approvers see length and SHA-256 instead of the value. Default: none.
+    optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
+    ; later "mode"
     ; one_of "mount", "host"
 }
 
@@ -297,7 +311,8 @@ record! {
     required scope = "scope": ScopeName,
     /// What it acts on: `type:id` with parameters of the path, `user:{user_id}`.
     optional resource = "resource": Text,
-    /// `never`: no person is asked. A DELETE or irreversible route must say so.
+    /// The chain whose people must agree to each call, or `never`. Default: `default` for DELETE and irreversible routes,
+    /// and never for others.
     optional approval = "approval": Approval,
     /// What a call costs.
     optional cost = "cost": Cost,
@@ -319,41 +334,6 @@ words! {
     /// What a call may be upgraded to.
     Upgrade: "a value of `upgrade`";
     Websocket = "websocket",
-}
-
-/// `never`; chains come with approvals.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::config) struct Approval;
-
-impl Read for Approval {
-    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
-        match &node.value {
-            Value::Scalar(scalar) if scalar.text == "never" => Some(Self),
-            Value::Scalar(_) | Value::List(_) | Value::Map(_) => {
-                reports.error(
-                    node.place,
-                    "approval by a person is not available yet",
-                    "write `approval: never` to let it pass without, or remove the route",
-                );
-                // Read all the same, so that the route is not said to lack one.
-                Some(Self)
-            }
-        }
-    }
-}
-
-impl JsonSchema for Approval {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Approval".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "const": "never" })
-    }
 }
 
 words! {

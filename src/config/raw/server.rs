@@ -6,7 +6,7 @@ use crate::config::leaf::{
     Address, Count, HostName, Network, Sha256, Size, Span, Text, Variable, Version, Workers,
 };
 use crate::config::read::{record, words};
-use crate::policy::name::{PrincipalName, ProjectName};
+use crate::policy::name::{GroupName, PrincipalName, ProjectName};
 
 record! {
     /// The server file of Toolgate: where it listens, who may administer it, where it keeps what it knows.
@@ -60,6 +60,8 @@ record! {
     required address = "address": Address,
     /// Accepted Host names. Default: the listener's own address and localhost.
     optional hosts = "hosts": List<HostName>,
+    /// Where approvers find the console, as webhooks tell them: `https://host` or `https://host:port`. Default: the address.
+    optional url = "url": Text,
     /// How long a connection may take over each step.
     optional timeouts = "timeouts": Timeouts,
     /// Most connections.
@@ -130,7 +132,8 @@ record! {
     required roles = "roles": List<Role>,
     /// Projects it may do so in.
     required projects = "projects": List<ProjectName>,
-    ; later "groups"
+    /// With the role approver: the groups it decides as a member of. Chains of the projects name them.
+    optional groups = "groups": List<GroupName>,
 }
 
 record! {

@@ -150,6 +150,34 @@ pub const fn problem(reason: Reason) -> Problem {
             "A limit on rate, number or cost of calls is exhausted.",
             "Wait as long as `Retry-After` says, then repeat the call. Fewer, larger calls stay within limits longer.",
         ),
+        Reason::PendingApproval => own!(
+            S::ACCEPTED,
+            "Waiting for a person",
+            A::Wait,
+            "A person has to agree before this call is made. Nothing was sent to the tool yet.",
+            "Repeat exactly the same call after `Retry-After`, or look with `GET /.toolgate/approvals/ID`. The repeated call gets the answer; the tool is called once, however often it is repeated."
+        ),
+        Reason::ApprovalDenied => own!(
+            S::FORBIDDEN,
+            "A person said no",
+            A::AskUser,
+            "A person looked at this very call and did not agree to it. The tool was not called.",
+            "Don't repeat it: it is denied again without anybody being asked. Read the note, if there is one, and do something else or tell the user."
+        ),
+        Reason::ApprovalExpired => own!(
+            S::FORBIDDEN,
+            "Nobody answered in time",
+            A::AskUser,
+            "Nobody who may agree to this call did so in time, or it was agreed to and not called for in time. The tool was not called.",
+            "Tell the user. The same call, repeated, asks anew."
+        ),
+        Reason::OutcomeUnknown => own!(
+            S::CONFLICT,
+            "Outcome unknown",
+            A::AskOperator,
+            "An approved call was begun and the gate does not know how it ended: the tool broke off or was too slow, or the gate was stopped. It may have taken effect. It is never made again by itself.",
+            "Find out with another call whether it took effect. An operator can say what happened; until then the same call is answered like this."
+        ),
         Reason::BodyTooLarge => own!(
             S::PAYLOAD_TOO_LARGE,
             "Body too large",
@@ -191,6 +219,27 @@ pub const fn problem(reason: Reason) -> Problem {
             A::FixRequest,
             "Nothing under `/.toolgate/` has this name, or the id is not one of this session's.",
             "`GET /.toolgate/session` lists what the session holds."
+        ),
+        Reason::TooManyPending => own!(
+            S::TOO_MANY_REQUESTS,
+            "Too many approvals pending",
+            A::Wait,
+            "As many calls of this session wait for a person as may at once, in all or for this route.",
+            "Wait until some of them were decided; `GET /.toolgate/session` lists them, `DELETE /.toolgate/approvals/ID` takes one back."
+        ),
+        Reason::ApprovalVoid => own!(
+            S::FORBIDDEN,
+            "Approval no longer valid",
+            A::Wait,
+            "The approval of this call was taken back, or what was agreed to is not what the present policy would let run. The tool was not called.",
+            "If the call is still needed, repeat it: it is judged anew, and a person asked anew where one must agree."
+        ),
+        Reason::OutcomeNotKept => own!(
+            S::CONFLICT,
+            "Answer not kept",
+            A::DoSomethingElse,
+            "The approved call ran, once, and its answer reached nobody and was too long to be kept, or broke off. It is not made again.",
+            "The detail says with which status the tool answered. Read with another call what you need to know."
         ),
         Reason::RoleMissing => own!(
             S::FORBIDDEN,
@@ -317,11 +366,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_has_an_error_status_a_title_and_words() {
+    fn every_reason_has_a_status_a_title_and_words() {
         for reason in Reason::ALL {
             let described = problem(*reason);
+            // Who waits for a person has met no error.
             assert!(
-                described.status.is_client_error() || described.status.is_server_error(),
+                described.status.is_client_error()
+                    || described.status.is_server_error()
+                    || *reason == Reason::PendingApproval,
                 "{reason:?}"
             );
             assert!(!described.title.is_empty() && !described.cure.is_empty());

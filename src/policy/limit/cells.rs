@@ -107,6 +107,15 @@ pub struct Cells {
     cells: SmallVec<[Cell; 2]>,
 }
 
+/// Some of the limits that a call is counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// Rates.
+    Rates,
+    /// Counts and repeats.
+    Others,
+}
+
 /// State made on first use, so that an unused limit costs a session two words.
 type Lazy<T> = Mutex<Option<Box<T>>>;
 
@@ -210,6 +219,27 @@ impl Cells {
     /// The first [`Exceedance`]; later limits are untouched.
     pub fn take(&self, limits: &[LimitIndex], call: Call<'_>) -> Result<(), Exceedance> {
         for (index, rule, cell) in self.own(limits) {
+            take_one(rule.bound, cell, call)
+                .map_err(|retry_after| rule.exceedance(index, retry_after))?;
+        }
+        Ok(())
+    }
+
+    /// As [`Cells::take`], the rates alone or all but the rates: who asks again for what a person is asked already is a
+    /// client that polls, not one that calls.
+    ///
+    /// # Errors
+    /// The first [`Exceedance`]; later limits are untouched.
+    pub fn take_only(
+        &self,
+        which: Only,
+        limits: &[LimitIndex],
+        call: Call<'_>,
+    ) -> Result<(), Exceedance> {
+        for (index, rule, cell) in self.own(limits) {
+            if matches!(rule.bound, Fast::Rate(_)) != (which == Only::Rates) {
+                continue;
+            }
             take_one(rule.bound, cell, call)
                 .map_err(|retry_after| rule.exceedance(index, retry_after))?;
         }

@@ -8,7 +8,7 @@ mod gcra;
 mod repeats;
 mod window;
 
-pub use cells::{Cells, Layout};
+pub use cells::{Cells, Layout, Only};
 
 use super::model::LimitIndex;
 use super::name::{LimitId, RouteId, ScopeName, ToolName};

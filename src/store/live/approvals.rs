@@ -7,7 +7,9 @@
 use super::{LiveSession, Sessions};
 use crate::ledger::Unavailable;
 use crate::ledger::record::Cause;
-use crate::policy::approval::{Approvers, Chain, Facts, Field, RequestDigest, Stage, Vote, Word};
+use crate::policy::approval::{
+    Approvers, Chain, Facts, Field, NOTE_BYTES_MAX, RequestDigest, Stage, Vote, Word,
+};
 use crate::policy::id::{ApprovalId, GrantId};
 use crate::policy::name::{PrincipalName, ProjectName};
 use crate::policy::time::{Now, Timestamp};
@@ -69,6 +71,9 @@ pub enum HoldError {
         /// Which of the two.
         of_route: bool,
     },
+    /// As many wait in all as the gate keeps, or their bodies take as much memory as it gives them.
+    #[error("the gate holds as many requests as it can; try again later")]
+    Full,
     /// No stored grant has a use left that is not reserved.
     #[error("no grant has a use left for it")]
     GrantMissing,
@@ -101,6 +106,9 @@ pub enum VoteError {
     /// Not in the chain's groups, or not a principal of the project any more.
     #[error("you are in none of the groups that decide it")]
     NotApprover,
+    /// Too long.
+    #[error("`note`: at most {NOTE_BYTES_MAX} bytes")]
+    Note,
     /// Minted the session.
     #[error("who minted the session can't decide for it")]
     Minter,
@@ -169,7 +177,8 @@ impl Sessions {
     }
 
     /// Asks people. Joins what the same request stands under; else makes an approval, which is durable and recorded when
-    /// this returns. Reserves one use of the grant that `facts` names.
+    /// this returns. Reserves one use of the grant that `facts` names. It ends with the session and with that grant at the
+    /// latest, whatever `facts` says. `cause`: the agent, or the principal who wants a grant for it.
     ///
     /// # Errors
     /// [`HoldError`]: there is none.
@@ -178,9 +187,10 @@ impl Sessions {
         session: &Arc<LiveSession>,
         chain: &Chain,
         facts: Facts,
+        cause: Cause<'_>,
         now: Now,
     ) -> Result<Held, HoldError> {
-        let _ = (session, chain, facts, now);
+        let _ = (session, chain, facts, cause, now);
         unimplemented!()
     }
 

@@ -141,6 +141,7 @@ pub(super) fn policy_with(max_live: Option<u32>, limits: Vec<Limit>) -> Policy {
         routes: Vec::new(),
         limits,
         chains: Vec::new(),
+        notify: Vec::new(),
     })
     .unwrap()
 }
