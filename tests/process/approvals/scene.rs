@@ -57,7 +57,7 @@ tools:
     volatile_headers: [x-trace]
     routes:
       - {{ id: read, match: 'GET /read/{{item}}', scope: read }}
-      - {{ id: act, match: [POST /act/{{item}}, PUT /act/{{item}}, GET /act/{{item}}], scope: act, resource: 'item:{{item}}', approval: default }}
+      - {{ id: act, match: ['POST /act/{{item}}', 'PUT /act/{{item}}', 'GET /act/{{item}}'], scope: act, resource: 'item:{{item}}', approval: default }}
       - {{ id: pair, match: 'POST /pair/{{item}}', scope: act, resource: 'item:{{item}}', approval: pair }}
       - {{ id: brief, match: 'POST /brief/{{item}}', scope: act, resource: 'item:{{item}}', approval: brief }}
       - {{ id: once, match: 'POST /once/{{item}}', scope: once, resource: 'item:{{item}}', approval: default }}

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::json;
 
 /// The route, as [`policy`] has it, that all edits are about.
-const ACT: &str = "id: act, match: [POST /act/{item}, PUT /act/{item}, GET /act/{item}], scope: act, resource: 'item:{item}', approval: default";
+const ACT: &str = "id: act, match: ['POST /act/{item}', 'PUT /act/{item}', 'GET /act/{item}'], scope: act, resource: 'item:{item}', approval: default";
 
 /// One session, one approved request, one edit; then the retry.
 struct Edit<'a> {
