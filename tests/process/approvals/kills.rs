@@ -28,7 +28,7 @@ struct Point {
 }
 
 const STORE: &str = "data/toolgate.db-wal";
-const LEDGER: &str = "data/ledger/0000000000000001.jsonl";
+const LEDGER: &str = "data/ledger/0000000000000000.jsonl";
 const SYNCS: &str = "fdatasync,fsync";
 
 /// Ledger and store, each before it knows and before it promises.
