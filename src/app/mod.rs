@@ -442,6 +442,7 @@ impl Running {
             );
         }
         // The control plane goes last: an operator may still have to stop a session whose call is in flight.
+        self.admin.end_streams();
         self.control_stage.send_replace(Stage::Finish);
         self.control.rest(CONTROL_DRAIN).await;
         self.control_stage.send_replace(Stage::Cut);

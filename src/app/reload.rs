@@ -14,6 +14,7 @@ use crate::policy::model::{Policy, PolicyHash};
 use crate::policy::name::ProjectName;
 use crate::serve::admin::Principals;
 use crate::serve::reload::{Misplaced, Rejection, ReloadOutcome, Trigger};
+use crate::store::news::What;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
@@ -158,6 +159,7 @@ impl Reloader {
         renewed.put_in_force();
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);
+        self.tell("reloaded");
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
         in_force.server = loaded.server;
         in_force.files = loaded.files;
@@ -167,6 +169,7 @@ impl Reloader {
 
     async fn reject(&self, in_force: &InForce, rejected: Rejected, trigger: &Trigger) -> Rejection {
         self.parts.metrics.reloaded(Reload::Rejected);
+        self.tell("rejected");
         let Rejected {
             mut rejection,
             report,
@@ -178,6 +181,13 @@ impl Reloader {
         self.record("rejected", &in_force.hashes, trigger, &rejection.summary)
             .await;
         rejection
+    }
+
+    /// Whoever listens hears of it; a principal that was taken out hears nothing more.
+    fn tell(&self, change: &'static str) {
+        let now = self.parts.clock.now();
+        let news = self.parts.sessions.news();
+        news.tell(now.wall, None, What::Policy { change });
     }
 
     async fn record(

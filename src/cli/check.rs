@@ -4,7 +4,9 @@ use super::{Failure, Globals, output};
 use crate::config::{self, Loaded, Secrets};
 use crate::gate::Gate;
 use crate::io::clock::{Clock as _, SystemClock};
-use crate::policy::model::{Mount, Policy, Tool};
+use crate::policy::approval::{Chain, ChainIndex};
+use crate::policy::model::{GrantMode, Mount, Policy, Tool};
+use crate::policy::name::GroupName;
 use clap::Args;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -107,6 +109,9 @@ fn prose(loaded: &Loaded) -> String {
         for (name, items) in sections {
             let _ = writeln!(text, "  {name:<6}  {:>3}  {}", items.len(), some_of(&items));
         }
+        for (index, chain) in policy.chains.iter().enumerate() {
+            let _ = writeln!(text, "  chain   {}", words_of(index, chain, policy, loaded));
+        }
         text.push('\n');
     }
     let (projects, warnings) = (loaded.projects.len(), loaded.warnings.len());
@@ -118,6 +123,54 @@ fn prose(loaded: &Loaded) -> String {
         plural(warnings)
     );
     text
+}
+
+/// Who decides what: `default: 1 of dana (support-leads) decides users.delete`.
+fn words_of(index: usize, chain: &Chain, policy: &Policy, loaded: &Loaded) -> String {
+    let people = approvers(chain, policy, loaded);
+    let who = match people.len() {
+        0 => "nobody".to_owned(),
+        _ => some_of(&people),
+    };
+    let groups: Vec<String> = chain.approvers.iter().map(ToString::to_string).collect();
+    let decided = decided_by(index, policy);
+    let what = match decided.len() {
+        0 => "nothing".to_owned(),
+        _ => some_of(&decided),
+    };
+    format!(
+        "{}: {} of {who} ({}) decides {what}",
+        chain.name,
+        chain.quorum,
+        some_of(&groups)
+    )
+}
+
+/// Those whose word counts, in order of name.
+fn approvers(chain: &Chain, policy: &Policy, loaded: &Loaded) -> Vec<String> {
+    let approvers = loaded.server.approvers();
+    let people = approvers.of(&policy.project, chain);
+    let mut people: Vec<String> = people.map(ToString::to_string).collect();
+    people.sort();
+    people
+}
+
+/// Routes and, as `grants of SCOPE`, the scopes whose grants a chain decides.
+fn decided_by(index: usize, policy: &Policy) -> Vec<String> {
+    let own = |chain: ChainIndex| usize::from(chain.0) == index;
+    let routes = policy.routes.iter();
+    let routes = routes.filter(|route| route.approval.is_some_and(own));
+    let mut scopes: Vec<String> = policy
+        .agents
+        .values()
+        .flat_map(|agent| &agent.scopes)
+        .filter(|(_, ceiling)| matches!(ceiling.grant, GrantMode::OnApproval(chain) if own(chain)))
+        .map(|(scope, _)| format!("grants of {scope}"))
+        .collect();
+    scopes.sort();
+    scopes.dedup();
+    let routes = routes.map(|route| route.id.to_string());
+    routes.chain(scopes).collect()
 }
 
 /// Names, as many as a line holds.
@@ -136,7 +189,8 @@ fn some_of(items: &[String]) -> String {
 }
 
 fn summary(loaded: &Loaded) -> Value {
-    let projects: Vec<Value> = loaded.projects.iter().map(project).collect();
+    let projects = loaded.projects.iter();
+    let projects: Vec<Value> = projects.map(|policy| project(policy, loaded)).collect();
     let warnings: Vec<&str> = loaded
         .warnings
         .iter()
@@ -145,7 +199,7 @@ fn summary(loaded: &Loaded) -> Value {
     json!({"valid": true, "projects": projects, "warnings": warnings})
 }
 
-fn project(policy: &Policy) -> Value {
+fn project(policy: &Policy, loaded: &Loaded) -> Value {
     let tools: Vec<Value> = policy
         .tools
         .iter()
@@ -161,6 +215,18 @@ fn project(policy: &Policy) -> Value {
         .iter()
         .map(|limit| limit.id.as_str())
         .collect();
+    let chains = policy.chains.iter().enumerate();
+    let chains: Vec<Value> = chains
+        .map(|(index, chain)| {
+            json!({
+                "name": chain.name.as_str(),
+                "quorum": chain.quorum,
+                "groups": chain.approvers.iter().map(GroupName::as_str).collect::<Vec<_>>(),
+                "approvers": approvers(chain, policy, loaded),
+                "decides": decided_by(index, policy),
+            })
+        })
+        .collect();
     json!({
         "project": policy.project.as_str(),
         "policy": policy.hash.to_string(),
@@ -168,6 +234,7 @@ fn project(policy: &Policy) -> Value {
         "tools": tools,
         "routes": routes,
         "limits": limits,
+        "chains": chains,
     })
 }
 

@@ -109,44 +109,52 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let unreachable = |why: &dyn std::fmt::Display| {
-            Failure::Unavailable(format!(
-                "no answer from the admin API at {}://{}: {why}; is the gate running, and is --admin (TOOLGATE_ADMIN) right?",
-                if self.tls.is_some() { "https" } else { "http" },
-                self.authority
-            ))
-        };
-        let connecting = TcpStream::connect(&self.authority);
-        let stream = timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| unreachable(&"the connection timed out"))?
-            .map_err(|error| unreachable(&error))?;
         let request = self.request(method, path, body)?;
-        let exchange = async {
-            match &self.tls {
-                None => exchange(stream, request).await,
-                Some(tls) => exchange(tls.connect(stream, Offer::Http1).await?, request).await,
-            }
-        };
-        let (status, body) = timeout(ANSWER_TIMEOUT, exchange)
+        let stream = self.dial().await?;
+        let (status, body) = timeout(ANSWER_TIMEOUT, exchange(stream, request))
             .await
-            .map_err(|_| unreachable(&"the answer timed out"))?
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|_| self.unreachable(&"the answer timed out"))?
+            .map_err(|error| self.unreachable(&error))?;
         judge(status, &body)
     }
 
-    /// All items of a list, page by page; `true` if there were more than are fetched.
+    /// A connection, with TLS where the URL says so.
+    pub(super) async fn dial(&self) -> Result<Box<dyn Duplex>, Failure> {
+        let connecting = async {
+            let stream = TcpStream::connect(&self.authority).await?;
+            Ok::<Box<dyn Duplex>, Box<dyn std::error::Error + Send + Sync>>(match &self.tls {
+                None => Box::new(stream),
+                Some(tls) => Box::new(tls.connect(stream, Offer::Http1).await?),
+            })
+        };
+        timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| self.unreachable(&"the connection timed out"))?
+            .map_err(|error| self.unreachable(&error))
+    }
+
+    /// Nobody answers there, or not for long.
+    pub(super) fn unreachable(&self, why: &dyn std::fmt::Display) -> Failure {
+        Failure::Unavailable(format!(
+            "no answer from the admin API at {}://{}: {why}; is the gate running, and is --admin (TOOLGATE_ADMIN) right?",
+            if self.tls.is_some() { "https" } else { "http" },
+            self.authority
+        ))
+    }
+
+    /// All items of a list, page by page; `true` if there were more than are fetched. `path` may have a query.
     ///
     /// # Errors
     /// As [`Client::call`].
     pub async fn list(&self, path: &str) -> Result<(Vec<Value>, bool), Failure> {
         let mut items = Vec::new();
         let mut after = String::new();
+        let mark = if path.contains('?') { '&' } else { '?' };
         loop {
             let page = self
                 .call(
                     Method::GET,
-                    &format!("{path}?limit={PAGE_ITEMS}{after}"),
+                    &format!("{path}{mark}limit={PAGE_ITEMS}{after}"),
                     None,
                 )
                 .await?;
@@ -170,7 +178,7 @@ impl Client {
         }
     }
 
-    fn request(
+    pub(super) fn request(
         &self,
         method: Method,
         path: &str,
@@ -198,8 +206,13 @@ impl Client {
     }
 }
 
+/// A connection, whatever it is made of.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
 async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: Box<dyn Duplex>,
     request: Request<Full<Bytes>>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) =
@@ -271,7 +284,7 @@ fn is_loopback(authority: &str) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback())
 }
 
-fn judge(status: StatusCode, body: &[u8]) -> Result<Value, Failure> {
+pub(super) fn judge(status: StatusCode, body: &[u8]) -> Result<Value, Failure> {
     let json = serde_json::from_slice::<Value>(body);
     if status.is_success() {
         return match json {

@@ -4,10 +4,12 @@
 //! `main` turns that into an exit code. Nothing here decides about a call: commands read files, start the
 //! [`crate::app`], or ask the admin API as any other principal does.
 
+pub mod approvals;
 pub mod check;
 pub mod client;
 pub mod completions;
 pub mod demo;
+pub mod events;
 mod failure;
 pub mod grants;
 pub mod key;
@@ -119,6 +121,8 @@ pub enum Command {
     Schema(schema::Arguments),
     /// Mint, look at and end sessions, through the admin API
     Session(session::Arguments),
+    /// Look at and decide what waits for a person, through the admin API
+    Approvals(approvals::Arguments),
     /// Give, look at and revoke grants, through the admin API
     Grants(grants::Arguments),
     /// Make keys for the admin API
@@ -137,6 +141,7 @@ impl Command {
             Command::Check(_)
             | Command::Schema(_)
             | Command::Session(_)
+            | Command::Approvals(_)
             | Command::Grants(_)
             | Command::Key(_) => None,
         }
@@ -161,6 +166,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(globals, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Session(arguments) => block_on(session::run(globals, arguments)),
+        Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),
         Command::Grants(arguments) => block_on(grants::run(globals, arguments)),
         Command::Key(arguments) => key::run(globals, &arguments),
         Command::Completions(arguments) => completions::run(&arguments),

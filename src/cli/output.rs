@@ -1,6 +1,7 @@
 //! Results on standard output: text, JSON, tables. What came over the network is made harmless before a terminal sees it.
 
 use super::Failure;
+use crate::serve::visible::{Lines, visible};
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::Value;
@@ -128,17 +129,9 @@ pub fn plain(value: &Value) -> String {
 }
 
 /// Intents, attributes and backends' words come from agents: an escape sequence in them must not reach the terminal of
-/// the operator who reads them, nor may text that reorders a line.
+/// the operator who reads them, nor may text that reorders a line or hides in it. For text within a line.
 pub fn harmless(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() || is_bidi_control(character) {
-            clean.extend(character.escape_unicode());
-        } else {
-            clean.push(character);
-        }
-    }
-    clean
+    visible(text, Lines::One)
 }
 
 /// [`harmless`], line by line.
@@ -146,11 +139,20 @@ pub fn harmless_lines(text: &str) -> String {
     text.lines().map(harmless).collect::<Vec<_>>().join("\n")
 }
 
-const fn is_bidi_control(character: char) -> bool {
-    matches!(
-        character,
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-    )
+/// Puts a colour on the marks in a text that was made harmless; nothing else in it looks like one.
+pub fn coloured(text: &str) -> String {
+    let style = anstyle::AnsiColor::Yellow.on_default().invert();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("[U+") {
+        let end = rest[at..]
+            .find(']')
+            .map_or(rest.len(), |length| at + length + 1);
+        out.push_str(&rest[..at]);
+        let _ = write!(out, "{style}{}{style:#}", &rest[at..end]);
+        rest = &rest[end..];
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -160,7 +162,8 @@ mod tests {
 
     #[test]
     fn an_escape_sequence_from_an_agent_is_shown_not_obeyed() {
-        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}"), "a\\u{1b}[2Jb\\u{202e}");
+        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}"), "a[U+001B][2Jb[U+202E]");
+        assert!(coloured("a[U+001B]b").contains("m[U+001B]\u{1b}["));
         assert_eq!(harmless("Größe 7"), "Größe 7");
     }
 

@@ -5,7 +5,7 @@
 //!
 //! The path of a record: [`encode`] on the caller's thread, a place in the bounded [`queue`], the one [`writer`]
 //! thread, a segment in [`storage`], and back to the caller by an [`ack`]. [`recover`] finds the end of the chain at
-//! start; [`verify`] reads all of it back. The ledger asks no clock, decides nothing, and never edits what it wrote.
+//! start; [`verify`] reads all of it back, [`recent`] its end. The ledger asks no clock, decides nothing, and never edits what it wrote.
 
 mod ack;
 mod clean;
@@ -13,6 +13,7 @@ mod encode;
 mod flush;
 mod line;
 mod queue;
+mod recent;
 pub mod record;
 mod recover;
 pub mod storage;
@@ -32,6 +33,7 @@ use encode::{Damage, Encoder};
 use flush::Flusher;
 use line::Template;
 use queue::{Entry, Fate, Queue, locked};
+pub use recent::Recent;
 use record::{DecisionRecord, Event, OutcomeRecord};
 use recover::Cut;
 use storage::{Disk, Storage};
@@ -45,6 +47,7 @@ pub struct Ledger(Arc<Core>);
 struct Core {
     queue: Arc<Queue>,
     encoder: Encoder,
+    directory: PathBuf,
     thread: Mutex<Option<JoinHandle<Result<(), Unavailable>>>>,
 }
 
@@ -180,6 +183,7 @@ impl Ledger {
         Ok(Ledger(Arc::new(Core {
             queue,
             encoder,
+            directory: settings.directory.clone(),
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -207,6 +211,14 @@ impl Ledger {
             })
         });
         Ack::new(pushed, &self.0.queue)
+    }
+
+    /// Records among the newest `bytes_max` bytes whose line has `needle` in it. Reads files: not for the data plane.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn recent(&self, needle: &str, bytes_max: u64) -> io::Result<Recent> {
+        recent::containing(&self.0.directory, needle, bytes_max)
     }
 
     /// Whether records are taken.

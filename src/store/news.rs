@@ -102,6 +102,12 @@ impl News {
         let _ = self.0.told.send(item);
     }
 
+    /// The newest item's number; 0: nothing has happened.
+    pub fn last(&self) -> u64 {
+        let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.last
+    }
+
     /// What happened after `number`, and then what happens; `None`: only what happens.
     pub fn after(&self, number: Option<u64>) -> Missed {
         let kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);

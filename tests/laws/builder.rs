@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+use toolgate::policy::approval::{Chain, ChainIndex};
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
@@ -12,7 +13,8 @@ use toolgate::policy::model::{
     Resources, RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
 };
 use toolgate::policy::name::{
-    AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
+    AgentName, ChainName, GroupName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName,
+    ToolName,
 };
 use toolgate::policy::resource::{Resource, ResourcePattern, ResourceTemplate};
 use toolgate::policy::route::TableError;
@@ -120,6 +122,35 @@ impl Builder {
             max_live: None,
             scopes,
         });
+        self
+    }
+
+    /// A chain of these groups.
+    pub fn chain(mut self, name: &str, approvers: &[&str], quorum: u32) -> Self {
+        let groups = approvers
+            .iter()
+            .map(|group| GroupName::parse(group).unwrap());
+        self.parts.chains.push(Chain {
+            name: ChainName::parse(name).unwrap(),
+            approvers: groups.collect(),
+            quorum,
+            hold: Duration::from_secs(50),
+            expires: Duration::from_secs(3600),
+            denied_for: Duration::from_secs(600),
+            pending_per_session: 16,
+            pending_per_route: 8,
+            notify: Box::default(),
+        });
+        self
+    }
+
+    /// Every route so far asks the last chain.
+    pub fn asking(mut self) -> Self {
+        let last = self.parts.chains.len().checked_sub(1).unwrap();
+        let chain = ChainIndex(u16::try_from(last).unwrap());
+        for route in &mut self.parts.routes {
+            route.approval = Some(chain);
+        }
         self
     }
 

@@ -27,31 +27,31 @@ const PATTERNS: &[&str] = &[
 ];
 const LITERALS: &[&str] = &["user:7", "user:8", "user:*", "org:*", "user:%2A"];
 /// Method, template, scope, resource.
-const ROUTES: &[(&str, &str, Option<&str>)] = &[
+pub const ROUTES: &[(&str, &str, Option<&str>)] = &[
     ("GET /users/{id}", "s0", Some("user:{id}")),
     ("DELETE /users/{id}", "s1", Some("user:{id}")),
     ("GET /all", "s0", None),
     ("GET /org", "s1", Some("org:{session.id}")),
     ("GET /unheld/{id}", "s2", Some("user:{id}")),
 ];
-const IDS: &[&str] = &["7", "8", "9", "*", "%2A"];
+pub const IDS: &[&str] = &["7", "8", "9", "*", "%2A"];
 
 /// One scope of one agent: mode, patterns, uses, ttl, grants.
 type Rule = (bool, Vec<&'static str>, u32, u64, u32);
 /// Per agent, per scope.
-type Ceilings = Vec<Vec<Option<Rule>>>;
+pub type Ceilings = Vec<Vec<Option<Rule>>>;
 /// Scopes left: patterns and uses.
 type Left = BTreeMap<&'static str, (Option<Vec<&'static str>>, Option<u32>)>;
 
 /// One generation of a session.
 #[derive(Clone, Debug)]
-struct Run {
+pub struct Run {
     agent: usize,
     id: Option<&'static str>,
     left: Option<Left>,
 }
 
-fn ceilings() -> impl Strategy<Value = Ceilings> {
+pub fn ceilings() -> impl Strategy<Value = Ceilings> {
     let patterns = prop::sample::subsequence(PATTERNS.to_vec(), 0..3);
     let rule = (any::<bool>(), patterns, 1..5u32, 1..5u64, 1..5u32);
     prop::collection::vec(
@@ -66,7 +66,7 @@ fn left() -> impl Strategy<Value = Left> {
     prop::collection::btree_map(prop::sample::select(SCOPES.to_vec()), one, 0..3)
 }
 
-fn run() -> impl Strategy<Value = Run> {
+pub fn run() -> impl Strategy<Value = Run> {
     let id = prop::option::weighted(0.8, prop::sample::select(vec!["7", "8", "*"]));
     let agent = prop_oneof![10 => 0..2usize, 1 => Just(2usize)];
     (agent, id, prop::option::weighted(0.4, left())).prop_map(|(agent, id, left)| Run {
@@ -76,7 +76,7 @@ fn run() -> impl Strategy<Value = Run> {
     })
 }
 
-fn grants() -> impl Strategy<Value = Vec<Grant>> {
+pub fn grants() -> impl Strategy<Value = Vec<Grant>> {
     let resource = prop::option::of(prop::sample::select(vec![
         "user:7", "user:8", "user:%2A", "org:7",
     ]));
@@ -97,6 +97,11 @@ fn grants() -> impl Strategy<Value = Vec<Grant>> {
 }
 
 fn policy(ceilings: &Ceilings) -> Policy {
+    parts(ceilings).build()
+}
+
+/// The same before it is put together.
+pub fn parts(ceilings: &Ceilings) -> Builder {
     let agents = ceilings
         .iter()
         .enumerate()
@@ -122,16 +127,15 @@ fn policy(ceilings: &Ceilings) -> Policy {
                 .collect();
             builder.agent(&format!("a{number}"), &held)
         });
-    let routes = ROUTES
+    ROUTES
         .iter()
         .fold(agents.tool("/t"), |builder, (matching, scope, resource)| {
             builder.route(matching, scope, *resource)
-        });
-    routes.build()
+        })
 }
 
 /// The last is the session, the others are its parents, eldest first.
-fn descent(runs: &[Run]) -> Session {
+pub fn descent(runs: &[Run]) -> Session {
     let made = runs.iter().map(|run| {
         let attributes: Vec<(&str, &str)> = run.id.iter().map(|id| ("id", *id)).collect();
         let whole = session(&format!("a{}", run.agent), &attributes);
@@ -203,7 +207,7 @@ fn expected(
 }
 
 /// One call of a session, from its target on.
-fn call<'p>(
+pub fn call<'p>(
     policy: &'p Policy,
     session: &Session,
     grants: &[Grant],

@@ -3,6 +3,7 @@
 
 mod builder;
 
+mod approval;
 mod decide;
 mod ledger;
 mod limit;

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// An authenticated principal. Handlers take it first, so that nothing else of a stranger's call is looked at.
 #[derive(Debug)]
-pub(super) struct Caller {
+pub(in crate::serve) struct Caller {
     pub principal: Arc<Principal>,
     pub client: IpAddr,
     /// Of the certificate that its connection has shown.
@@ -28,7 +28,7 @@ pub(super) struct Caller {
 
 impl Caller {
     /// Refuses a principal that has none of `roles`.
-    pub(super) fn needs(&self, roles: &[Role]) -> Result<(), Refused> {
+    pub(in crate::serve) fn needs(&self, roles: &[Role]) -> Result<(), Refused> {
         if roles.iter().any(|role| self.principal.roles.contains(role)) {
             return Ok(());
         }
@@ -43,12 +43,16 @@ impl Caller {
     }
 
     /// Whether the project is one of the caller's own.
-    pub(super) fn sees(&self, project: &ProjectName) -> bool {
+    pub(in crate::serve) fn sees(&self, project: &ProjectName) -> bool {
         self.principal.projects.contains(project)
     }
 
     /// The session of this id in one of the caller's projects. Another project's answers as an unknown one does.
-    pub(super) fn session(&self, admin: &Admin, id: &str) -> Result<Arc<LiveSession>, Refused> {
+    pub(in crate::serve) fn session(
+        &self,
+        admin: &Admin,
+        id: &str,
+    ) -> Result<Arc<LiveSession>, Refused> {
         let unknown = || {
             Refused::not_found(
                 "no live session of your projects has this id; GET /v1/sessions lists them",
@@ -86,7 +90,7 @@ impl FromRequestParts<Arc<Admin>> for Caller {
                 certificate: peer.channel.certificate(),
             }),
             Err(refused) => {
-                admin.failures.note(client);
+                admin.stranger(client);
                 Err(refused)
             }
         }
@@ -95,7 +99,7 @@ impl FromRequestParts<Arc<Admin>> for Caller {
 
 /// The id in a path, whatever it is. Taken after [`Caller`].
 #[derive(Debug)]
-pub(super) struct Id(pub String);
+pub(in crate::serve) struct Id(pub String);
 
 impl FromRequestParts<Arc<Admin>> for Id {
     type Rejection = Refused;
@@ -109,7 +113,7 @@ impl FromRequestParts<Arc<Admin>> for Id {
 }
 
 /// A web page that a browser was tricked into resolving to this address sends its own name: refused (DNS rebinding).
-pub(super) fn check_host(parts: &Parts, hosts: &[String]) -> Result<(), Refused> {
+pub(in crate::serve) fn check_host(parts: &Parts, hosts: &[String]) -> Result<(), Refused> {
     let mut named = parts.headers.get_all(HOST).iter();
     let header = match (named.next(), named.next()) {
         (Some(value), None) => value.to_str().ok(),

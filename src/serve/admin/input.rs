@@ -149,16 +149,21 @@ struct RawPage {
 pub(super) fn page(target: &Uri) -> Result<Page, Refused> {
     let Query(raw) = Query::<RawPage>::try_from_uri(target)
         .map_err(|error| Refused::invalid(format!("a list takes `limit` and `after`: {error}")))?;
-    let limit = raw.limit.unwrap_or(PAGE_ITEMS);
+    Ok(Page {
+        limit: limit(raw.limit)?,
+        after: raw.after,
+    })
+}
+
+/// How many items a page has.
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, Refused> {
+    let limit = asked.unwrap_or(PAGE_ITEMS);
     if !(1..=PAGE_ITEMS_MAX).contains(&limit) {
         return Err(Refused::invalid(format!(
             "`limit` is a number from 1 to {PAGE_ITEMS_MAX}"
         )));
     }
-    Ok(Page {
-        limit,
-        after: raw.after,
-    })
+    Ok(limit)
 }
 
 #[cfg(test)]

@@ -4,23 +4,27 @@
 //! runtime, and refuses to be in the data path. Everything it changes goes through [`Sessions`], which makes it durable
 //! and records it before this answers.
 
-mod caller;
+pub(in crate::serve) mod approvals;
+pub(in crate::serve) mod caller;
+pub(in crate::serve) mod events;
 mod grants;
 mod input;
 mod openapi;
 mod order;
 mod policy;
-mod problem;
+pub(in crate::serve) mod problem;
 mod sessions;
-mod view;
+pub(in crate::serve) mod view;
 
+use self::approvals::history::READERS_MAX;
 use self::caller::Caller;
+use self::events::Feeds;
 use self::problem::Refused;
 use super::reload::Reload;
 use crate::config::Principal;
 use crate::gate::strangers::Strangers;
 use crate::gate::{Gate, Peer};
-use crate::io::clock::Clock;
+use crate::io::clock::{self, Clock};
 use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
@@ -38,6 +42,7 @@ use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What the API acts on.
 pub struct Parts {
@@ -61,8 +66,11 @@ pub struct Parts {
 
 /// The admin API of one gate.
 pub struct Admin {
-    parts: Parts,
+    pub(in crate::serve) parts: Parts,
     failures: Strangers,
+    feeds: Feeds,
+    /// Who reads the ledger's files back.
+    readers: Semaphore,
 }
 
 /// Who may call, by the digest of the key: one look-up, and nothing to compare whose time could tell.
@@ -76,7 +84,8 @@ impl Principals {
         Self(principals.iter().map(entry).collect())
     }
 
-    fn find(&self, key: &TokenDigest) -> Option<Arc<Principal>> {
+    /// Who has this key.
+    pub(in crate::serve) fn find(&self, key: &TokenDigest) -> Option<Arc<Principal>> {
         self.0.get(key).cloned()
     }
 }
@@ -87,7 +96,19 @@ impl Admin {
         Arc::new(Self {
             parts,
             failures: Strangers::new(failed),
+            feeds: Feeds::new(&clock::random()),
+            readers: Semaphore::new(READERS_MAX),
         })
+    }
+
+    /// Ends all streams of events: the gate stops.
+    pub fn end_streams(&self) {
+        self.feeds.close();
+    }
+
+    /// Somebody at this address had no good key.
+    pub(in crate::serve) fn stranger(&self, client: IpAddr) {
+        self.failures.note(client);
     }
 
     /// Writes what failed authentication since the last flush; once a second.
@@ -97,7 +118,7 @@ impl Admin {
     }
 
     /// Beside the records of what a call changed: who called, from where.
-    async fn record_call(&self, caller: &Caller, call: &str) {
+    pub(in crate::serve) async fn record_call(&self, caller: &Caller, call: &str) {
         let event = Event::Principal {
             change: "called",
             principal: Some(&caller.principal.name),
@@ -164,6 +185,12 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/sessions/{id}/quarantine", post(sessions::quarantine))
         .route("/v1/sessions/{id}/release", post(sessions::release))
         .route("/v1/grants/{id}", delete(grants::revoke))
+        .route("/v1/approvals", get(approvals::list))
+        .route("/v1/approvals/{id}", get(approvals::show))
+        .route("/v1/approvals/{id}/history", get(approvals::history::show))
+        .route("/v1/approvals/{id}/decision", post(approvals::decision))
+        .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
+        .route("/v1/events", get(events::listen))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/openapi.json", get(openapi::show))

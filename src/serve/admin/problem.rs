@@ -12,7 +12,7 @@ use std::borrow::Cow;
 
 /// What an admin call is refused with.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(in crate::serve) struct Refused {
     reason: Reason,
     status: Option<StatusCode>,
     detail: Cow<'static, str>,
@@ -21,7 +21,7 @@ pub(super) struct Refused {
 
 /// One error of a rejected configuration.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-pub(super) struct FileError {
+pub(in crate::serve) struct FileError {
     /// The file's path as the gate reads it.
     pub file: String,
     /// From 1.
@@ -34,7 +34,7 @@ pub(super) struct FileError {
 
 /// A refusal (RFC 9457).
 #[derive(Serialize, utoipa::ToSchema)]
-pub(super) struct ProblemDocument<'a> {
+pub(in crate::serve) struct ProblemDocument<'a> {
     /// `/.toolgate/problems/REASON`, served by the agents' listener.
     r#type: String,
     title: &'static str,
@@ -59,7 +59,7 @@ struct Next {
 }
 
 impl Refused {
-    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::serve) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             reason,
             status: None,
@@ -69,37 +69,52 @@ impl Refused {
     }
 
     /// With another status than the reason's usual one.
-    pub(super) fn status(mut self, status: StatusCode) -> Self {
+    pub(in crate::serve) fn status(mut self, status: StatusCode) -> Self {
         self.status = Some(status);
         self
     }
 
+    /// Why, from the closed set.
+    pub(in crate::serve) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What the answer's status is.
+    pub(in crate::serve) fn code(&self) -> StatusCode {
+        self.status.unwrap_or(problem(self.reason).status)
+    }
+
+    /// What was wrong, for a person.
+    pub(in crate::serve) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// With the errors of a rejected configuration.
-    pub(super) fn errors(mut self, errors: Vec<FileError>) -> Self {
+    pub(in crate::serve) fn errors(mut self, errors: Vec<FileError>) -> Self {
         self.errors = errors;
         self
     }
 
-    pub(super) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::serve) fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Reason::InvalidInput, detail)
     }
 
-    pub(super) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::serve) fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Reason::NotFound, detail)
     }
 
-    pub(super) fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
+    pub(in crate::serve) fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Reason::Conflict, detail)
     }
 
-    pub(super) fn ledger_unavailable() -> Self {
+    pub(in crate::serve) fn ledger_unavailable() -> Self {
         Self::new(
             Reason::LedgerUnavailable,
             "the ledger can't take the record now; what takes power away is in force all the same, anything else is not; ask again",
         )
     }
 
-    pub(super) fn store_unavailable() -> Self {
+    pub(in crate::serve) fn store_unavailable() -> Self {
         Self::new(
             Reason::StoreUnavailable,
             "the change can't be made durable now; what takes power away is in force all the same, anything else is not; ask again",
@@ -130,7 +145,7 @@ impl Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let described = problem(self.reason);
-        let status = self.status.unwrap_or(described.status);
+        let status = self.code();
         let request = clock::request_id(SystemClock.now());
         tracing::info!(%request, status = status.as_u16(), reason = self.reason.as_str(), detail = %self.detail, "admin call refused");
         let document = ProblemDocument {
@@ -158,7 +173,7 @@ impl IntoResponse for Refused {
 }
 
 /// A JSON answer; no cache may keep it.
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(in crate::serve) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     answer(status, "application/json", value)
 }
 

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct List<T> {
+pub(in crate::serve) struct List<T> {
     pub items: Vec<T>,
     /// Give it as `after` for the next page; null on the last.
     pub next: Option<String>,
@@ -19,7 +19,7 @@ pub(super) struct List<T> {
 
 /// A new session. The token is shown this once.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct MintedView<'a> {
+pub(in crate::serve) struct MintedView<'a> {
     pub id: String,
     /// `tgs_...`: what the agent's tools send as `Authorization: Bearer`.
     pub token: &'a str,
@@ -28,7 +28,7 @@ pub(super) struct MintedView<'a> {
 
 /// One run of an agent.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SessionView {
+pub(in crate::serve) struct SessionView {
     /// `ses_...`
     pub id: String,
     pub project: String,
@@ -64,14 +64,14 @@ pub(super) struct SessionView {
 
 /// What a session's token is bound to.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BindView {
+pub(in crate::serve) struct BindView {
     /// `x5t#S256` of the certificate that its connections must show (RFC 8705).
     pub certificate: String,
 }
 
 /// What a session was left of one scope; a member that is absent is as the agent's ceiling has it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct NarrowedView {
+pub(in crate::serve) struct NarrowedView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,7 +80,7 @@ pub(super) struct NarrowedView {
 
 /// A stored grant.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct GrantView {
+pub(in crate::serve) struct GrantView {
     /// `grt_...`
     pub id: String,
     pub session: String,
@@ -98,7 +98,7 @@ pub(super) struct GrantView {
 
 /// Where one limit of a session stands.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LimitView {
+pub(in crate::serve) struct LimitView {
     pub id: String,
     /// `rate`, `count`, `repeats` or `cost`.
     pub kind: &'static str,
@@ -115,7 +115,7 @@ pub(super) struct LimitView {
 
 /// A policy in force.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PolicyView {
+pub(in crate::serve) struct PolicyView {
     pub project: String,
     /// SHA-256 of the project file.
     pub hash: String,
@@ -127,7 +127,7 @@ pub(super) struct PolicyView {
 
 impl SessionView {
     /// For a list.
-    pub(super) fn brief(session: &LiveSession, now: Now) -> Self {
+    pub(in crate::serve) fn brief(session: &LiveSession, now: Now) -> Self {
         let facts = &session.facts;
         Self {
             id: facts.id.to_string(),
@@ -157,7 +157,7 @@ impl SessionView {
     }
 
     /// For itself: with grants and, where its policy is in force, limits.
-    pub(super) fn full(session: &LiveSession, policy: Option<&Policy>, now: Now) -> Self {
+    pub(in crate::serve) fn full(session: &LiveSession, policy: Option<&Policy>, now: Now) -> Self {
         let mut view = Self::brief(session, now);
         let id = &view.id;
         view.grants = Some(session.with_grants(|grants| {
@@ -172,7 +172,7 @@ impl SessionView {
 }
 
 impl GrantView {
-    pub(super) fn new(grant: &Grant, session: &str, now: Now) -> Self {
+    pub(in crate::serve) fn new(grant: &Grant, session: &str, now: Now) -> Self {
         Self {
             id: grant.id.to_string(),
             session: session.to_owned(),
@@ -192,7 +192,7 @@ impl GrantView {
 }
 
 impl PolicyView {
-    pub(super) fn new(policy: &Policy) -> Self {
+    pub(in crate::serve) fn new(policy: &Policy) -> Self {
         let mut agents: Vec<String> = policy.agents.keys().map(ToString::to_string).collect();
         agents.sort();
         Self {
@@ -273,7 +273,7 @@ fn amount(micros: u64) -> serde_json::Number {
 }
 
 /// RFC 3339, UTC.
-pub(super) fn time(at: Timestamp) -> String {
+pub(in crate::serve) fn time(at: Timestamp) -> String {
     // Out of range only for a moment no clock shows.
     jiff::Timestamp::from_microsecond(at.micros())
         .unwrap_or_default()

@@ -1,0 +1,594 @@
+//! The live inbox as a state: what is listed, what is looked at, what is being decided. Pure: keys and answers go in, lines
+//! and wishes come out.
+//!
+//! A word is only ever given on an approval that stands on the screen, with the digest that stood there, after a
+//! confirmation.
+
+use super::shown;
+use crate::cli::output::harmless;
+use crate::policy::approval::{NOTE_BYTES_MAX, Word};
+use crate::policy::time::Timestamp;
+use serde_json::Value;
+
+/// What is on the screen.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    /// Oldest first.
+    items: Vec<Value>,
+    /// Whether a list has come at all.
+    listed: bool,
+    selected: usize,
+    open: Option<Open>,
+    /// How things stand with the gate.
+    pub link: String,
+    notice: String,
+}
+
+/// The approval that is looked at.
+#[derive(Debug)]
+struct Open {
+    approval: Value,
+    /// Of `text`, wrapped for a width.
+    lines: Vec<String>,
+    width: usize,
+    top: usize,
+    ask: Ask,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Ask {
+    Nothing,
+    Note(Word, String),
+    Confirm(Word, String),
+    Sent,
+}
+
+/// A key that means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+    Enter,
+    Escape,
+    Backspace,
+    Character(char),
+    /// Ctrl-C.
+    Interrupt,
+}
+
+/// What the person wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Quit,
+    Show(String),
+    Decide(Decision),
+}
+
+/// A word on what was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub id: String,
+    pub word: Word,
+    pub digest: String,
+    pub note: Option<String>,
+}
+
+/// A line of the screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub text: String,
+    pub tone: Tone,
+}
+
+/// How a line is set off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Plain,
+    Head,
+    Selected,
+    Question,
+}
+
+/// Lines that are not the list's or the request's: heading above, question and help below.
+const FRAME: usize = 4;
+
+impl Inbox {
+    /// What waits now.
+    pub(super) fn listed(&mut self, items: Vec<Value>) {
+        let before = self.items.get(self.selected).map(|item| item["id"].clone());
+        self.items = items;
+        self.listed = true;
+        let place = before.and_then(|id| self.items.iter().position(|item| item["id"] == id));
+        let last = self.items.len().saturating_sub(1);
+        self.selected = place.unwrap_or(self.selected).min(last);
+    }
+
+    /// The approval that was asked for, or the one that is looked at, as it stands now.
+    pub(super) fn shown(&mut self, approval: Value) {
+        let again = self.open.take_if(|open| {
+            let same = |name: &str| open.approval[name] == approval[name];
+            same("id") && same("digest")
+        });
+        let waits = approval["state"] == "pending";
+        self.open = Some(match again {
+            // Where the person was; a question about what can't be decided any more is over.
+            Some(open) => Open {
+                ask: if waits { open.ask } else { Ask::Nothing },
+                width: 0,
+                approval,
+                ..open
+            },
+            None => Open {
+                approval,
+                lines: Vec::new(),
+                width: 0,
+                top: 0,
+                ask: Ask::Nothing,
+            },
+        });
+    }
+
+    /// The id of what is looked at.
+    pub(super) fn open(&self) -> Option<&str> {
+        self.open.as_ref()?.approval["id"].as_str()
+    }
+
+    /// A decision was taken, or not.
+    pub(super) fn decided(&mut self, answer: Result<Value, String>) {
+        match answer {
+            Ok(approval) => {
+                self.notice = shown::standing(&approval);
+                self.open = None;
+            }
+            Err(why) => {
+                self.notice = why;
+                if let Some(open) = &mut self.open {
+                    open.ask = Ask::Nothing;
+                }
+            }
+        }
+    }
+
+    /// What could not be done, or what happened elsewhere.
+    pub(super) fn notice(&mut self, text: String) {
+        self.notice = text;
+    }
+
+    /// A key was pressed on a screen of this height.
+    pub(super) fn key(&mut self, key: Key, height: usize) -> Option<Wish> {
+        if key == Key::Interrupt {
+            return Some(Wish::Quit);
+        }
+        self.notice.clear();
+        match &mut self.open {
+            Some(open) => match open.key(key, height.saturating_sub(FRAME)) {
+                Done::Stays => None,
+                Done::Back => {
+                    self.open = None;
+                    None
+                }
+                Done::Wish(wish) => Some(wish),
+                Done::Notice(text) => {
+                    self.notice = text;
+                    None
+                }
+            },
+            None => self.list_key(key, height.saturating_sub(FRAME)),
+        }
+    }
+
+    fn list_key(&mut self, key: Key, page: usize) -> Option<Wish> {
+        let last = self.items.len().saturating_sub(1);
+        self.selected = match key {
+            Key::Up | Key::Character('k') => self.selected.saturating_sub(1),
+            Key::Down | Key::Character('j') => self.selected + 1,
+            Key::PageUp => self.selected.saturating_sub(page),
+            Key::PageDown => self.selected + page,
+            Key::Home | Key::Character('g') => 0,
+            Key::End | Key::Character('G') => last,
+            _ => self.selected,
+        }
+        .min(last);
+        match key {
+            Key::Character('q') | Key::Escape => Some(Wish::Quit),
+            Key::Enter | Key::Character('a' | 'd') => {
+                if key != Key::Enter {
+                    // Nobody decides what they have not been shown.
+                    self.notice =
+                        "this is what would run: look at it, then press the key again".to_owned();
+                }
+                let item = self.items.get(self.selected)?;
+                Some(Wish::Show(item["id"].as_str()?.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The screen, line by line; at most `height` of them.
+    pub(super) fn rows(&mut self, width: usize, height: usize, now: Timestamp) -> Vec<Row> {
+        let page = height.saturating_sub(FRAME).max(1);
+        let count = match (self.listed, self.items.len()) {
+            (false, _) => "approvals".to_owned(),
+            (true, 0) => "nothing waits for a person".to_owned(),
+            (true, 1) => "1 waits for a person".to_owned(),
+            (true, n) => format!("{n} wait for a person"),
+        };
+        let mut rows = vec![
+            Row::new(format!("toolgate  {count}  {}", self.link), Tone::Head),
+            Row::new(String::new(), Tone::Plain),
+        ];
+        let help = match &mut self.open {
+            Some(open) => open.rows(&mut rows, width, page, now),
+            None => {
+                self.list_rows(&mut rows, page, now);
+                "up/down or j/k: choose   enter: look at it   q: leave".to_owned()
+            }
+        };
+        rows.resize_with(page + 2, || Row::new(String::new(), Tone::Plain));
+        let question = self.open.as_ref().and_then(Open::question);
+        rows.push(match question {
+            Some(question) => Row::new(question, Tone::Question),
+            None => Row::new(harmless(&self.notice), Tone::Question),
+        });
+        rows.push(Row::new(help, Tone::Head));
+        for row in &mut rows {
+            row.text = cut(&row.text, width);
+        }
+        rows.truncate(height);
+        rows
+    }
+
+    fn list_rows(&self, rows: &mut Vec<Row>, page: usize, now: Timestamp) {
+        let first = (self.selected + 1).saturating_sub(page);
+        let shown = self.items.iter().enumerate().skip(first).take(page);
+        rows.extend(shown.map(|(at, item)| {
+            let left = shown::left(item, now).unwrap_or_default();
+            let undone = if item["irreversible"] == true {
+                "!"
+            } else {
+                " "
+            };
+            let text = format!(
+                "{left:>8}  {undone} {}  {}/{}  {}",
+                shown::agreement(item),
+                harmless(item["project"].as_str().unwrap_or_default()),
+                harmless(item["agent"].as_str().unwrap_or_default()),
+                shown::what(item)
+            );
+            let tone = if at == self.selected {
+                Tone::Selected
+            } else {
+                Tone::Plain
+            };
+            Row::new(text, tone)
+        }));
+    }
+}
+
+/// What a key did.
+enum Done {
+    Stays,
+    Back,
+    Wish(Wish),
+    Notice(String),
+}
+
+impl Open {
+    fn key(&mut self, key: Key, page: usize) -> Done {
+        match std::mem::replace(&mut self.ask, Ask::Nothing) {
+            Ask::Nothing => self.looking(key, page),
+            Ask::Note(word, text) => {
+                self.ask = noting(key, word, text);
+                Done::Stays
+            }
+            Ask::Confirm(word, note) => match key {
+                Key::Character('y' | 'Y') => self.decided(word, note),
+                Key::Character('n' | 'N') | Key::Escape => {
+                    Done::Notice("nothing was said to the gate".to_owned())
+                }
+                // It may be scrolled while it is asked: what is asked may be longer than the screen.
+                _ => {
+                    self.scroll(key, page);
+                    self.ask = Ask::Confirm(word, note);
+                    Done::Stays
+                }
+            },
+            Ask::Sent => {
+                self.ask = Ask::Sent;
+                Done::Stays
+            }
+        }
+    }
+
+    fn looking(&mut self, key: Key, page: usize) -> Done {
+        match key {
+            Key::Escape | Key::Character('q') | Key::Backspace => return Done::Back,
+            Key::Character(letter @ ('a' | 'd')) => {
+                if self.approval["you"]["may_decide"] != true {
+                    let why = &self.approval["you"]["because"];
+                    return Done::Notice(why.as_str().unwrap_or("you can't decide it").to_owned());
+                }
+                let word = if letter == 'a' {
+                    Word::Approve
+                } else {
+                    Word::Deny
+                };
+                self.ask = Ask::Note(word, String::new());
+            }
+            _ => self.scroll(key, page),
+        }
+        Done::Stays
+    }
+
+    fn scroll(&mut self, key: Key, page: usize) {
+        let last = self.lines.len().saturating_sub(page);
+        self.top = match key {
+            Key::Up | Key::Character('k') => self.top.saturating_sub(1),
+            Key::Down | Key::Character('j') => self.top + 1,
+            Key::PageUp | Key::Character('b') => self.top.saturating_sub(page),
+            Key::PageDown | Key::Character(' ') => self.top + page,
+            Key::Home | Key::Character('g') => 0,
+            Key::End | Key::Character('G') => last,
+            _ => self.top,
+        }
+        .min(last);
+    }
+
+    fn decided(&mut self, word: Word, note: String) -> Done {
+        let text = |name: &str| self.approval[name].as_str().map(str::to_owned);
+        let (Some(id), Some(digest)) = (text("id"), text("digest")) else {
+            return Done::Notice("the gate showed no digest".to_owned());
+        };
+        self.ask = Ask::Sent;
+        Done::Wish(Wish::Decide(Decision {
+            id,
+            word,
+            digest,
+            note: Some(note).filter(|note| !note.trim().is_empty()),
+        }))
+    }
+
+    /// Returns the help line.
+    fn rows(&mut self, rows: &mut Vec<Row>, width: usize, page: usize, now: Timestamp) -> String {
+        if self.width != width {
+            let text = shown::whole(&self.approval, now);
+            self.lines = text.lines().flat_map(|line| wrap(line, width)).collect();
+            self.width = width;
+        }
+        self.top = self.top.min(self.lines.len().saturating_sub(page));
+        let shown = self.lines.iter().skip(self.top).take(page);
+        rows.extend(shown.map(|line| Row::new(line.clone(), Tone::Plain)));
+        let below = self.lines.len().saturating_sub(self.top + page);
+        let more = match below {
+            0 => String::new(),
+            n => format!("{n} more lines below   "),
+        };
+        let left = shown::left(&self.approval, now)
+            .map_or_else(String::new, |left| format!("time left: {left}   "));
+        format!("{more}{left}a: approve   d: deny   up/down, space: scroll   esc: back")
+    }
+
+    fn question(&self) -> Option<String> {
+        let verb = |word: &Word| {
+            if *word == Word::Approve {
+                "Approve"
+            } else {
+                "Deny"
+            }
+        };
+        match &self.ask {
+            Ask::Nothing => None,
+            Ask::Note(word, text) => Some(format!(
+                "{}: a note (may be empty), then enter; esc: not now > {}_",
+                verb(word),
+                harmless(text)
+            )),
+            Ask::Confirm(word, _) => {
+                let digest = self.approval["digest"].as_str().unwrap_or_default();
+                let digest: String = digest.chars().take(12).collect();
+                Some(format!(
+                    "{} exactly this (digest {})? y/n   {}",
+                    verb(word),
+                    harmless(&digest),
+                    shown::what(&self.approval)
+                ))
+            }
+            Ask::Sent => Some("told the gate, waiting for its answer".to_owned()),
+        }
+    }
+}
+
+/// A key while a note is written.
+fn noting(key: Key, word: Word, mut text: String) -> Ask {
+    match key {
+        Key::Escape => return Ask::Nothing,
+        Key::Enter => return Ask::Confirm(word, text),
+        Key::Backspace => {
+            text.pop();
+        }
+        Key::Character(letter) if text.len() + letter.len_utf8() <= NOTE_BYTES_MAX => {
+            text.push(letter)
+        }
+        _ => {}
+    }
+    Ask::Note(word, text)
+}
+
+impl Row {
+    fn new(text: String, tone: Tone) -> Self {
+        Self { text, tone }
+    }
+}
+
+/// Cells a character takes on the screen. Too many rather than too few: what is behind the edge can't be seen.
+const fn cells(letter: char) -> usize {
+    if letter.is_ascii() { 1 } else { 2 }
+}
+
+/// A line in as many as it needs; none of it is lost.
+fn wrap(line: &str, width: usize) -> Vec<String> {
+    let width = width.max(8);
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for letter in line.chars() {
+        if used + cells(letter) > width {
+            // Set off, so that it can't pass for a line of its own.
+            lines.push("    ".to_owned());
+            used = 4;
+        }
+        used += cells(letter);
+        if let Some(last) = lines.last_mut() {
+            last.push(letter);
+        }
+    }
+    lines
+}
+
+/// As much of a line as fits, and a sign that there is more.
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().map(cells).sum::<usize>() <= width {
+        return line.to_owned();
+    }
+    let mut room = width.saturating_sub(3);
+    let fits = |letter: &char| match room.checked_sub(cells(*letter)) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    line.chars().take_while(fits).collect::<String>() + "..."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shown::tests::sample;
+    use super::*;
+    use serde_json::json;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+    fn screen(inbox: &mut Inbox) -> String {
+        let rows = inbox.rows(100, 40, NOW);
+        rows.into_iter().map(|row| row.text + "\n").collect()
+    }
+
+    fn other(id: &str) -> Value {
+        let mut other = sample();
+        other["id"] = id.into();
+        other
+    }
+
+    fn press(inbox: &mut Inbox, keys: &str) -> Option<Wish> {
+        let mut wish = None;
+        for letter in keys.chars() {
+            let key = match letter {
+                '\n' => Key::Enter,
+                '\u{1b}' => Key::Escape,
+                letter => Key::Character(letter),
+            };
+            wish = inbox.key(key, 40);
+        }
+        wish
+    }
+
+    #[test]
+    fn what_waits_is_listed_oldest_first_with_the_time_that_is_left() {
+        let mut inbox = Inbox::default();
+        inbox.listed(vec![sample(), other("apr_2")]);
+        let text = screen(&mut inbox);
+        assert!(text.contains("2 wait for a person"), "{text}");
+        assert!(
+            text.contains(
+                "5m 00s  ! 1 of 2  demo/support-bot  DELETE /crm/users/7?x=[U+200B] at crm:80"
+            ),
+            "{text}"
+        );
+        assert_eq!(
+            press(&mut inbox, "j\n"),
+            Some(Wish::Show("apr_2".to_owned()))
+        );
+        // What came or went above leaves the choice where it was.
+        inbox.listed(vec![other("apr_2"), other("apr_3")]);
+        assert_eq!(
+            press(&mut inbox, "\n"),
+            Some(Wish::Show("apr_2".to_owned()))
+        );
+        inbox.listed(Vec::new());
+        assert!(screen(&mut inbox).contains("nothing waits"));
+        assert_eq!(press(&mut inbox, "\n"), None);
+        assert_eq!(press(&mut inbox, "q"), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn a_word_is_given_only_on_what_was_shown_with_its_digest_and_after_a_confirmation() {
+        let mut inbox = Inbox::default();
+        inbox.listed(vec![sample()]);
+        let id = sample()["id"].as_str().unwrap().to_owned();
+        // From the list the key only shows it.
+        assert_eq!(press(&mut inbox, "a"), Some(Wish::Show(id.clone())));
+        inbox.shown(sample());
+        assert!(screen(&mut inbox).contains("header fields that will be forwarded"));
+        assert_eq!(press(&mut inbox, "afine\n"), None);
+        let text = screen(&mut inbox);
+        assert!(
+            text.contains("Approve exactly this (digest dddddddddddd)? y/n"),
+            "{text}"
+        );
+        assert_eq!(press(&mut inbox, "j"), None, "it may be read on");
+        let wish = press(&mut inbox, "y");
+        let decide = |word, note: Option<&str>| {
+            Wish::Decide(Decision {
+                id: id.clone(),
+                word,
+                digest: "d".repeat(64),
+                note: note.map(str::to_owned),
+            })
+        };
+        assert_eq!(wish, Some(decide(Word::Approve, Some("fine"))));
+        assert_eq!(press(&mut inbox, "y"), None, "once");
+        inbox.decided(Err("late".to_owned()));
+        assert!(screen(&mut inbox).contains("late"));
+        assert_eq!(press(&mut inbox, "d\nn"), None);
+        assert_eq!(press(&mut inbox, "d\ny"), Some(decide(Word::Deny, None)));
+    }
+
+    #[test]
+    fn what_can_not_be_decided_any_more_is_not_asked_about() {
+        let mut inbox = Inbox::default();
+        inbox.shown(sample());
+        press(&mut inbox, "a\n");
+        let mut over = sample();
+        over["state"] = "expired".into();
+        over["you"] = json!({"may_decide": false, "because": "it is expired already"});
+        inbox.shown(over.clone());
+        assert_eq!(press(&mut inbox, "y"), None);
+        press(&mut inbox, "a");
+        assert!(screen(&mut inbox).contains("it is expired already"));
+        // Another request under the same name would begin anew.
+        inbox.shown(sample());
+        press(&mut inbox, "a\n");
+        let mut swapped = sample();
+        swapped["digest"] = "e".repeat(64).into();
+        inbox.shown(swapped);
+        assert_eq!(press(&mut inbox, "y"), None);
+    }
+
+    #[test]
+    fn no_part_of_a_request_is_lost_at_the_edge() {
+        let line = "x".repeat(95) + "日本語" + &"y".repeat(30);
+        let lines = wrap(&line, 40);
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.chars().map(cells).sum::<usize>() <= 40)
+        );
+        let whole: String = lines.iter().map(|line| line.trim_start()).collect();
+        assert_eq!(whole, line);
+        assert_eq!(cut("abcdefgh", 6), "abc...");
+    }
+}
