@@ -1,7 +1,9 @@
-//! Held requests while the gate is replaced, stopped and started again.
+//! Held requests while the gate is replaced, stopped and started again, and while its disk is full.
 
-use super::scene::{Scene, waits};
+use super::scene::{APPROVE, Scene, policy, setup, waits};
 use super::talk::Order;
+use crate::backend::Backend;
+use crate::operations::limit_file_size;
 use crate::wait::{PATIENCE, until, within};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,4 +105,47 @@ async fn a_gate_that_stops_answers_who_is_held_and_knows_them_when_it_is_back() 
         scene.backend.seen("POST /act/2"),
     );
     assert_eq!((one, two), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_full_disk_no_word_counts_and_nothing_runs_until_there_is_space() {
+    let backend = Backend::start("t").await;
+    let setup = setup(&policy(&backend));
+    let gate = setup.start_for_a_full_disk().await;
+    let scene = Scene {
+        backend,
+        setup,
+        gate,
+    };
+    let session = scene.mint().await;
+    let (waiting, agreed) = (Order::post("/t/act/1"), Order::post("/t/act/2"));
+    let shown = scene.ask(&session, &waiting).await;
+    let ready = scene.ask(&session, &agreed).await;
+    scene.approve("dana", &ready).await;
+    limit_file_size(scene.gate.id(), "0:").await;
+    let answer = scene.decide("dana", &shown, APPROVE).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    for order in [&waiting, &agreed, &Order::post("/t/act/3")] {
+        let answer = scene.send(&session, &order.clone().at_once()).await;
+        assert_eq!(answer.status, 503, "{answer:?}");
+    }
+    assert_eq!(scene.backend.total(), 0);
+    limit_file_size(scene.gate.id(), "unlimited:").await;
+    until("words are taken again", || async {
+        let answer = scene.decide("dana", &shown, APPROVE).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    for order in [&waiting, &agreed] {
+        until("it runs", || async {
+            let answer = scene.send(&session, order).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
+    let (one, two) = (
+        scene.backend.seen("POST /act/1"),
+        scene.backend.seen("POST /act/2"),
+    );
+    assert_eq!((one, two, scene.backend.total()), (1, 1, 2));
 }
