@@ -48,6 +48,11 @@ impl Control {
         })
     }
 
+    /// For what other parts run here.
+    pub(super) fn handle(&self) -> tokio::runtime::Handle {
+        self.runtime().handle().clone()
+    }
+
     /// Runs a listener, to be waited for when the gate stops.
     pub(super) fn listen(&self, serving: impl Future<Output = io::Result<()>> + Send + 'static) {
         let listener = self.runtime().spawn(serving);

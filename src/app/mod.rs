@@ -249,7 +249,7 @@ impl App {
         Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
-        let parts = Arc::new(Parts::build(&server, projects)?);
+        let parts = Arc::new(Parts::build(&server, projects, control.handle())?);
         let detail = beginning.detail();
         let sockets = match beginning {
             Beginning::Fresh(given) => Sockets::obtain(&server, given)?,
@@ -434,6 +434,8 @@ impl Running {
         // What the listeners have they close themselves.
         self.kept = None;
         self.stage.send_replace(Stage::Finish);
+        // Who waits for a person comes again, to whoever serves then; what people agreed to and has begun is finished.
+        self.parts.gate.stop_holding();
         let finished = self.join_data_plane(how.bound).await;
         if !finished {
             tracing::warn!(
@@ -456,8 +458,16 @@ impl Running {
             return true;
         };
         let mut joining = tokio::task::spawn_blocking(move || data_plane.join());
-        let finished = tokio::time::timeout(bound, &mut joining).await.is_ok();
-        if !finished {
+        let gate = &self.parts.gate;
+        let mut joined = false;
+        let all = async {
+            let _ = (&mut joining).await;
+            joined = true;
+            // Approved calls, whose agents may have left.
+            gate.errands_over().await;
+        };
+        let finished = tokio::time::timeout(bound, all).await.is_ok();
+        if !joined {
             // Tunnels never finish by themselves: both their ends are told.
             self.parts.gate.close_tunnels();
             let farewell = tokio::time::timeout(FAREWELL_MAX, &mut joining).await;

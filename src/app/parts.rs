@@ -32,7 +32,11 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    pub(super) fn build(server: &Server, projects: Vec<Policy>) -> Result<Self, StartError> {
+    pub(super) fn build(
+        server: &Server,
+        projects: Vec<Policy>,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, StartError> {
         let tls = Tls::build(server)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now();
@@ -57,6 +61,7 @@ impl Parts {
                 body_idle: server.agents.timeouts.body_idle,
                 idle: server.agents.timeouts.idle,
                 costs,
+                runtime: Some(runtime),
             },
         });
         gate.appoint(server.approvers());

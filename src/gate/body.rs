@@ -166,11 +166,20 @@ impl RequestBody {
         &self.meter
     }
 
-    /// Reads up to `limit` bytes ahead. To be called at most once.
+    /// Whether there are trailers behind what was read.
+    pub fn has_trailers(&self) -> bool {
+        self.trailers.as_ref().is_some_and(|trailers| !trailers.is_empty())
+    }
+
+    /// Reads up to `limit` bytes ahead. Called again with the same limit, it says the same.
     ///
     /// # Errors
     /// [`BodyFault`]: there is no body to go on with.
     pub async fn read_prefix(&mut self, limit: u64) -> Result<Prefix, BodyFault> {
+        // What failed is over, and must not be taken for a body that ended.
+        if let Some(fault) = self.meter.body_fault() {
+            return Err(fault);
+        }
         if self.size_hint().lower() > limit {
             // Not a byte is asked for: the agent may still be waiting for `100 Continue`.
             return Ok(Prefix::Longer(Bytes::new()));

@@ -157,6 +157,17 @@ impl<'a> Described<'a> {
         }
     }
 
+    /// Refuses what nobody could agree to beforehand.
+    pub(super) fn can_be_held(&self, handshake: Option<&Handshake>) -> Result<(), Refusal> {
+        match handshake {
+            None => Ok(()),
+            Some(_) => Err(Refusal::malformed(
+                StatusCode::NOT_IMPLEMENTED,
+                "a WebSocket can't wait for a person: nobody could see what will be said on it",
+            )),
+        }
+    }
+
     /// Refuses where the route wants to know what the call is for, and nobody said.
     pub(super) fn demand_intent(&self, intent: Option<&str>) -> Result<(), Refusal> {
         match (self.route.intent, intent) {

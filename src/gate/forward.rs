@@ -7,11 +7,13 @@
 //! without a body, on no stored grant, whose kept connection was closed before a byte of answer (RFC 9110 section 9.2.2).
 
 mod answer;
+mod held;
 mod location;
 mod outfit;
 pub mod upgrade;
 
 pub use answer::{StreamFault, UpstreamBody};
+pub(in crate::gate) use held::{Unsettled, send_held};
 pub use outfit::{Outfit, OutfitError};
 
 use super::Line;
@@ -356,15 +358,19 @@ fn peer_value(peer: IpAddr) -> HeaderValue {
 }
 
 fn framing(call: &Outbound<'_>, body: &RequestBody) -> Framing {
-    if body.is_end_stream() {
-        let expected = matches!(*call.method, Method::POST | Method::PUT | Method::PATCH);
-        return if expected || call.headers.contains_key(CONTENT_LENGTH) {
-            Framing::Empty
-        } else {
-            Framing::None
-        };
-    }
-    match body.size_hint().exact() {
+    let bytes = match body.is_end_stream() {
+        true => Some(0),
+        false => body.size_hint().exact().map(|bytes| bytes.max(1)),
+    };
+    framing_of(call.method, call.headers, bytes)
+}
+
+/// Of a body of so many bytes; `None`: as many as come.
+fn framing_of(method: &Method, headers: &HeaderMap, bytes: Option<u64>) -> Framing {
+    let expected = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    match bytes {
+        Some(0) if expected || headers.contains_key(CONTENT_LENGTH) => Framing::Empty,
+        Some(0) => Framing::None,
         Some(_) => Framing::Sized,
         None => Framing::Chunked,
     }

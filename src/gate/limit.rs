@@ -13,10 +13,13 @@ use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::{BodyDigest, Cause};
-use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Standing};
+use crate::policy::limit::{
+    Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Only, Standing,
+};
 use crate::policy::model::{LimitIndex, Policy, Route, ToolIndex};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick, seconds_up};
+use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest;
 use cost::{Reported, fixed_cost, reported_cost};
 use http::request::Parts;
@@ -33,6 +36,41 @@ impl Caller {
         digest: Option<&CallDigest>,
     ) -> Result<(), Exceedance> {
         self.cells.take(limits, Call { now, digest })
+    }
+
+    /// The same, the rates alone or all but the rates.
+    fn take_only(
+        &self,
+        which: Only,
+        limits: &[LimitIndex],
+        now: Tick,
+        digest: Option<&CallDigest>,
+    ) -> Result<(), Exceedance> {
+        self.cells.take_only(which, limits, Call { now, digest })
+    }
+
+    /// Takes a cost from all who bear it, or from none.
+    fn spend(&self, route: &Route, now: Tick, micros: u64) -> Result<(), Exceedance> {
+        let cost = &route.cost_limits;
+        let (agents, projects) = (self.agent_cells(), self.ruleset.project_cells());
+        let bearers = || [Some(&self.cells), agents, Some(projects)].into_iter().flatten();
+        for (paid, cells) in bearers().enumerate() {
+            cells.spend(cost, now, micros).inspect_err(|_| {
+                bearers()
+                    .take(paid)
+                    .for_each(|cells| cells.refund(cost, now, micros));
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`Caller::spend`] took at the same moment.
+    fn refund(&self, route: &Route, now: Tick, micros: u64) {
+        let (agents, projects) = (self.agent_cells(), self.ruleset.project_cells());
+        [Some(&self.cells), agents, Some(projects)]
+            .into_iter()
+            .flatten()
+            .for_each(|cells| cells.refund(&route.cost_limits, now, micros));
     }
 
     /// Cost that is known before the call, then rates and counts shared with others; each counter picks its own among the
@@ -172,23 +210,51 @@ impl Inner {
         });
     }
 
-    /// As soon as the session is known.
-    pub(super) async fn take_session_wide(&self, caller: &Caller, now: Now) -> Result<(), Refusal> {
+    /// As soon as the session is known. Gives the approval that the call asks for again, if it does: then it counts by rates
+    /// alone, here and further down.
+    pub(super) async fn take_session_wide(
+        &self,
+        caller: &Arc<Caller>,
+        head: &Parts,
+        target: &Result<Target, Refusal>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Option<Arc<LiveApproval>>, Refusal> {
+        let now = entry.opened.tick;
         let limits = &caller.ruleset.policy.session_wide;
-        self.bounded(caller.take(limits, now.tick, None), caller)
-            .await
+        if !caller.session.holds_approvals() {
+            let taken = caller.take(limits, now, None);
+            self.bounded(taken, caller).await?;
+            return Ok(None);
+        }
+        let taken = caller.take_only(Only::Rates, limits, now, None);
+        self.bounded(taken, caller).await?;
+        let standing = Box::pin(self.standing(caller, head, target, body, entry)).await;
+        if let Ok(Some(_)) = standing {
+            return standing;
+        }
+        let taken = caller.take_only(Only::Others, limits, now, None);
+        self.bounded(taken, caller).await?;
+        standing
     }
 
-    /// Limits of scope, tool and route, and repeats where any are watched.
+    /// Limits of scope, tool and route, and repeats where any are watched; of a call that asks for a standing approval again
+    /// the rates alone.
     pub(super) async fn take_of_route(
         &self,
         caller: &Caller,
         call: &Described<'_>,
-        head: &Parts,
-        target: &Target,
+        arrival: (&Parts, &Target),
         body: &mut Option<RequestBody>,
+        standing: Option<&Arc<LiveApproval>>,
         entry: &mut Entry,
     ) -> Result<(), Refusal> {
+        let (head, target) = arrival;
+        if standing.is_some() {
+            let limits = &call.route.session_limits;
+            let taken = caller.take_only(Only::Rates, limits, entry.opened.tick, None);
+            return self.bounded(taken, caller).await;
+        }
         let digest = if caller.ruleset.limits(Some(call.route.index)).repeats {
             digest_of(
                 head,
@@ -242,6 +308,60 @@ impl Inner {
         Ok(())
     }
 
+    /// What the session shares with others, for a call that is held. Whether its cost would fit is asked; it is spent when it
+    /// runs.
+    pub(super) async fn take_shared_to_hold(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        entry: &Entry,
+    ) -> Result<(), Refusal> {
+        let (now, micros) = (entry.opened.tick, fixed_cost(route).unwrap_or(0));
+        let taken = caller.take_shared(route, now, micros);
+        if taken.is_ok() {
+            caller.refund(route, now, micros);
+        }
+        self.bounded(taken, caller).await
+    }
+
+    /// Spends what a held call costs, as far as that is known before it runs.
+    pub(super) async fn pay(
+        &self,
+        caller: &Caller,
+        route: &Route,
+        now: Now,
+    ) -> Result<Paid, Refusal> {
+        let micros = fixed_cost(route);
+        let paid = Paid {
+            at: now.tick,
+            micros,
+        };
+        let taken = caller.spend(route, now.tick, micros.unwrap_or(0));
+        self.bounded(taken, caller).await?;
+        if let Some(micros) = micros {
+            self.note_cost(caller, route, micros);
+        }
+        Ok(paid)
+    }
+
+    /// Charges what the answer of a held call reported, and what exceeds a limit for it quarantines. Gives what is charged.
+    pub(super) fn charge_reported(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        route: &Route,
+        answer: &HeaderMap,
+    ) -> Option<u64> {
+        let Reported::Micros(micros) = reported_cost(route, answer) else {
+            return None;
+        };
+        let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
+        self.note_cost(caller, route, micros);
+        if let Some(trip) = trip {
+            Self::quarantine_after(self, Arc::clone(caller), trip);
+        }
+        Some(micros)
+    }
+
     /// Cost counters that changed are on their way to the store.
     fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
         if micros > 0 {
@@ -266,6 +386,21 @@ impl Inner {
                 self.note_cost(caller, route, micros);
                 entry.cost(micros, trip);
             }
+        }
+    }
+}
+
+/// What a held call has paid.
+pub(super) struct Paid {
+    at: Tick,
+    pub micros: Option<u64>,
+}
+
+impl Paid {
+    /// It was not made.
+    pub(super) fn back(&self, caller: &Caller, route: &Route) {
+        if let Some(micros) = self.micros {
+            caller.refund(route, self.at, micros);
         }
     }
 }

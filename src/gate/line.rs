@@ -25,6 +25,9 @@ pub struct Line {
     /// Whether the call's request was read to its end.
     whole: AtomicBool,
     said: Mutex<Vec<u8>>,
+    /// Whether somebody wants to know when the answer was taken. Read on every flush.
+    awaited: AtomicBool,
+    taken: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Of the task that drives the connection: one task, so one waker for life.
     waker: OnceLock<Waker>,
 }
@@ -96,6 +99,32 @@ impl Line {
         let all = said.is_empty();
         self.unsent.store(!all, Ordering::Release);
         all
+    }
+
+    /// Has `done` called once the answer, which was handed over to its end, was written to its last byte to a connection that
+    /// the agent had not closed; never, if it was not.
+    pub fn once_taken(&self, done: Box<dyn FnOnce() + Send>) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        *taken = Some(done);
+        self.awaited.store(true, Ordering::Release);
+        drop(taken);
+        self.wake();
+    }
+
+    /// Whether somebody wants to know.
+    pub fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Acquire)
+    }
+
+    /// All that was handed over is written, to a connection that is open or not.
+    pub fn written(&self, open: bool) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.awaited.store(false, Ordering::Release);
+        let done = taken.take();
+        drop(taken);
+        if let Some(done) = done.filter(|_| open) {
+            done();
+        }
     }
 
     fn wake(&self) {

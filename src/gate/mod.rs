@@ -23,6 +23,8 @@ mod record;
 
 mod permit;
 
+mod hold;
+
 pub mod forward;
 mod line;
 
@@ -31,6 +33,7 @@ mod refusal;
 pub mod respond;
 pub(crate) mod strangers;
 
+pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
@@ -50,6 +53,8 @@ use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
+use hold::Arrival;
+use permit::Ruling;
 use forward::Passage;
 use forward::upgrade::{Bounds, Tunnel};
 use forward::{Outfit, OutfitError};
@@ -94,6 +99,8 @@ pub struct Settings {
     pub idle: Duration,
     /// Costs of agents and projects that outlived the last run; used when the first policies are installed.
     pub costs: Vec<CostRow>,
+    /// Where approved calls run, which outlive the connection that waits for them; `None`: on its own runtime.
+    pub runtime: Option<tokio::runtime::Handle>,
 }
 
 impl Default for Settings {
@@ -103,6 +110,7 @@ impl Default for Settings {
             body_idle: Duration::from_secs(30),
             idle: Duration::from_secs(75),
             costs: Vec::new(),
+            runtime: None,
         }
     }
 }
@@ -162,6 +170,10 @@ pub(crate) struct Inner {
     approvers: ArcSwap<Approvers>,
     /// Whether tunnels are to be closed.
     stopping: watch::Sender<bool>,
+    /// Whether nobody waits for people any longer.
+    holding_ends: watch::Sender<bool>,
+    /// Approved calls under way.
+    errands: hold::Errands,
 }
 
 /// What follows an answer's head.
@@ -177,6 +189,7 @@ impl Gate {
         parts
             .metrics
             .attach(parts.sessions.clone(), parts.ledger.clone());
+        let errands = hold::Errands::new(parts.settings.runtime.clone());
         Self(Arc::new(Inner {
             clock: parts.clock,
             sessions: parts.sessions,
@@ -191,6 +204,8 @@ impl Gate {
             costs: costs::Costs::default(),
             approvers: ArcSwap::default(),
             stopping: watch::Sender::new(false),
+            holding_ends: watch::Sender::new(false),
+            errands,
         }))
     }
 
@@ -278,6 +293,16 @@ impl Gate {
         self.0.stopping.send_replace(true);
     }
 
+    /// Tells all who wait for people, and those who come from now on, to come again: the gate stops.
+    pub fn stop_holding(&self) {
+        self.0.holding_ends.send_replace(true);
+    }
+
+    /// Resolves when no approved call is under way.
+    pub async fn errands_over(&self) {
+        self.0.errands.over().await;
+    }
+
     /// One request, whatever comes of it. Must run within a tokio runtime.
     pub async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<ReplyBody> {
         let gate = &self.0;
@@ -334,12 +359,15 @@ impl Gate {
         let intent = entry.identify(caller, head, &target);
         // Whatever else is wrong with its calls, a session in quarantine hears only this.
         authenticate::not_quarantined(caller, now)?;
-        // Before head and target are judged, so that refused calls count too.
-        gate.take_session_wide(caller, now).await?;
+        // Before head and target are judged, so that refused calls count too. Who asks again for what people are asked
+        // already is no new call, and counts by rates alone.
+        let standing = gate
+            .take_session_wide(caller, head, &target, body, entry)
+            .await?;
         // Canonical from here on; nothing rereads the raw target.
         let target = &target?;
         if own::is_own(target.path()) {
-            return entry.own(own::serve(gate, caller, head, target, body).await);
+            return entry.own(own::serve(self, caller, entry, head, target, body).await);
         }
 
         // One match. What is matched here is what is forwarded.
@@ -356,12 +384,26 @@ impl Gate {
         let handshake = call.handshake(head, body.as_ref())?;
         // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
         // read ahead only where repeats of it are counted.
-        gate.take_of_route(caller, &call, head, target, body, entry)
+        gate.take_of_route(caller, &call, (head, target), body, standing.as_ref(), entry)
             .await?;
         call.demand_intent(intent?.as_deref())?;
 
+        let access = call.access(caller, entry)?;
+        let arrival = Arrival::new(caller, head, target, peer);
+        // Whoever comes back for what people were asked gets what came of it.
+        if let Some(approval) = standing {
+            drop(body.take());
+            return Box::pin(self.stand(approval, arrival, entry)).await;
+        }
         // The pure decision: scope and resource within the ceiling, and a grant to go on.
-        let permit = gate.decide(caller, call.access(caller, entry)?, now)?;
+        let permit = match gate.decide(caller, access, now)? {
+            Ruling::Allow(permit) => permit,
+            // Once people agree, what they saw is judged anew, recorded and sent.
+            Ruling::Hold(hold) => {
+                call.can_be_held(handshake.as_ref())?;
+                return Box::pin(self.hold(hold, &call, arrival, body, entry)).await;
+            }
+        };
         // Money, and what other sessions share, only for calls that would be forwarded: nobody's refusals starve others.
         gate.take_shared(caller, call.route, entry).await?;
         // A stored grant's use is taken atomically and durably, and never given back.

@@ -4,15 +4,16 @@
 //! A call here is authenticated and counted like any other. What it changes is durable and recorded by
 //! `store::live::Sessions` before it is answered. It refuses to show anything of another session.
 
+mod approvals;
 mod grants;
 mod input;
 mod pages;
 mod session;
 
-use crate::gate::Inner;
+use crate::gate::Gate;
 use crate::gate::body::RequestBody;
 use crate::gate::fields::{FieldFault, TOOLGATE_SESSION};
-use crate::gate::record::Caller;
+use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::policy::target::Target;
 use bytes::Bytes;
@@ -49,8 +50,9 @@ pub(super) fn is_own(path: &str) -> bool {
 
 /// Serves one of the caller's own calls.
 pub(super) async fn serve(
-    gate: &Inner,
+    gate: &Gate,
     caller: &Caller,
+    entry: &Entry,
     head: &Parts,
     target: &Target,
     body: &mut Option<RequestBody>,
@@ -63,24 +65,32 @@ pub(super) async fn serve(
     let get = matches!(head.method, Method::GET | Method::HEAD);
     match path.strip_prefix("/grants/") {
         Some(id) if head.method == Method::DELETE => {
-            return grants::give_up(gate, caller, id).await;
+            return grants::give_up(&gate.0, caller, id).await;
         }
         Some(_) => return Err(Refusal::method_not_served("DELETE")),
         None => {}
     }
+    match path.strip_prefix("/approvals/") {
+        Some(id) if get => return approvals::show(gate, caller, &head.headers, id).await,
+        Some(id) if head.method == Method::DELETE => {
+            return approvals::withdraw(&gate.0, caller, id).await;
+        }
+        Some(_) => return Err(Refusal::method_not_served("GET, HEAD, DELETE")),
+        None => {}
+    }
     match path {
-        "/session" if get => Ok(session::show(gate, caller)),
+        "/session" if get => Ok(session::show(&gate.0, caller)),
         "/session" => Err(Refusal::method_not_served("GET, HEAD")),
         "/intent" if head.method == Method::PUT => {
-            session::state_intent(gate, caller, &head.headers, body).await
+            session::state_intent(&gate.0, caller, &head.headers, body).await
         }
         "/intent" => Err(Refusal::method_not_served("PUT")),
         "/grants" if head.method == Method::POST => {
-            grants::ask(gate, caller, &head.headers, body).await
+            grants::ask(gate, caller, entry, &head.headers, body).await
         }
         "/grants" => Err(Refusal::method_not_served("POST")),
         _ => Err(Refusal::not_found(
-            "the gate serves /.toolgate/session, /.toolgate/intent, /.toolgate/grants and /.toolgate/problems/ here",
+            "the gate serves /.toolgate/session, /.toolgate/intent, /.toolgate/grants, /.toolgate/approvals/ID and /.toolgate/problems/ here",
         )),
     }
 }

@@ -11,7 +11,7 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Peer, client};
 use crate::io::sweep::Liveness;
 use crate::ledger::record::Fault;
-use crate::policy::decision::{Decision, Denial, GrantUse, Permit, Reason};
+use crate::policy::decision::{Decision, Denial, GrantUse, Hold, Permit, Reason};
 use crate::policy::subject::Subject;
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
@@ -20,6 +20,13 @@ use crate::store::live::{LiveSession, State};
 use http::Version;
 use http::request::Parts;
 
+/// What the policy says of a call that it does not refuse.
+pub(super) enum Ruling<'c> {
+    Allow(Permit<'c>),
+    /// If a person agrees.
+    Hold(Hold<'c>),
+}
+
 impl Inner {
     /// Asks the policy. Grants are read where they are kept and may be gone right after: spending settles that.
     pub(super) fn decide<'c>(
@@ -27,7 +34,7 @@ impl Inner {
         caller: &'c Caller,
         access: AccessRequest<'c>,
         now: Now,
-    ) -> Result<Permit<'c>, Refusal> {
+    ) -> Result<Ruling<'c>, Refusal> {
         let decision = caller.session.with_grants(|grants| {
             let subject = Subject {
                 session: &caller.session.facts,
@@ -36,8 +43,8 @@ impl Inner {
             policy::decide(&caller.ruleset.policy, subject, access, now)
         });
         match decision {
-            Decision::Allow(permit) => Ok(permit),
-            Decision::Hold(_) => Err(Refusal::internal()),
+            Decision::Allow(permit) => Ok(Ruling::Allow(permit)),
+            Decision::Hold(hold) => Ok(Ruling::Hold(hold)),
             Decision::Deny(denial) => Err(Refusal::denied(denial)),
         }
     }

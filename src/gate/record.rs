@@ -7,6 +7,7 @@
 use crate::gate::body::Meter;
 use crate::gate::forward::upgrade::Ended;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
+use crate::gate::hold::Begun;
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Inner, Sequel, describe, intent};
@@ -17,7 +18,7 @@ use crate::ledger::record::{
 };
 use crate::ledger::{Level, Slot, Unavailable};
 use crate::policy::decision::{GrantUse, Reason};
-use crate::policy::id::RequestId;
+use crate::policy::id::{ApprovalId, RequestId};
 use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::name::{LimitId, ScopeName};
@@ -31,9 +32,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 mod reply;
+mod wanted;
 
 pub(super) use reply::Content;
 pub use reply::ReplyBody;
+pub(super) use wanted::Wanted;
 
 /// One call, from its head to its last byte.
 pub(super) struct Entry {
@@ -58,6 +61,11 @@ pub(super) struct Entry {
     decided: Option<(Decided, Tick)>,
     reason: Option<Reason>,
     slot: Option<Slot>,
+    /// What it waits for, or runs by the word of.
+    approval: Option<ApprovalId>,
+    /// Since when it waits for people, and for how long it did.
+    held: Option<Tick>,
+    hold_micros: Option<u64>,
     sent: Option<Tick>,
     upstream_micros: Option<u64>,
     cost_micros: Option<u64>,
@@ -99,6 +107,9 @@ impl Entry {
             decided: None,
             reason: None,
             slot: None,
+            approval: None,
+            held: None,
+            hold_micros: None,
             sent: None,
             upstream_micros: None,
             cost_micros: None,
@@ -158,9 +169,11 @@ impl Entry {
     pub(super) async fn deny(&mut self, refusal: Refusal) -> Refusal {
         self.fault = refusal.fault();
         self.reason = Some(refusal.reason());
-        // It was allowed and recorded as such: what went wrong afterwards is the outcome's to say.
-        if self.decided.is_some() {
-            return refusal;
+        match self.decided {
+            // It was allowed and recorded as such: what went wrong afterwards is the outcome's to say.
+            Some((Decided::Allow | Decided::Own | Decided::Deny, _)) => return refusal,
+            Some((Decided::Hold, _)) => self.waited(),
+            None => {}
         }
         self.limit = refusal.limit().cloned();
         if self.route.is_none() {
@@ -178,6 +191,54 @@ impl Entry {
                 self.reason = Some(unrecorded.reason());
                 unrecorded
             }
+        }
+    }
+
+    /// On record: it stands under an approval.
+    pub(super) async fn hold(&mut self, approval: ApprovalId) -> Result<(), Refusal> {
+        self.approval = Some(approval);
+        self.commit(Verdict::Hold, None, Level::Written)
+            .await
+            .map_err(|Unavailable| Refusal::ledger_unavailable())?;
+        let now = self.gate.clock.now().tick;
+        self.decided = Some((Decided::Hold, now));
+        self.held = Some(now);
+        Ok(())
+    }
+
+    /// It is told to come again.
+    pub(super) fn pending(&mut self) {
+        self.waited();
+        self.reason = Some(Reason::PendingApproval);
+    }
+
+    /// What people agreed to ran by this call, which is on record.
+    pub(super) fn ran(&mut self, begun: Begun) {
+        self.hold_micros = self.held.map(|held| micros(begun.at, held));
+        let at = self.decided.map_or(self.opened.tick, |(_, at)| at);
+        self.decided = Some((Decided::Allow, at));
+        self.cost_micros = begun.cost_micros;
+        if let (Some(sent), Some(answered)) = (begun.sent, begun.answered) {
+            self.upstream_micros = Some(micros(answered, sent));
+        }
+    }
+
+    fn waited(&mut self) {
+        let now = self.gate.clock.now().tick;
+        self.hold_micros = self.held.map(|held| micros(now, held));
+    }
+
+    /// What a record of it says that is known before it is decided.
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted {
+            request: self.id,
+            time: self.opened.wall,
+            trace: self.trace.clone(),
+            intent: self.intent.clone(),
+            method: self.method.clone(),
+            target: self.target.clone(),
+            client: self.client,
+            body: self.body,
         }
     }
 
@@ -221,7 +282,7 @@ impl Entry {
             decision,
             reason: self.reason,
             grant,
-            approval: None,
+            approval: self.approval,
             limit: self.limit.as_ref(),
             client: self.client,
             body: self.body,
@@ -307,6 +368,7 @@ impl Entry {
                 bytes_in: self.meter.bytes_in(),
                 bytes_out: self.meter.bytes_out(),
                 decision_micros: took.decision.unwrap_or(took.total),
+                hold_micros: self.hold_micros,
                 upstream_micros: self.upstream_micros,
                 total_micros: took.total,
                 cost_micros: self.cost_micros,

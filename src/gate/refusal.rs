@@ -14,6 +14,7 @@ use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::target::Ambiguity;
 use crate::store::live::State;
+use crate::store::live::approvals::LiveApproval;
 use http::StatusCode;
 use serde_json::json;
 use std::borrow::Cow;
@@ -228,11 +229,127 @@ impl Refusal {
             parts.next = Some(Next {
                 action: Action::StateIntent,
                 method: Some("PUT"),
-                href: Some("/.toolgate/intent"),
+                href: Some("/.toolgate/intent".into()),
                 body: Some(json!({"intent": "what you are doing, and for whom"})),
                 seconds: None,
             });
         })
+    }
+
+    /// A person said no to it.
+    pub(super) fn approval_denied(approval: &LiveApproval) -> Self {
+        let note = note_of(approval);
+        Self::new(
+            Reason::ApprovalDenied,
+            format!("a person looked at this very call and said no{note}; do not repeat it, do something else or tell the user"),
+        )
+        .of_approval(approval)
+    }
+
+    /// Nobody said enough in time, or nobody came to run it.
+    pub(super) fn approval_expired(approval: &LiveApproval) -> Self {
+        Self::new(
+            Reason::ApprovalExpired,
+            "nobody who may agree to this call answered in time, so it was not made; tell the user, and repeat it only if it is still needed: a person is asked anew",
+        )
+        .of_approval(approval)
+    }
+
+    /// It was taken back.
+    pub(super) fn approval_void(approval: &LiveApproval) -> Self {
+        let note = note_of(approval);
+        Self::new(
+            Reason::ApprovalVoid,
+            format!("the approval of this call was taken back{note}; the call was not made; repeat it if it is still needed"),
+        )
+        .of_approval(approval)
+    }
+
+    /// What people agreed to, or are asked, could not run.
+    pub(super) fn void(approval: &LiveApproval, why: &str) -> Self {
+        Self::new(
+            Reason::ApprovalVoid,
+            format!("the approval of this call is no longer valid: {why}; the call was not made; repeat it if it is still needed, and it is judged anew"),
+        )
+        .of_approval(approval)
+    }
+
+    /// Nobody can say how its run ended.
+    pub(super) fn outcome_unknown(approval: &LiveApproval) -> Self {
+        Self::new(
+            Reason::OutcomeUnknown,
+            "this call was approved and begun, and nobody knows how it ended: it may have taken effect; find out with another call, and do not expect it to be made again",
+        )
+        .of_approval(approval)
+    }
+
+    /// It ran, and its answer is not there.
+    pub(super) fn outcome_not_kept(approval: &LiveApproval) -> Self {
+        let status = approval.outcome().and_then(|outcome| outcome.status);
+        let how = match status {
+            Some(status) => format!(" and the tool answered with status {status}"),
+            None => String::new(),
+        };
+        Self::new(
+            Reason::OutcomeNotKept,
+            format!("this call was approved and made, once{how}, but its answer was not kept; it is not made again, read with another call what you need to know"),
+        )
+        .of_approval(approval)
+    }
+
+    /// Not a byte of an approved call was sent.
+    pub(super) fn not_sent(fault: SendFault, approval: &LiveApproval) -> Self {
+        let reason = match fault {
+            SendFault::Timeout(_) => Reason::UpstreamTimeout,
+            SendFault::Failed(_) | SendFault::SessionEnded | SendFault::AgentFailed(_) => {
+                Reason::UpstreamFailed
+            }
+        };
+        Self::new(
+            reason,
+            "the tool could not be reached and nothing of this call was sent to it; it is approved still: repeat exactly the same call later",
+        )
+        .of_approval(approval)
+        .after(fault.record())
+    }
+
+    pub(super) fn too_many_pending(why: &dyn std::fmt::Display) -> Self {
+        Self::new(
+            Reason::TooManyPending,
+            format!("{why}; wait until some were decided, or take one back with DELETE /.toolgate/approvals/ID"),
+        )
+        .with(|parts| {
+            parts.retry_after = Some(PENDING_RETRY);
+            parts.next = Some(Next {
+                action: Action::Wait,
+                method: Some("GET"),
+                href: Some("/.toolgate/session".into()),
+                body: None,
+                seconds: Some(PENDING_RETRY.as_secs()),
+            });
+        })
+    }
+
+    pub(super) fn overloaded(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Reason::Overloaded, detail)
+            .with(|parts| parts.retry_after = Some(UNAVAILABLE_RETRY))
+    }
+
+    /// Points to where the approval is shown.
+    fn of_approval(self, approval: &LiveApproval) -> Self {
+        let facts = &approval.facts;
+        let href = format!("/.toolgate/approvals/{}", facts.id);
+        let reason = self.reason();
+        self.about(Some(facts.scope.clone()), facts.resource.clone())
+            .with(|parts| {
+                parts.next = Some(Next {
+                    action: super::respond::problem(reason).action,
+                    method: Some("GET"),
+                    href: Some(href.into()),
+                    body: None,
+                    seconds: None,
+                });
+            })
     }
 
     pub(super) fn malformed(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
@@ -342,6 +459,12 @@ impl Refusal {
     }
 }
 
+/// What was said with it, where anything was.
+fn note_of(approval: &LiveApproval) -> String {
+    let note = approval.ending().and_then(|ending| ending.note);
+    note.map(|note| format!(" ({note})")).unwrap_or_default()
+}
+
 fn problem_words(reason: Reason) -> String {
     let described = super::respond::problem(reason);
     format!("{} {}", described.meaning, described.cure)
@@ -351,7 +474,7 @@ fn look_up_session() -> Next {
     Next {
         action: Action::DoSomethingElse,
         method: Some("GET"),
-        href: Some("/.toolgate/session"),
+        href: Some("/.toolgate/session".into()),
         body: None,
         seconds: None,
     }
@@ -365,11 +488,13 @@ fn request_grant(scope: &str, resource: Option<&Resource>) -> Next {
     Next {
         action: Action::RequestGrant,
         method: Some("POST"),
-        href: Some("/.toolgate/grants"),
+        href: Some("/.toolgate/grants".into()),
         body: Some(body),
         seconds: None,
     }
 }
 
+/// When it is worth asking again whether a person has answered: seldom enough not to be a burden.
+pub(super) const PENDING_RETRY: Duration = Duration::from_secs(5);
 /// What a call asks again after when ledger or store are away: long enough not to add to the trouble.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(2);

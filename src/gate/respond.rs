@@ -9,16 +9,19 @@ mod problem;
 pub use problem::{Action, Challenge, Kind, Problem, problem, problem_type};
 
 use crate::gate::record::Entry;
-use crate::gate::refusal::Refusal;
+use crate::gate::refusal::{PENDING_RETRY, Refusal};
+use crate::policy::approval::{Asked, Stage};
 use crate::policy::decision::Reason;
 use crate::policy::time::{Timestamp, seconds_up};
+use crate::store::live::approvals::LiveApproval;
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
     SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use http::{Response, StatusCode};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// What to do next, as the document shows it.
@@ -28,7 +31,7 @@ pub(super) struct Next {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub href: Option<&'static str>,
+    pub href: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +103,68 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade, close"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    response
+}
+
+/// What is said of a call that waits for a person. Members in the order a reader wants them.
+#[derive(Serialize)]
+struct Pending<'a> {
+    status: &'static str,
+    approval: String,
+    detail: &'static str,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    scope: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource: Option<&'a str>,
+    /// When it ends by itself.
+    expires_at: String,
+    next: Next,
+}
+
+/// 202: a person is asked, or the run that people agreed to is not over.
+pub(super) fn pending(approval: &LiveApproval, entry: Option<&Entry>) -> Response<Bytes> {
+    let facts = &approval.facts;
+    let href = format!("/.toolgate/approvals/{}", facts.id);
+    let detail = match (approval.stage(), &facts.asked) {
+        (Stage::Executing, _) => {
+            "a person agreed and this call is being made; repeat exactly the same call to get its answer: it is made once, however often you repeat it"
+        }
+        (_, Asked::Call(_)) => {
+            "a person has to agree to this call first and is being asked; it was not made yet; repeat exactly the same call after Retry-After to get its answer: it is made once, however often you repeat it"
+        }
+        (_, Asked::Grant(_)) => {
+            "a person has to agree to this grant first and is being asked; repeat exactly the same request after Retry-After to get it"
+        }
+    };
+    let seconds = PENDING_RETRY.as_secs();
+    let document = Pending {
+        status: "PENDING_APPROVAL",
+        approval: facts.id.to_string(),
+        detail,
+        reason: Reason::PendingApproval.as_str(),
+        instance: entry.map(|entry| format!("/.toolgate/requests/{}", entry.id())),
+        route: entry.and_then(Entry::route_id),
+        scope: facts.scope.as_str(),
+        resource: facts.resource.as_ref().map(|resource| resource.as_str()),
+        expires_at: timestamp(facts.expires_at),
+        next: Next {
+            action: problem(Reason::PendingApproval).action,
+            method: Some("GET"),
+            href: Some(href.clone().into()),
+            body: None,
+            seconds: Some(seconds),
+        },
+    };
+    let mut response = json(StatusCode::ACCEPTED, "application/json", &document);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    if let Ok(location) = HeaderValue::from_str(&href) {
+        headers.insert(LOCATION, location);
     }
     response
 }

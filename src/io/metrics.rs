@@ -7,7 +7,8 @@
 use crate::ledger::Ledger;
 use crate::policy::decision::Reason;
 use crate::policy::model::{Policy, PolicyHash};
-use crate::policy::name::{LimitId, ProjectName};
+use crate::policy::approval::Stage;
+use crate::policy::name::{ChainName, LimitId, ProjectName};
 use crate::store::live::Sessions;
 use prometheus::core::Collector;
 use prometheus::{
@@ -15,6 +16,7 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 mod process;
 
@@ -27,6 +29,9 @@ pub struct Metrics {
     upstream_seconds: HistogramVec,
     sessions: IntGaugeVec,
     grants: IntCounterVec,
+    held: IntGaugeVec,
+    approvals: IntCounterVec,
+    approval_wait: Histogram,
     limit_exceeded: IntCounterVec,
     quarantines: IntCounterVec,
     cost: CounterVec,
@@ -68,6 +73,8 @@ pub enum Decided {
     Allow,
     /// Refused.
     Deny,
+    /// A person is asked.
+    Hold,
     /// Answered by the gate's own endpoints under `/.toolgate/`.
     Own,
 }
@@ -79,6 +86,18 @@ pub enum GrantKind {
     OnUse,
     /// Asked for and stored.
     OnRequest,
+    /// The same, and a person agreed.
+    OnApproval,
+}
+
+/// A request that waits for a person.
+#[derive(Debug)]
+pub struct Holding(IntGauge);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// What became of a reload, as a label.
@@ -149,6 +168,30 @@ impl Metrics {
                     "toolgate_grants_total",
                     "Grants made, by how they came about.",
                     &["project", "kind"],
+                ),
+            ),
+            held: registered(
+                &registry,
+                int_gauges(
+                    "toolgate_held_requests",
+                    "Requests whose connection waits for a person.",
+                    &["project", "chain"],
+                ),
+            ),
+            approvals: registered(
+                &registry,
+                int_counters(
+                    "toolgate_approvals_total",
+                    "Approvals, by where they came to stand: each is decided once, and runs once at most.",
+                    &["project", "chain", "outcome"],
+                ),
+            ),
+            approval_wait: registered(
+                &registry,
+                histogram(
+                    "toolgate_approval_wait_seconds",
+                    "From asking people to their answer, or to its not coming.",
+                    APPROVAL_BUCKETS,
                 ),
             ),
             limit_exceeded: registered(
@@ -330,6 +373,31 @@ impl Metrics {
             .inc();
     }
 
+    /// A request waits for a person, for as long as what this gives is kept.
+    pub fn holding(&self, project: &ProjectName, chain: &ChainName) -> Holding {
+        let held = self
+            .held
+            .with_label_values(&[project.as_str(), chain.as_str()]);
+        held.inc();
+        Holding(held)
+    }
+
+    /// An approval came to `outcome`, so long after it was asked for.
+    pub fn approval(
+        &self,
+        project: &ProjectName,
+        chain: &ChainName,
+        outcome: Stage,
+        waited: Option<Duration>,
+    ) {
+        self.approvals
+            .with_label_values(&[project.as_str(), chain.as_str(), outcome.as_str()])
+            .inc();
+        if let Some(waited) = waited {
+            self.approval_wait.observe(waited.as_secs_f64());
+        }
+    }
+
     /// A call exceeded a limit.
     pub fn limit_exceeded(&self, project: &ProjectName, limit: &LimitId) {
         self.limit_exceeded
@@ -380,6 +448,7 @@ impl Decided {
         match self {
             Decided::Allow => "allow",
             Decided::Deny => "deny",
+            Decided::Hold => "hold",
             Decided::Own => "own",
         }
     }
@@ -390,6 +459,7 @@ impl GrantKind {
         match self {
             GrantKind::OnUse => "on_use",
             GrantKind::OnRequest => "on_request",
+            GrantKind::OnApproval => "on_approval",
         }
     }
 }
@@ -463,6 +533,10 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const REQUEST_BUCKETS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     60.0,
+];
+/// From somebody who was looking to somebody who slept over it.
+const APPROVAL_BUCKETS: &[f64] = &[
+    1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14_400.0, 86_400.0,
 ];
 /// From a microsecond (nothing read) to a second (a slow body).
 const DECISION_BUCKETS: &[f64] = &[

@@ -109,6 +109,9 @@ impl Encoder {
                 .as_bytes(),
             );
         }
+        if let Some(micros) = record.hold_micros {
+            line.number("hold_micros", micros);
+        }
         line.text("instance", &self.instance);
         line.text("kind", "outcome");
         line.prev();

@@ -10,10 +10,14 @@
 //! `session`, `run`, `intent` (or `intent_sha256`, or neither, as configured), `tool`, `route`, `method`, `target`
 //! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`, `hold`), `reason` (where
 //! denied), `grant` (`on_use`, or the stored grant's id), `approval` (it waits for that one, or runs by its word), `limit`
-//! (the one exceeded), `client` (address), `body_bytes` and `body_sha256` (where the body was read).
+//! (the one exceeded), `client` (address), `body_bytes` and `body_sha256` (where the body was read). A call that stands under
+//! an approval has the decision `hold`, whether it is the first to ask, a retry that joins, or one that gets the answer of
+//! the run. What is decided behind it is a second decision of the same `request`: `allow`, of the one call by which what
+//! people agreed to ran, before a byte of it leaves; or `deny`. The one `outcome` is that of the request, and tells what its
+//! agent got; how the run ended the `approval` records tell, whoever was there to hear of it.
 //!
 //! **`outcome`:** `request`, `project`, `session`, `status` (sent to the agent), `bytes_in`, `bytes_out` (body bytes
-//! from and to the agent), `decision_micros`, `upstream_micros`, `total_micros`, `cost` (a decimal *string*, `"0.01"`:
+//! from and to the agent), `decision_micros`, `hold_micros` (where people were waited for), `upstream_micros`, `total_micros`, `cost` (a decimal *string*, `"0.01"`:
 //! JSON numbers are doubles and money is not), `fault` ([`Fault::as_str`]), `frames` (of a call that became a WebSocket:
 //! `received` from the agent, `sent` to it; `bytes_in` and `bytes_out` are then those of the frames, heads included).
 //!
@@ -146,6 +150,8 @@ pub struct OutcomeRecord<'a> {
     pub bytes_out: u64,
     /// From the head to the decision recorded.
     pub decision_micros: u64,
+    /// From then until people had answered or were no longer waited for, where they were asked.
+    pub hold_micros: Option<u64>,
     /// From the request sent to the answer's head.
     pub upstream_micros: Option<u64>,
     /// From the head to the last byte.

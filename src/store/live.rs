@@ -24,7 +24,7 @@ mod sweep;
 mod table;
 
 pub use error::{ChangeError, GiveError, MintError};
-pub use grants::{Ask, WHY_BYTES_MAX};
+pub use grants::{Ask, Fit, WHY_BYTES_MAX};
 pub use mint::{INTENT_BYTES_MAX, Order, RUN_BYTES_MAX};
 pub use sweep::Swept;
 

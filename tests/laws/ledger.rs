@@ -113,6 +113,7 @@ impl Call {
             bytes_in: 1,
             bytes_out: u64::MAX,
             decision_micros: 2,
+            hold_micros: None,
             upstream_micros: Some(3),
             total_micros: 4,
             cost_micros: Some(10_000),

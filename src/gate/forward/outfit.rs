@@ -107,6 +107,11 @@ impl Outfit {
         })
     }
 
+    /// How long its answers are waited for.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// What the fields of requests to this tool are judged by.
     pub fn rules(&self) -> &Rules {
         &self.rules

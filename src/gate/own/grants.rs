@@ -4,13 +4,13 @@
 
 use super::input;
 use crate::gate::body::RequestBody;
-use crate::gate::record::Caller;
+use crate::gate::hold::{Preferred, Wait, Waited, Wish, WishError, Wisher, not_asked};
+use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
-use crate::gate::{Inner, respond};
-use crate::io::clock;
-use crate::io::metrics::GrantKind;
+use crate::gate::{Gate, Inner, respond};
 use crate::ledger::Unavailable;
 use crate::ledger::record::Cause;
+use crate::policy::approval::Stage;
 use crate::policy::decision::{Denial, Reason};
 use crate::policy::id::GrantId;
 use crate::policy::name::ScopeName;
@@ -22,6 +22,7 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What an agent asks for. `ttl` is written as in the YAML, `5m`.
 #[derive(Deserialize)]
@@ -63,38 +64,70 @@ impl GrantView {
 
 /// Gives the grant, if the ceiling allows it.
 pub(super) async fn ask(
-    gate: &Inner,
+    gate: &Gate,
     caller: &Caller,
+    entry: &Entry,
     headers: &HeaderMap,
     body: &mut Option<RequestBody>,
 ) -> Result<Response<Bytes>, Refusal> {
     let ask = parse(input::read(headers, body).await?)?;
-    let (scope, resource) = (ask.scope.clone(), ask.resource.clone());
-    let now = gate.clock.now();
-    let policy = &caller.ruleset.policy;
-    let given = gate
-        .sessions
-        .give(
-            policy,
-            &caller.session,
-            ask,
-            clock::grant_id(now),
-            Cause::Agent,
-            now,
-        )
-        .await
-        .map_err(|why| not_given(why, scope, resource))?;
-    gate.metrics
-        .grant_made(&policy.project, GrantKind::OnRequest);
+    let wisher = || Wisher {
+        cause: Cause::Agent,
+        client: entry.client,
+        request: entry.id(),
+    };
+    let refused = |why| match why {
+        WishError::Give(why) => not_given(why, ask.scope.clone(), ask.resource.clone()),
+        WishError::Hold(why) => not_asked(why, (ask.scope.clone(), ask.resource.clone())),
+    };
+    let wish = gate.wish(&caller.session, ask.clone(), wisher()).await;
+    let approval = match wish.map_err(refused)? {
+        Wish::Given(grant) => return Ok(given(&grant)),
+        Wish::Asked(approval) => approval,
+    };
+    let preferred = Preferred::read(headers);
+    let span = preferred.asked(WAIT_MAX);
+    let mut wait = Wait::begin(&gate.0, &caller.session, &approval, span);
+    loop {
+        match wait.stage() {
+            Stage::Pending | Stage::Executing => match wait.next().await {
+                Waited::News => {}
+                Waited::Enough => {
+                    let mut response = respond::pending(&approval, None);
+                    preferred.applied(wait.applied(preferred), response.headers_mut());
+                    return Ok(response);
+                }
+                Waited::Ended => {
+                    let state = caller.session.state(gate.0.clock.now().tick);
+                    return Err(Refusal::of_state(state));
+                }
+            },
+            Stage::Denied => return Err(Refusal::approval_denied(&approval)),
+            Stage::Expired => return Err(Refusal::approval_expired(&approval)),
+            Stage::Withdrawn => return Err(Refusal::approval_void(&approval)),
+            Stage::Unknown => return Err(Refusal::outcome_unknown(&approval)),
+            Stage::Approved | Stage::Executed => {
+                // Given by whoever asks first, and to whoever asks.
+                let wish = gate.wish(&caller.session, ask.clone(), wisher()).await;
+                return match wish.map_err(refused)? {
+                    Wish::Given(grant) => Ok(given(&grant)),
+                    Wish::Asked(approval) => Ok(respond::pending(&approval, None)),
+                };
+            }
+        }
+    }
+}
+
+fn given(given: &Grant) -> Response<Bytes> {
     let mut response = respond::json(
         StatusCode::CREATED,
         "application/json",
-        &GrantView::of(&given),
+        &GrantView::of(given),
     );
     if let Ok(location) = HeaderValue::from_str(&format!("/.toolgate/grants/{}", given.id)) {
         response.headers_mut().insert(LOCATION, location);
     }
-    Ok(response)
+    response
 }
 
 /// Takes one of the caller's own grants away.
@@ -161,6 +194,9 @@ fn parse(input: Input) -> Result<Ask, Refusal> {
         why: why.to_owned(),
     })
 }
+
+/// How long an agent that prefers to wait for people is let wait at most.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a grant was not given, in the reasons' words.
 fn not_given(why: GiveError, scope: ScopeName, resource: Option<Resource>) -> Refusal {

@@ -1,7 +1,7 @@
 //! `GET /.toolgate/session`: who am I, what may I ever hold, what do I hold, what is left of my limits.
 //! `PUT /.toolgate/intent`: this is what I am doing.
 
-use super::{grants, input};
+use super::{approvals, grants, input};
 use crate::gate::body::RequestBody;
 use crate::gate::intent;
 use crate::gate::record::Caller;
@@ -36,6 +36,9 @@ struct View<'a> {
     /// The ceiling: not held until granted, unless `on_use`.
     scopes: BTreeMap<&'a str, ScopeView>,
     grants: Vec<grants::GrantView>,
+    /// Those that wait for people, or were agreed to and did not run yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    approvals: Vec<approvals::ApprovalView>,
     limits: Vec<LimitView<'a>>,
 }
 
@@ -87,6 +90,7 @@ pub(super) fn show(gate: &Inner, caller: &Caller) -> Response<Bytes> {
             let live = grants.iter().filter(|grant| grant.live_at(now.tick));
             live.map(grants::GrantView::of).collect()
         }),
+        approvals: approvals::standing(caller),
         limits: limits(caller, now, &policy.limits),
     };
     respond::json(StatusCode::OK, "application/json", &view)

@@ -2,6 +2,7 @@
 
 use super::Entry;
 use crate::gate::forward::UpstreamBody;
+use crate::gate::hold::HeldBody;
 use crate::ledger::record::Fault;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -26,13 +27,18 @@ pub(in crate::gate) enum Content {
     Own(Bytes),
     /// The backend, streamed.
     Upstream(UpstreamBody),
+    /// The backend, of a call that people agreed to.
+    Held(Box<HeldBody>),
 }
 
 impl ReplyBody {
-    pub(in crate::gate) fn new(content: Content, entry: Box<Entry>) -> Self {
+    pub(in crate::gate) fn new(mut content: Content, entry: Box<Entry>) -> Self {
+        if let Content::Held(body) = &mut content {
+            body.set_out();
+        }
         Self(Some(Reply {
             announced: match &content {
-                Content::Own(_) => None,
+                Content::Own(_) | Content::Held(_) => None,
                 Content::Upstream(body) => body.size_hint().exact(),
             },
             content,
@@ -52,6 +58,7 @@ impl Reply {
         match &self.content {
             // HEAD, or an agent that did not care to read: the gate's own answer was whole.
             Content::Own(_) => true,
+            Content::Held(body) => body.is_over(),
             Content::Upstream(body) => {
                 body.is_end_stream()
                     || self
@@ -73,15 +80,23 @@ impl Body for ReplyBody {
         let Some(this) = &mut self.0 else {
             return Poll::Ready(None);
         };
-        let body = match &mut this.content {
+        let polled = match &mut this.content {
             Content::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Content::Own(bytes) => {
                 this.entry.meter.count_out(bytes.len());
                 return Poll::Ready(Some(Ok(Frame::data(mem::take(bytes)))));
             }
-            Content::Upstream(body) => body,
+            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Content::Held(body) => {
+                let polled = body.poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    this.entry.meter.count_out(bytes);
+                }
+                polled
+            }
         };
-        match ready!(Pin::new(body).poll_frame(cx)) {
+        match ready!(polled) {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(fault)) => {
                 this.entry.settle(Some(fault.record()));
@@ -99,6 +114,7 @@ impl Body for ReplyBody {
             None => true,
             Some(Content::Own(bytes)) => bytes.is_empty(),
             Some(Content::Upstream(body)) => body.is_end_stream(),
+            Some(Content::Held(body)) => body.is_end_stream(),
         }
     }
 
@@ -107,6 +123,7 @@ impl Body for ReplyBody {
             None => SizeHint::with_exact(0),
             Some(Content::Own(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Some(Content::Upstream(body)) => body.size_hint(),
+            Some(Content::Held(body)) => body.size_hint(),
         }
     }
 }

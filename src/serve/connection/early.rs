@@ -52,18 +52,32 @@ impl<S: Stream> Early<S> {
         if !due || self.ahead.is_some() {
             return Ok(());
         }
-        let mut byte = [0];
-        let mut room = ReadBuf::new(&mut byte);
-        if Pin::new(&mut self.stream)
-            .poll_read(context, &mut room)?
-            .is_ready()
-        {
-            self.ahead = room.filled().first().copied();
-            if self.ahead.is_none() {
-                self.stream.socket().watched.halve();
-            }
+        if self.ends(context)? {
+            self.stream.socket().watched.halve();
         }
         Ok(())
+    }
+
+    /// The answer is written to its end: whether the agent was still there for it.
+    fn tell_written(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        let ended = self.stream.socket().ended || (self.ahead.is_none() && self.ends(context)?);
+        self.line.written(!ended);
+        if self.ahead.is_some() {
+            // It was taken from under hyper, which is to look again.
+            context.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    /// Whether the agent sends no more. A first byte of its next call is kept.
+    fn ends(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        let mut byte = [0];
+        let mut room = ReadBuf::new(&mut byte);
+        let read = Pin::new(&mut self.stream).poll_read(context, &mut room)?;
+        if read.is_ready() {
+            self.ahead = room.filled().first().copied();
+        }
+        Ok(read.is_ready() && self.ahead.is_none())
     }
 
     fn poll_line(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -127,7 +141,11 @@ impl<S: Stream> AsyncWrite for Early<S> {
             ready!(self.poll_line(context))?;
         }
         self.look_for_the_end(context)?;
-        Pin::new(&mut self.stream).poll_flush(context)
+        ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+        if self.line.is_awaited() {
+            self.tell_written(context)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -277,7 +277,24 @@ impl Sessions {
     }
 }
 
+impl LiveSession {
+    /// Whether any approvals are kept for it: without a lock, for every call asks.
+    pub fn holds_approvals(&self) -> bool {
+        false
+    }
+
+    /// Those that are kept for it, oldest first.
+    pub fn approvals(&self) -> Vec<Arc<LiveApproval>> {
+        unimplemented!()
+    }
+}
+
 impl LiveApproval {
+    /// Whether anybody waits for its next stage.
+    pub fn is_watched(&self) -> bool {
+        self.stage.receiver_count() > 0
+    }
+
     /// Where it stands.
     pub fn stage(&self) -> Stage {
         *self.stage.borrow()

@@ -10,7 +10,7 @@ use crate::policy::id::GrantId;
 use crate::policy::model::{GrantMode, Policy};
 use crate::policy::name::ScopeName;
 use crate::policy::resource::Resource;
-use crate::policy::subject::Grant;
+use crate::policy::subject::{Grant, Session};
 use crate::policy::time::{Now, Tick, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +29,65 @@ pub struct Ask {
     pub ttl: Option<Duration>,
     /// Why; stays in the ledger.
     pub why: String,
+}
+
+/// A wish within the ceiling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// How the grant comes about.
+    pub mode: GrantMode,
+    /// Calls.
+    pub uses: u32,
+    /// How long.
+    pub ttl: Duration,
+    /// Most grants of the scope in the session's life.
+    pub grants_max: u32,
+}
+
+impl Ask {
+    /// Holds it against the session's ceiling.
+    fn fit(&self, policy: &Policy, session: &Session) -> Result<Fit, GiveError> {
+        let scope = || self.scope.clone();
+        let ceiling = crate::policy::ceiling(policy, session, self.scope.as_str());
+        let Some(ceiling) = ceiling else {
+            return Err(GiveError::ScopeOutside { scope: scope() });
+        };
+        match ceiling.grant() {
+            GrantMode::OnUse => return Err(GiveError::OnUse { scope: scope() }),
+            GrantMode::OnRequest | GrantMode::OnApproval(_) => {}
+        }
+        if let Some(resource) = &self.resource
+            && !ceiling.allows(Some(resource))
+        {
+            let (scope, resource) = (scope(), resource.clone());
+            return Err(GiveError::ResourceOutside { scope, resource });
+        }
+        let uses = self.uses.unwrap_or(ceiling.uses());
+        if uses == 0 || uses > ceiling.uses() {
+            let max = ceiling.uses();
+            return Err(GiveError::Uses {
+                scope: scope(),
+                max,
+            });
+        }
+        let ttl = self.ttl.unwrap_or(ceiling.ttl());
+        if ttl.is_zero() || ttl > ceiling.ttl() {
+            let max = ceiling.ttl();
+            return Err(GiveError::Ttl {
+                scope: scope(),
+                max,
+            });
+        }
+        if self.why.len() > WHY_BYTES_MAX {
+            return Err(GiveError::Why);
+        }
+        Ok(Fit {
+            mode: ceiling.grant(),
+            uses,
+            ttl,
+            grants_max: ceiling.grants(),
+        })
+    }
 }
 
 impl Sessions {
@@ -182,38 +241,15 @@ impl Table {
 impl LiveSession {
     /// Judges a wish and reserves its place, so that two at once can't both be the last.
     fn ask(&self, policy: &Policy, ask: Ask, id: GrantId, now: Now) -> Result<Grant, GiveError> {
-        let scope = ask.scope.clone();
-        let ceiling = crate::policy::ceiling(policy, &self.facts, scope.as_str());
-        let Some(ceiling) = ceiling else {
-            return Err(GiveError::ScopeOutside { scope });
-        };
-        match ceiling.grant() {
-            GrantMode::OnUse => return Err(GiveError::OnUse { scope }),
-            GrantMode::OnRequest | GrantMode::OnApproval(_) => {}
-        }
-        if let Some(resource) = &ask.resource
-            && !ceiling.allows(Some(resource))
-        {
-            let resource = resource.clone();
-            return Err(GiveError::ResourceOutside { scope, resource });
-        }
-        let uses = ask.uses.unwrap_or(ceiling.uses());
-        if uses == 0 || uses > ceiling.uses() {
-            let max = ceiling.uses();
-            return Err(GiveError::Uses { scope, max });
-        }
-        let ttl = ask.ttl.unwrap_or(ceiling.ttl());
-        if ttl.is_zero() || ttl > ceiling.ttl() {
-            let max = ceiling.ttl();
-            return Err(GiveError::Ttl { scope, max });
-        }
-        if ask.why.len() > WHY_BYTES_MAX {
-            return Err(GiveError::Why);
-        }
-        let given_max = ceiling.grants();
+        let Fit {
+            uses,
+            ttl,
+            grants_max,
+            ..
+        } = ask.fit(policy, &self.facts)?;
         let grant = Grant {
             id,
-            scope,
+            scope: ask.scope,
             resource: ask.resource,
             uses_left: uses,
             uses,
@@ -228,32 +264,62 @@ impl LiveSession {
             State::Quarantined => return Err(GiveError::Quarantined),
             State::Ended => return Err(GiveError::Ended),
         }
-        book.held.reserve(&grant, given_max, now.tick)?;
+        book.held.reserve(&grant, grants_max, now.tick)?;
         Ok(grant)
+    }
+
+    /// Whether a wish could be granted now, and how. Reserves nothing: asking people comes in between.
+    ///
+    /// # Errors
+    /// [`GiveError`]: it could not.
+    pub fn would_give(&self, policy: &Policy, ask: &Ask, now: Now) -> Result<Fit, GiveError> {
+        let fit = ask.fit(policy, &self.facts)?;
+        match self.state(now.tick) {
+            State::Live => {}
+            State::Quarantined => return Err(GiveError::Quarantined),
+            State::Ended => return Err(GiveError::Ended),
+        }
+        locked(&self.book)
+            .held
+            .room_for(&ask.scope, ask.resource.as_ref(), fit.grants_max, now.tick)?;
+        Ok(fit)
     }
 }
 
 impl Hoard {
-    fn reserve(&mut self, grant: &Grant, max: u32, now: Tick) -> Result<(), GiveError> {
-        let scope = grant.scope.clone();
+    /// Whether there is room for one more grant.
+    fn room_for(
+        &self,
+        scope: &ScopeName,
+        resource: Option<&Resource>,
+        max: u32,
+        now: Tick,
+    ) -> Result<(), GiveError> {
         let same = |held: &&Grant| {
-            held.scope == grant.scope && held.resource == grant.resource && held.live_at(now)
+            held.scope == *scope && held.resource.as_ref() == resource && held.live_at(now)
         };
+        let scope = scope.clone();
         if let Some(held) = self.grants.iter().chain(&self.asked).find(same) {
             let held = held.id;
             return Err(GiveError::Conflict { scope, held });
         }
-        let position = self.given.iter().position(|given| given.0 == scope);
-        let position = position.unwrap_or_else(|| {
-            self.given.push((scope.clone(), 0));
-            self.given.len() - 1
-        });
-        let given = &mut self.given[position].1;
-        if *given >= max {
+        let given = self.given.iter().find(|given| given.0 == scope);
+        if given.is_some_and(|given| given.1 >= max) {
             return Err(GiveError::Exhausted { scope, max });
         }
+        Ok(())
+    }
+
+    fn reserve(&mut self, grant: &Grant, max: u32, now: Tick) -> Result<(), GiveError> {
+        self.room_for(&grant.scope, grant.resource.as_ref(), max, now)?;
+        let scope = grant.scope.clone();
+        let position = self.given.iter().position(|given| given.0 == scope);
+        let position = position.unwrap_or_else(|| {
+            self.given.push((scope, 0));
+            self.given.len() - 1
+        });
         // Counted from here on, even if a fault undoes the grant: a count too high is the safe one.
-        *given += 1;
+        self.given[position].1 += 1;
         self.asked.push(grant.clone());
         Ok(())
     }

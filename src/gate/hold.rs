@@ -1,0 +1,282 @@
+//! Step 6: a call that a person must agree to.
+//!
+//! It is read whole, bound by a digest, and kept: what people see is what runs, once they agree. The agent's connection
+//! waits for a while; a retry of the same request joins it, whenever it comes, and gets what came of it. What is said
+//! while nobody has answered is 202.
+//!
+//! Behind the word of people the call is judged anew ([`redeem`]) and made by a task of its own ([`run`]), so that how it
+//! ended is learnt whether or not the agent stays. It refuses to run anything that was not shown, and anything twice.
+
+mod answer;
+mod grant;
+mod redeem;
+mod request;
+mod run;
+mod wait;
+
+pub(super) use answer::HeldBody;
+pub(super) use grant::not_asked;
+pub use grant::{Wish, WishError, Wisher};
+pub(super) use run::{Begun, Errands};
+pub(super) use wait::{Preferred, Wait, Waited, stage_in_words};
+
+use super::body::RequestBody;
+use super::describe::Described;
+use super::record::{Caller, Content, Entry};
+use super::refusal::Refusal;
+use super::respond;
+use super::{Gate, Inner, Peer, Sequel};
+use crate::io::clock;
+use crate::policy::approval::{Asked, Facts, HeldCall, Stage};
+use crate::policy::decision::{Denial, Hold, Reason};
+use crate::policy::target::Target;
+use crate::policy::time::Now;
+use crate::store::live::approvals::{Held, HoldError, LiveApproval};
+use http::Response;
+use http::request::Parts;
+use request::Request;
+use std::sync::Arc;
+
+/// A request as it came, and from whom.
+#[derive(Clone, Copy)]
+pub(super) struct Arrival<'a> {
+    pub caller: &'a Arc<Caller>,
+    pub head: &'a Parts,
+    pub target: &'a Target,
+    pub peer: &'a Peer,
+}
+
+impl<'a> Arrival<'a> {
+    pub(super) fn new(
+        caller: &'a Arc<Caller>,
+        head: &'a Parts,
+        target: &'a Target,
+        peer: &'a Peer,
+    ) -> Self {
+        Self {
+            caller,
+            head,
+            target,
+            peer,
+        }
+    }
+}
+
+impl Gate {
+    /// Asks people, and waits for them.
+    pub(super) async fn hold(
+        &self,
+        hold: Hold<'_>,
+        call: &Described<'_>,
+        arrival: Arrival<'_>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Sequel>, Refusal> {
+        let (gate, caller) = (&*self.0, arrival.caller);
+        // Whole, and before anything waits: only then is an agent that leaves noticed.
+        let request = Request::read(caller, call.route, arrival, body, entry).await?;
+        // Nothing is left of it to be read, and nothing of it is what will run.
+        drop(body.take());
+        let now = gate.clock.now();
+        let standing = gate
+            .sessions
+            .standing(&caller.session, request.digest, now);
+        let approval = match standing {
+            // Denied a moment ago, say.
+            Some(approval) => approval,
+            None => {
+                // Held calls count for what others share as those do that are forwarded. Money is spent when it runs.
+                gate.take_shared_to_hold(caller, call.route, entry).await?;
+                let facts = facts(&hold, caller, request, arrival, entry, now);
+                let held = gate
+                    .sessions
+                    .hold(&caller.session, hold.chain(), facts, CAUSE, now)
+                    .await;
+                match held.map_err(|why| not_held(why, &hold))? {
+                    Held::Made(approval) | Held::Joined(approval) => approval,
+                }
+            }
+        };
+        self.stand(approval, arrival, entry).await
+    }
+
+    /// What comes of a call that stands under an approval.
+    pub(super) async fn stand(
+        &self,
+        approval: Arc<LiveApproval>,
+        arrival: Arrival<'_>,
+        entry: &mut Entry,
+    ) -> Result<Response<Sequel>, Refusal> {
+        let (gate, caller) = (&self.0, arrival.caller);
+        entry.hold(approval.facts.id).await?;
+        let chain = gate.chain(caller, &approval);
+        let preferred = Preferred::read(&arrival.head.headers);
+        let span = preferred.at_most(chain.map_or_else(Default::default, |chain| chain.hold));
+        let mut wait = Wait::begin(gate, &caller.session, &approval, span);
+        let mut tried = false;
+        loop {
+            let waited = match wait.stage() {
+                Stage::Pending => {
+                    // Nobody is to be waited for whose word would be worth nothing.
+                    gate.still_asked(caller, &approval).await?;
+                    wait.next().await
+                }
+                // Once for each call: where another is faster, this one waits for what comes of that.
+                Stage::Approved if !tried => {
+                    tried = true;
+                    match run::run(gate, &approval, arrival, entry).await? {
+                        Some(answer) => return Ok(answer),
+                        None => continue,
+                    }
+                }
+                Stage::Approved | Stage::Executing => wait.next().await,
+                Stage::Executed => return answer::replay(gate, &approval, arrival.peer),
+                Stage::Denied => return Err(Refusal::approval_denied(&approval)),
+                Stage::Expired => return Err(Refusal::approval_expired(&approval)),
+                Stage::Withdrawn => return Err(gate.withdrawn(caller, &approval)),
+                Stage::Unknown => return Err(Refusal::outcome_unknown(&approval)),
+            };
+            match waited {
+                Waited::News => {}
+                Waited::Ended => {
+                    let state = caller.session.state(gate.clock.now().tick);
+                    return Err(Refusal::of_state(state));
+                }
+                Waited::Enough => {
+                    entry.pending();
+                    let mut response = respond::pending(&approval, Some(entry));
+                    preferred.applied(wait.applied(preferred), response.headers_mut());
+                    return Ok(response.map(|own| Sequel::Body(Content::Own(own))));
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The approval that a call asks for again: it is not counted as a new one. Looked for only where the session has any.
+    ///
+    /// # Errors
+    /// The request's body failed.
+    pub(super) async fn standing(
+        &self,
+        caller: &Arc<Caller>,
+        head: &Parts,
+        target: &Result<Target, Refusal>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Option<Arc<LiveApproval>>, Refusal> {
+        let Ok(target) = target else {
+            return Ok(None);
+        };
+        // The body is read for nothing that was not asked for before.
+        let alike = |approval: &Arc<LiveApproval>| match &approval.facts.asked {
+            Asked::Call(call) => {
+                *call.method == *head.method.as_str()
+                    && *call.target == *target.as_str()
+                    && *call.authority == *target.authority()
+            }
+            Asked::Grant(_) => false,
+        };
+        if !caller.session.approvals().iter().any(alike) {
+            return Ok(None);
+        }
+        let Some(request) = Request::again(caller, head, target, body, entry).await? else {
+            return Ok(None);
+        };
+        let standing =
+            self.sessions
+                .standing(&caller.session, request.digest, self.clock.now());
+        // Who asks again although a person said no is counted as for any other call.
+        Ok(standing.filter(|approval| approval.stage() != Stage::Denied))
+    }
+
+    /// Refuses where an approval ended that nobody decided: by the agent itself, by the gate, or with its session.
+    fn withdrawn(&self, caller: &Caller, approval: &LiveApproval) -> Refusal {
+        use crate::store::live::State;
+        match caller.session.state(self.clock.now().tick) {
+            State::Live => Refusal::approval_void(approval),
+            ended => Refusal::of_state(ended),
+        }
+    }
+}
+
+/// What people are shown.
+fn facts(
+    hold: &Hold<'_>,
+    caller: &Caller,
+    request: Request,
+    arrival: Arrival<'_>,
+    entry: &Entry,
+    now: Now,
+) -> Facts {
+    let (policy, session) = (&caller.ruleset.policy, &caller.session.facts);
+    let (route, chain) = (hold.route(), hold.chain());
+    let tool = policy.tool(route.tool);
+    // Those of the grant bound it too: the store knows them best.
+    let (expires_at, ends) = (
+        now.wall.plus(chain.expires).min(session.expires_at),
+        now.tick.plus(chain.expires).min(session.ends),
+    );
+    Facts {
+        id: clock::approval_id(now),
+        project: policy.project.clone(),
+        policy: policy.hash,
+        chain: chain.name.clone(),
+        agent: session.agent.clone(),
+        session: session.id,
+        run: session.run.clone(),
+        minted_by: session.minted_by.clone(),
+        intent: entry.intent.clone(),
+        client: entry.client,
+        request: entry.id(),
+        scope: route.scope.clone(),
+        resource: hold.resource().cloned(),
+        digest: request.digest,
+        created_at: now.wall,
+        expires_at,
+        ends,
+        denied_for: chain.denied_for,
+        quorum: chain.quorum,
+        asked: Asked::Call(Box::new(HeldCall {
+            tool: tool.name.clone(),
+            route: route.id.clone(),
+            upstream: tool.upstream.identity(),
+            method: arrival.head.method.as_str().into(),
+            authority: arrival.target.authority().into(),
+            target: arrival.target.as_str().into(),
+            fields: request.fields,
+            body: request.body,
+            grant: hold.grant(),
+        })),
+    }
+}
+
+fn not_held(why: HoldError, hold: &Hold<'_>) -> Refusal {
+    refused(
+        why,
+        Denial {
+            reason: Reason::GrantMissing,
+            scope: Some(hold.route().scope.clone()),
+            resource: hold.resource().cloned(),
+        },
+    )
+}
+
+/// Why nobody is asked.
+fn refused(why: HoldError, without_grant: Denial) -> Refusal {
+    match why {
+        HoldError::TooManyPending { .. } => Refusal::too_many_pending(&why),
+        HoldError::Full => Refusal::overloaded(why.to_string()),
+        HoldError::GrantMissing => Refusal::denied(without_grant),
+        HoldError::Ended => Refusal::credential_invalid(),
+        HoldError::Quarantined => Refusal::quarantined(None),
+        HoldError::Store(fault) => {
+            tracing::error!(%fault, "an approval could not be made durable; nobody is asked");
+            Refusal::store_unavailable()
+        }
+        HoldError::Ledger(_) => Refusal::ledger_unavailable(),
+    }
+}
+
+const CAUSE: crate::ledger::record::Cause<'static> = crate::ledger::record::Cause::Agent;
