@@ -20,6 +20,7 @@ use crate::policy::decision::Reason;
 use crate::policy::id::ApprovalId;
 use crate::policy::model::Policy;
 use crate::policy::name::{ChainName, PrincipalName, ProjectName};
+use crate::store::live::LiveSession;
 use crate::store::live::approvals::{Ballot, LiveApproval, VoteError};
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
@@ -179,6 +180,17 @@ pub(in crate::serve) fn inbox(
             .map(|approval| shown(admin, caller, approval, Depth::Brief))
             .collect(),
     }
+}
+
+/// What of this session people were asked, oldest first.
+pub(in crate::serve) fn of_session(admin: &Admin, session: &LiveSession) -> Vec<Arc<LiveApproval>> {
+    let project = std::slice::from_ref(&session.facts.project);
+    let mut found = admin
+        .parts
+        .sessions
+        .approvals(project, &[], None, usize::MAX);
+    found.retain(|approval| approval.facts.session == session.facts.id);
+    found
 }
 
 /// The approval of this id, for an approver of its project. Another project's answers as an unknown one does.

@@ -1,6 +1,7 @@
 //! Sessions: minted and revoked by issuers, put in quarantine and released by operators, seen by all but approvers.
 
 use super::Admin;
+use super::approvals;
 use super::caller::{Caller, Id};
 use super::input;
 use super::order::{self, MintInput};
@@ -120,7 +121,7 @@ pub(super) async fn list(
     Ok(json(StatusCode::OK, &view))
 }
 
-/// Show one session with its grants and where its limits stand. Needs the role issuer, operator or auditor.
+/// Show one session with its grants, its approvals and where its limits stand. Needs the role issuer, operator or auditor.
 #[utoipa::path(get, path = "/v1/sessions/{id}", params(("id" = String, Path)),
     responses((status = 200, body = SessionView), (status = 404, body = ProblemDocument<'static>, content_type = "application/problem+json")))]
 pub(super) async fn show(
@@ -233,7 +234,8 @@ const SEEING: &[Role] = &[Role::Issuer, Role::Operator, Role::Auditor];
 fn shown(admin: &Admin, session: &LiveSession) -> Response {
     let ruleset = admin.parts.gate.ruleset(&session.facts.project);
     let policy = ruleset.as_deref().map(|ruleset| &ruleset.policy);
-    let view = SessionView::full(session, policy, admin.parts.clock.now());
+    let approvals = approvals::of_session(admin, session);
+    let view = SessionView::full(session, &approvals, policy, admin.parts.clock.now());
     json(StatusCode::OK, &view)
 }
 
