@@ -19,6 +19,7 @@ mod error;
 mod grants;
 mod kill;
 mod mint;
+mod outbox;
 mod restore;
 mod sweep;
 mod table;
@@ -28,17 +29,20 @@ pub use grants::{Ask, Fit, WHY_BYTES_MAX};
 pub use mint::{INTENT_BYTES_MAX, Order, RUN_BYTES_MAX};
 pub use sweep::Swept;
 
+use super::news::News;
 use super::{Change, CostRow, Snapshot, Store, StoreFault};
 use crate::ledger::Ledger;
 use crate::ledger::record::Cause;
-use crate::policy::id::{GrantId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::limit::{Cells, Per};
 use crate::policy::model::Policy;
 use crate::policy::name::{AgentName, ProjectName, ScopeName};
 use crate::policy::subject::{Grant, Session};
 use crate::policy::time::{Now, Tick, Timestamp};
 use crate::policy::token::TokenDigest;
+use approvals::{HoldError, Kept, LiveApproval};
 use arc_swap::ArcSwapOption;
+use outbox::Outbox;
 use restore::Saved;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
@@ -61,6 +65,11 @@ struct Table {
     holders: Mutex<HashMap<GrantId, SessionId>>,
     /// Sessions of an agent in the table or on their way into it.
     seats: Mutex<HashMap<(ProjectName, AgentName), u32>>,
+    /// In order of id, which is the order of asking. Locked alone, or before an approval's own lock.
+    approvals: RwLock<BTreeMap<ApprovalId, Arc<LiveApproval>>>,
+    kept: Arc<Kept>,
+    outbox: Outbox,
+    news: News,
 }
 
 type Shard = RwLock<HashMap<TokenDigest, Arc<LiveSession>, BuildHasherDefault<DigestHasher>>>;
@@ -113,6 +122,8 @@ struct Hoard {
     revoked: Vec<Grant>,
     /// Grants ever given, by scope.
     given: Vec<(ScopeName, u32)>,
+    /// Those under which the same request stands, and those that are just being made.
+    approvals: Vec<Arc<LiveApproval>>,
 }
 
 impl Deref for Held {
@@ -124,6 +135,7 @@ impl Deref for Held {
             asked: Vec::new(),
             revoked: Vec::new(),
             given: Vec::new(),
+            approvals: Vec::new(),
         };
         self.0.as_deref().unwrap_or(&NOTHING)
     }
@@ -180,6 +192,10 @@ impl Sessions {
             ids: RwLock::default(),
             holders: Mutex::default(),
             seats: Mutex::default(),
+            approvals: RwLock::default(),
+            kept: Arc::default(),
+            outbox: Outbox::default(),
+            news: News::default(),
         };
         restore::fill(&table, snapshot, now);
         Sessions(Arc::new(table))
@@ -441,6 +457,8 @@ const OWES_STORE: u8 = 1;
 const OWES_RECORD: u8 = 2;
 /// A revoked grant is not gone for good.
 const OWES_GRANT: u8 = 4;
+/// Nobody will be told of its quarantine yet.
+const OWES_NOTICE: u8 = 8;
 
 /// Enough that two threads seldom meet.
 const SHARDS: usize = 64;

@@ -1,24 +1,28 @@
-//! What must survive a restart: sessions, grants, quarantines, costs. The authority over who is live.
+//! What must survive a restart: sessions, grants, approvals, quarantines, costs, and what is still to be told. The authority over who is live.
 //!
 //! [`Store`] is the seam: a durable file today. [`live::Sessions`] is the table that the hot path reads; every
 //! change goes through it, so that nothing is acknowledged before it is durable and recorded.
 //!
 //! What it refuses to do: decide. Whether a call may pass is `policy`'s affair; this only knows what there is.
 
+pub mod approval;
 pub mod embedded;
 pub mod live;
 pub mod news;
 mod rows;
 
+use crate::policy::approval::Vote;
 use crate::policy::attributes::Attributes;
 use crate::policy::certificate::Thumbprint;
-use crate::policy::id::{GrantId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
 use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
 use std::future::Future;
 use std::pin::Pin;
+
+use approval::{ApprovalRow, DeliveryRow, Move, NoticeRow};
 
 /// A future that a store returns.
 pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send>>;
@@ -67,6 +71,8 @@ pub enum Change {
         at: Timestamp,
         /// Why; likewise.
         reason: String,
+        /// Who is to be told, the first time.
+        notice: Option<Box<NoticeRow>>,
     },
     /// It passes again.
     Release {
@@ -99,6 +105,57 @@ pub enum Change {
         /// Whose.
         session: SessionId,
     },
+    /// People are asked; refused where the session is not there.
+    Hold(Box<ApprovalRow>),
+    /// A word that moves nothing; refused where the approval does not wait, or its principal said something else.
+    Vote {
+        /// On what.
+        approval: ApprovalId,
+        /// What.
+        vote: Vote,
+    },
+    /// A word that came to nothing.
+    Unvote {
+        /// On what.
+        approval: ApprovalId,
+        /// Whose.
+        vote: Vote,
+    },
+    /// An approval comes to another stage.
+    Move(Box<Move>),
+    /// The agent has the answer: what was kept of it goes.
+    Deliver {
+        /// Of which.
+        approval: ApprovalId,
+    },
+    /// It has been kept for long enough.
+    Forget {
+        /// Which.
+        approval: ApprovalId,
+    },
+    /// A notice becomes the deliveries of it; refused where it has become them before.
+    FanOut {
+        /// [`NoticeRow::id`].
+        notice: Box<str>,
+        /// To nobody: none.
+        deliveries: Vec<DeliveryRow>,
+    },
+    /// A delivery was tried and did not arrive.
+    Reschedule {
+        /// [`DeliveryRow::id`].
+        delivery: Box<str>,
+        /// Times it was sent.
+        attempts: u32,
+        /// When it is sent next.
+        next_at: Timestamp,
+        /// Given up.
+        dead: bool,
+    },
+    /// A delivery has arrived, or is not wanted any more.
+    Arrive {
+        /// [`DeliveryRow::id`].
+        delivery: Box<str>,
+    },
 }
 
 /// All that was durable when the store was opened.
@@ -112,6 +169,12 @@ pub struct Snapshot {
     pub costs: Vec<CostRow>,
     /// How many grants each session was ever given.
     pub given: Vec<GivenRow>,
+    /// In the order they were asked.
+    pub approvals: Vec<ApprovalRow>,
+    /// In the order they happened.
+    pub notices: Vec<NoticeRow>,
+    /// In the order they were made.
+    pub deliveries: Vec<DeliveryRow>,
 }
 
 /// How many grants of one scope a session was ever given, those that are gone included.

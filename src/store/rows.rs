@@ -3,6 +3,10 @@
 //! Ids are text as records show them, times are microseconds since 1970, attributes and narrowing are JSON: an operator
 //! with `sqlite3` reads the file without a key. Tokens are there as their SHA-256 only.
 
+mod approvals;
+mod notices;
+mod schema;
+
 use super::embedded::Refusal;
 use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
 use crate::policy::certificate::Thumbprint;
@@ -13,6 +17,7 @@ use crate::policy::subject::{Narrowed, Narrowing};
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
 use rusqlite::{Connection, Row, Transaction, params};
+use schema::{APPLICATION_ID, MIGRATIONS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -64,11 +69,18 @@ pub(super) fn apply(
             session,
             at,
             reason,
-        } => run(
-            "UPDATE sessions SET quarantine_reason = iif(quarantined_at IS NULL, ?3, quarantine_reason), \
-             quarantined_at = coalesce(quarantined_at, ?2) WHERE id = ?1",
-            &[&session.to_string(), &at.micros(), reason],
-        )?,
+            notice,
+        } => {
+            let changed = run(
+                "UPDATE sessions SET quarantine_reason = iif(quarantined_at IS NULL, ?3, quarantine_reason), \
+                 quarantined_at = coalesce(quarantined_at, ?2) WHERE id = ?1",
+                &[&session.to_string(), &at.micros(), reason],
+            )?;
+            if let Some(notice) = notice.as_deref().filter(|_| changed > 0) {
+                notices::insert(transaction, notice)?;
+            }
+            changed
+        }
         Change::Release { session } => run(
             "UPDATE sessions SET quarantined_at = NULL, quarantine_reason = NULL WHERE id = ?1",
             &[&session.to_string()],
@@ -91,6 +103,26 @@ pub(super) fn apply(
             )?;
             1
         }
+        Change::Hold(row) => approvals::hold(transaction, row)?,
+        Change::Vote { approval, vote } => approvals::vote(transaction, *approval, vote)?,
+        Change::Unvote { approval, vote } => approvals::unvote(transaction, *approval, vote)?,
+        Change::Move(step) => approvals::step(transaction, step)?,
+        Change::Deliver { approval } => approvals::deliver(transaction, *approval)?,
+        Change::Forget { approval } => run(
+            "DELETE FROM approvals WHERE id = ?1",
+            &[&approval.to_string()],
+        )?,
+        Change::FanOut { notice, deliveries } => notices::fan_out(transaction, notice, deliveries)?,
+        Change::Reschedule {
+            delivery,
+            attempts,
+            next_at,
+            dead,
+        } => run(
+            "UPDATE deliveries SET attempts = ?2, next_at = ?3, dead = ?4 WHERE id = ?1",
+            &[delivery, attempts, &next_at.micros(), dead],
+        )?,
+        Change::Arrive { delivery } => run("DELETE FROM deliveries WHERE id = ?1", &[delivery])?,
     };
     Ok(if changed > 0 {
         Applied::Done
@@ -205,6 +237,14 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> Result<Snapshot, 
                 count: row.get("count").map_err(text)?,
             })
         })?,
+        approvals: approvals::load(connection)?,
+        notices: all(connection, "notices", "ORDER BY rowid", notices::notice)?,
+        deliveries: all(
+            connection,
+            "deliveries",
+            "ORDER BY rowid",
+            notices::delivery,
+        )?,
     })
 }
 
@@ -212,7 +252,7 @@ fn all<T>(
     connection: &Connection,
     table: &'static str,
     order: &str,
-    read: impl Fn(&Row<'_>) -> Result<T, String>,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, String>,
 ) -> Result<Vec<T>, Refusal> {
     let mut statement = connection.prepare(&format!("SELECT * FROM {table} {order}"))?;
     let mut rows = statement.query([])?;
@@ -345,61 +385,3 @@ fn json(value: &impl Serialize) -> String {
 
 /// Longest window a limit may have, and a day of slack.
 const KEEP_COST_MICROS: i64 = 32 * 24 * 3600 * 1_000_000;
-
-/// `TGAT`: tells the file from other programs' databases.
-const APPLICATION_ID: i64 = 0x5447_4154;
-
-/// Each brings the file one version further; never edited once released.
-const MIGRATIONS: &[&str] = &[
-    "
-CREATE TABLE sessions (
-    id TEXT NOT NULL UNIQUE,
-    token BLOB NOT NULL UNIQUE CHECK (length(token) = 32),
-    project TEXT NOT NULL,
-    agent TEXT NOT NULL,
-    attributes TEXT NOT NULL,
-    narrowing TEXT,
-    parent TEXT REFERENCES sessions (id) ON DELETE CASCADE,
-    run TEXT,
-    intent TEXT,
-    minted_by TEXT NOT NULL,
-    minted_at INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    quarantined_at INTEGER,
-    quarantine_reason TEXT
-) STRICT;
-CREATE INDEX sessions_by_parent ON sessions (parent) WHERE parent IS NOT NULL;
-CREATE TABLE grants (
-    id TEXT NOT NULL UNIQUE,
-    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    scope TEXT NOT NULL,
-    resource TEXT,
-    uses INTEGER NOT NULL,
-    uses_left INTEGER NOT NULL CHECK (uses_left >= 0),
-    expires_at INTEGER NOT NULL,
-    why TEXT NOT NULL
-) STRICT;
-CREATE INDEX grants_by_session ON grants (session);
-CREATE TABLE given (
-    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
-    scope TEXT NOT NULL,
-    count INTEGER NOT NULL,
-    PRIMARY KEY (session, scope)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE costs (
-    project TEXT NOT NULL,
-    limit_id TEXT NOT NULL,
-    holder TEXT NOT NULL,
-    bucket INTEGER NOT NULL,
-    micros INTEGER NOT NULL,
-    PRIMARY KEY (project, limit_id, holder, bucket)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX costs_by_holder ON costs (holder);
-CREATE TRIGGER costs_end_with_their_session AFTER DELETE ON sessions BEGIN
-    DELETE FROM costs WHERE holder = OLD.id;
-END;
-",
-    "
-ALTER TABLE sessions ADD COLUMN certificate TEXT;
-",
-];

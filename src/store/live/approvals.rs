@@ -1,54 +1,64 @@
 //! Approvals: held requests and what people say of them. Durable before anything follows from them.
 //!
-//! An approval belongs to a session and shares its lock: stages, votes and the session's end reach store and ledger in one
-//! order. What gives power (agreement) is durable and recorded before it is visible; what takes power (denial,
-//! withdrawal, the step to `executing`) is visible first. A run is begun once: [`Sessions::begin`] returns the one [`Run`].
+//! An approval belongs to a session. Its stages change under the session's lock and then its own, so that with the grants
+//! and the end of the session there is one order, in memory, in the store and in the ledger. No lock is held while a commit
+//! is waited for.
+//!
+//! - What **gives** (agreement, the return of a run that sent nothing, an operator's finding that it did not run) is durable
+//!   and recorded, and only then visible. A fault undoes it.
+//! - What **takes** (denial, withdrawal, expiry, the step to `executing`, an outcome nobody knows) is visible first. Should
+//!   store or ledger fail, the approval *owes*, and the sweep goes on trying.
+//! - A run is begun once: [`Sessions::begin`] returns the one [`Run`]. Where the step to it fails, nothing was sent, and the
+//!   sweep brings the approval back to `approved`.
+//!
+//! It refuses to know who may decide (an argument), what a request means, and how it is run.
+
+mod book;
+mod hold;
+mod kept;
+mod restore;
+mod run;
+mod step;
+mod sweep;
+mod take;
+mod vote;
+
+pub(super) use restore::restore;
+pub(super) use step::Step;
 
 use super::{LiveSession, Sessions};
 use crate::ledger::Unavailable;
-use crate::ledger::record::Cause;
-use crate::policy::approval::{
-    Approvers, Chain, Facts, Field, NOTE_BYTES_MAX, RequestDigest, Stage, Vote, Word,
-};
-use crate::policy::id::{ApprovalId, GrantId};
+use crate::policy::approval::{Facts, NOTE_BYTES_MAX, RequestDigest, Stage, Vote, Word};
+use crate::policy::id::ApprovalId;
 use crate::policy::name::{PrincipalName, ProjectName};
 use crate::policy::time::{Now, Timestamp};
 use crate::store::StoreFault;
 use crate::store::news::News;
-use std::sync::Arc;
-use tokio::sync::watch;
+use book::Paper;
+use std::ops::Bound;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use tokio::sync::{Notify, watch};
+
+pub use super::super::approval::{Ending, Outcome};
+pub(super) use kept::Kept;
+pub use kept::{OVER_BYTES_MAX, OVER_MAX, VIEWED_FOR, WAITING_BYTES_MAX, WAITING_MAX};
+pub use run::Run;
 
 /// One approval, as it stands.
 #[derive(Debug)]
 pub struct LiveApproval {
     /// What never changes.
     pub facts: Facts,
+    /// Written under `paper`, read without.
     stage: watch::Sender<Stage>,
-}
-
-/// How the run of an approved call ended.
-#[derive(Clone, Debug, Default)]
-pub struct Outcome {
-    /// The backend's; `None`: it never answered, or a grant was given.
-    pub status: Option<u16>,
-    /// The backend's header fields, as the agent would see them; empty where nothing is kept.
-    pub fields: Vec<Field>,
-    /// The answer's body, kept until it is delivered; `None`: longer than is kept, streamed, delivered, or found out by a
-    /// person.
-    pub body: Option<Arc<[u8]>>,
-    /// What it was asked for, where that is a grant.
-    pub grant: Option<GrantId>,
-}
-
-/// How an approval ended or was decided.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    /// When.
-    pub at: Timestamp,
-    /// Who, where a principal did it.
-    pub by: Option<PrincipalName>,
-    /// Why: the approver's note, or the gate's words.
-    pub note: Option<Box<str>>,
+    /// Gone once the session has ended and nobody looks at it any more.
+    session: Weak<LiveSession>,
+    paper: Mutex<Paper>,
+    /// Changes under way; while there are any, the sweep leaves it alone.
+    busy: AtomicU32,
+    /// A change under way has come to its end.
+    turn: Notify,
 }
 
 /// An approval that a request stands under.
@@ -133,23 +143,17 @@ pub struct Ballot<'a> {
     pub note: Option<&'a str>,
 }
 
-/// The one run of an approved request. Dropped without a word of how it ended, it is `unknown`.
-#[derive(Debug)]
-#[must_use = "a run that nobody ends is recorded as unknown"]
-pub struct Run {
-    approval: Arc<LiveApproval>,
-}
-
 impl Sessions {
     /// What happens to approvals and quarantines, as it happens.
     pub fn news(&self) -> &News {
-        unimplemented!()
+        &self.0.news
     }
 
     /// The approval of this id, for as long as it is kept.
     pub fn approval(&self, id: ApprovalId) -> Option<Arc<LiveApproval>> {
-        let _ = id;
-        unimplemented!()
+        let all = self.0.approvals.read();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.get(&id).cloned()
     }
 
     /// At most `limit` approvals of these projects, oldest first, behind `after`; at one of `stages`, if any are named.
@@ -160,8 +164,17 @@ impl Sessions {
         after: Option<ApprovalId>,
         limit: usize,
     ) -> Vec<Arc<LiveApproval>> {
-        let _ = (projects, stages, after, limit);
-        unimplemented!()
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let all = self.0.approvals.read();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        let behind = all.range((from, Bound::Unbounded));
+        behind
+            .map(|(_, approval)| approval)
+            .filter(|approval| projects.contains(&approval.facts.project))
+            .filter(|approval| stages.is_empty() || stages.contains(&approval.stage()))
+            .take(limit)
+            .cloned()
+            .collect()
     }
 
     /// The approval that the same request of the session stands under: one that is not over, one that was executed and
@@ -172,108 +185,17 @@ impl Sessions {
         digest: RequestDigest,
         now: Now,
     ) -> Option<Arc<LiveApproval>> {
-        let _ = (session, digest, now);
-        unimplemented!()
-    }
-
-    /// Asks people. Joins what the same request stands under; else makes an approval, which is durable and recorded when
-    /// this returns. Reserves one use of the grant that `facts` names. It ends with the session and with that grant at the
-    /// latest, whatever `facts` says. `cause`: the agent, or the principal who wants a grant for it.
-    ///
-    /// # Errors
-    /// [`HoldError`]: there is none.
-    pub async fn hold(
-        &self,
-        session: &Arc<LiveSession>,
-        chain: &Chain,
-        facts: Facts,
-        cause: Cause<'_>,
-        now: Now,
-    ) -> Result<Held, HoldError> {
-        let _ = (session, chain, facts, cause, now);
-        unimplemented!()
-    }
-
-    /// Takes a principal's word. The same word twice is one. Returns where the approval then stands: `Approved` once the
-    /// quorum of `chain` is met, `Denied` at the first such word. Durable and recorded before it is visible.
-    ///
-    /// # Errors
-    /// [`VoteError`]: it changed nothing.
-    pub async fn vote(
-        &self,
-        approval: &Arc<LiveApproval>,
-        ballot: Ballot<'_>,
-        chain: &Chain,
-        approvers: &Approvers,
-        now: Now,
-    ) -> Result<Stage, VoteError> {
-        let _ = (approval, ballot, chain, approvers, now);
-        unimplemented!()
-    }
-
-    /// Takes an approval back that has not begun to run. In force before this waits.
-    ///
-    /// # Errors
-    /// [`VoteError::Late`], or store and ledger do not know yet.
-    pub async fn withdraw(
-        &self,
-        approval: &Arc<LiveApproval>,
-        why: &str,
-        cause: Cause<'_>,
-        now: Now,
-    ) -> Result<(), VoteError> {
-        let _ = (approval, why, cause, now);
-        unimplemented!()
-    }
-
-    /// The step to `executing`, which one caller gets, once. Takes the reserved use of the grant. Durable and recorded when
-    /// this returns.
-    ///
-    /// # Errors
-    /// [`VoteError::Late`]: another was faster, or it is over; or store or ledger have a fault, and nothing may run.
-    pub async fn begin(&self, approval: &Arc<LiveApproval>, now: Now) -> Result<Run, VoteError> {
-        let _ = (approval, now);
-        unimplemented!()
-    }
-
-    /// The run is over: the outcome is durable and recorded, and seen by all who wait.
-    ///
-    /// # Errors
-    /// [`VoteError`]: store or ledger have a fault; memory has the outcome, and the sweep goes on trying.
-    pub async fn finish(&self, run: Run, outcome: Outcome, now: Now) -> Result<(), VoteError> {
-        let _ = (run, outcome, now);
-        unimplemented!()
-    }
-
-    /// Not a byte of the request was written to a backend: it is `approved` again. The grant's use is reserved again.
-    ///
-    /// # Errors
-    /// [`VoteError`]: store or ledger have a fault; then it is `unknown`.
-    pub async fn unsent(&self, run: Run, now: Now) -> Result<(), VoteError> {
-        let _ = (run, now);
-        unimplemented!()
-    }
-
-    /// The agent has the answer to its last byte: what was kept of it goes, and the same request is a new one.
-    pub fn delivered(&self, approval: &Arc<LiveApproval>) {
-        let _ = approval;
-        unimplemented!()
-    }
-
-    /// An operator found out how an unknown run ended: it `ran`, or it may run now.
-    ///
-    /// # Errors
-    /// [`VoteError::Late`]: its outcome is not unknown; or store or ledger have a fault.
-    pub async fn resolve(
-        &self,
-        approval: &Arc<LiveApproval>,
-        ran: bool,
-        note: &str,
-        principal: &PrincipalName,
-        now: Now,
-    ) -> Result<(), VoteError> {
-        let _ = (approval, ran, note, principal, now);
-        unimplemented!()
+        let book = super::locked(&session.book);
+        book.held
+            .approvals
+            .iter()
+            .find(|approval| {
+                approval.facts.digest == digest && {
+                    let paper = approval.paper();
+                    paper.made && approval.stands(&paper, now.tick)
+                }
+            })
+            .cloned()
     }
 }
 
@@ -305,25 +227,26 @@ impl LiveApproval {
         self.stage.subscribe()
     }
 
+    /// Since when it stands there.
+    pub fn since(&self) -> Timestamp {
+        self.paper().since
+    }
+
     /// What people said, in order.
     pub fn votes(&self) -> Vec<Vote> {
-        unimplemented!()
+        self.paper().votes.clone()
     }
 
     /// How it was decided or ended; `None`: it waits.
     pub fn ending(&self) -> Option<Ending> {
-        unimplemented!()
+        self.paper().ending.clone()
     }
 
     /// How its run ended, if it is known.
     pub fn outcome(&self) -> Option<Outcome> {
-        unimplemented!()
-    }
-}
-
-impl Run {
-    /// Of what.
-    pub fn approval(&self) -> &Arc<LiveApproval> {
-        &self.approval
+        let paper = self.paper();
+        // A run that is being recorded is not over for anybody yet.
+        let over = self.stage() == Stage::Executed;
+        paper.outcome.as_deref().filter(|_| over).cloned()
     }
 }

@@ -191,12 +191,20 @@ impl Sessions {
                 return Ok(false);
             };
             session.owe(OWES_GRANT);
-            let told = self.0.tell_grant(session, "revoked", gone, cause, now.wall);
+            let told = self
+                .0
+                .tell_grant(session, "revoked", gone, cause.clone(), now.wall);
             (self.0.store.apply(Change::Revoke { grant: id }), told)
         };
+        let mut withdrawn = Vec::new();
+        self.0
+            .withdraw_of_grant(session, id, &cause, now, &mut withdrawn);
         let stored = stored.await;
+        // What is left undone of them the sweep does.
+        let withdrawn = self.0.conclude_all(withdrawn).await;
         told.await?;
         stored?;
+        withdrawn?;
         self.0.strike(session, id);
         Ok(true)
     }

@@ -3,9 +3,11 @@
 //! Revocation and quarantine are in force in memory before anything is waited for, and stay so whatever fails after.
 
 use super::super::Change;
+use super::super::approval::NoticeRow;
+use super::super::news::What;
 use super::{
-    Busy, ChangeError, ENDED, LIVE, LiveSession, OWES_RECORD, OWES_STORE, QUARANTINED, Sessions,
-    State, Table, locked,
+    Busy, ChangeError, ENDED, LIVE, LiveSession, OWES_NOTICE, OWES_RECORD, OWES_STORE, QUARANTINED,
+    Sessions, State, Table, locked,
 };
 use crate::ledger::record::{Cause, Event};
 use crate::ledger::{Ack, Level};
@@ -35,6 +37,10 @@ impl Sessions {
             session: session.facts.id,
         });
         let mut told: Vec<(&LiveSession, Ack)> = Vec::new();
+        let mut withdrawn = Vec::new();
+        let why = "its session was revoked";
+        self.0
+            .withdraw_all(session, why, &cause, now, &mut withdrawn);
         if fresh {
             told.push((
                 session,
@@ -42,7 +48,10 @@ impl Sessions {
             ));
         }
         for (child, busy) in kin.iter().zip(&_busy) {
-            if child.end(busy.alone) {
+            let ended = child.end(busy.alone);
+            self.0
+                .withdraw_all(child, why, &Cause::Gate, now, &mut withdrawn);
+            if ended {
                 let told_of = self.0.tell(child, "revoked", None, Cause::Gate, now.wall);
                 told.push((child, told_of));
             }
@@ -59,6 +68,8 @@ impl Sessions {
                 Err(unavailable) => result = result.and(Err(unavailable.into())),
             }
         }
+        // What is left undone of them the sweep does, whether or not there is a session to it.
+        result = result.and(self.0.conclude_all(withdrawn).await.map_err(Into::into));
         for one in kin.iter().chain([session]) {
             if !one.owes(OWES_STORE | OWES_RECORD) {
                 self.0.forget(one);
@@ -81,6 +92,7 @@ impl Sessions {
         let busy = Busy::with(session);
         let (stored, told) = {
             let mut book = locked(&session.book);
+            let first = session.own() == State::Live;
             let fresh = match session.own() {
                 State::Ended => return Err(ChangeError::Ended),
                 State::Live => {
@@ -92,27 +104,45 @@ impl Sessions {
                 State::Quarantined => busy.alone && session.owes(OWES_RECORD),
             };
             book.quarantines = book.quarantines.wrapping_add(1);
-            session.owe(if fresh {
-                OWES_STORE | OWES_RECORD
-            } else {
-                OWES_STORE
+            session.owe(match (fresh, first) {
+                (true, true) => OWES_STORE | OWES_RECORD | OWES_NOTICE,
+                (true, false) => OWES_STORE | OWES_RECORD,
+                (false, _) => OWES_STORE,
             });
             let stored = self.0.store.apply(session.quarantine_row(&book, now.wall));
             let told = fresh.then(|| {
                 self.0
-                    .tell_quarantine(session, "quarantined", reason, cause, now.wall)
+                    .tell_quarantine(session, "quarantined", reason, cause.clone(), now.wall)
             });
             (stored, told)
         };
+        let mut withdrawn = Vec::new();
+        let why = "its session is in quarantine";
+        self.0
+            .withdraw_all(session, why, &cause, now, &mut withdrawn);
+        let mut kin = Vec::new();
+        session.descendants(&mut kin);
+        for child in &kin {
+            let why = "a session above its own is in quarantine";
+            self.0
+                .withdraw_all(child, why, &Cause::Gate, now, &mut withdrawn);
+        }
         let stored = stored.await;
         if stored.is_ok() {
             session.paid(OWES_STORE);
+            self.0.announce_quarantine(session, now.wall);
         }
+        let mut recorded = Ok(());
         if let Some(told) = told {
-            told.await?;
-            session.paid(OWES_RECORD);
+            recorded = told.await;
+            if recorded.is_ok() {
+                session.paid(OWES_RECORD);
+            }
         }
-        Ok(stored.map(drop)?)
+        let withdrawn = self.0.conclude_all(withdrawn).await;
+        recorded?;
+        stored?;
+        Ok(withdrawn?)
     }
 
     /// Lets a session out of quarantine; its counters start anew.
@@ -164,6 +194,8 @@ impl Sessions {
         book.quarantined = None;
         session.own.store(LIVE, Ordering::Release);
         session.paid(OWES_STORE);
+        drop(book);
+        self.0.tell_of(session, "released", now.wall);
         Ok(())
     }
 }
@@ -185,6 +217,28 @@ impl Table {
             cause,
         };
         self.ledger.append(&event, time, Level::Sync)
+    }
+}
+
+impl Table {
+    /// A quarantine is durable: who is to be told is told once.
+    pub(super) fn announce_quarantine(&self, session: &LiveSession, now: Timestamp) {
+        if !session.owes(OWES_NOTICE) {
+            return;
+        }
+        session.paid(OWES_NOTICE);
+        let notice = session.notice_of_quarantine(&locked(&session.book), now);
+        self.outbox.put(notice);
+        self.tell_of(session, "quarantined", now);
+    }
+
+    fn tell_of(&self, session: &LiveSession, change: &'static str, now: Timestamp) {
+        let session_id = session.facts.id;
+        let what = What::Quarantine {
+            session: session_id,
+            change,
+        };
+        self.news.tell(now, Some(&session.facts.project), what);
     }
 }
 
@@ -225,6 +279,17 @@ impl LiveSession {
             session: self.facts.id,
             at,
             reason,
+            notice: self
+                .owes(OWES_NOTICE)
+                .then(|| Box::new(self.notice_of_quarantine(book, now))),
         }
+    }
+
+    fn notice_of_quarantine(&self, book: &super::Book, now: Timestamp) -> NoticeRow {
+        let (at, reason) = match &book.quarantined {
+            Some(entry) => (entry.0, entry.1.as_str()),
+            None => (now, ""),
+        };
+        NoticeRow::quarantined(&self.facts.project, self.facts.id, at, reason)
     }
 }

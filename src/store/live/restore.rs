@@ -2,7 +2,7 @@
 //! on the monotonic clock rules.
 
 use super::super::{CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
-use super::{LiveSession, QUARANTINED, Table, locked};
+use super::{LiveSession, QUARANTINED, Table, approvals, locked};
 use crate::policy::id::SessionId;
 use crate::policy::limit::{Cells, Per};
 use crate::policy::model::{LimitIndex, Policy};
@@ -88,6 +88,8 @@ pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
         }
     }
     sessions.values().for_each(|session| table.enter(session));
+    approvals::restore(table, snapshot.approvals, now);
+    table.outbox.fill(snapshot.notices);
 }
 
 /// Names that many sessions share are kept once.

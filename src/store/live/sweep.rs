@@ -4,7 +4,8 @@
 
 use super::super::{Applied, Change, StoreFuture};
 use super::{
-    Busy, LiveSession, OWES_GRANT, OWES_RECORD, OWES_STORE, Sessions, State, Table, locked,
+    Busy, LiveSession, OWES_GRANT, OWES_RECORD, OWES_STORE, Sessions, State, Table, approvals,
+    locked,
 };
 use crate::ledger::Ack;
 use crate::ledger::record::Cause;
@@ -20,6 +21,8 @@ pub struct Swept {
     pub sessions: usize,
     /// Grants that left.
     pub grants: usize,
+    /// Approvals that time ended, that were brought to where they should be, or that left.
+    pub approvals: usize,
     /// Changes that failed again.
     pub failed: usize,
 }
@@ -35,6 +38,9 @@ struct Step {
 impl Sessions {
     /// Goes over the table once.
     pub async fn sweep(&self, now: Now) -> Swept {
+        let mut swept = Swept::default();
+        // Before sessions and grants: what ends with them ends by its own time.
+        self.0.sweep_approvals(now, &mut swept).await;
         let mut due = Vec::new();
         self.0.each(None, |session| {
             if session.is_due(now) {
@@ -42,17 +48,19 @@ impl Sessions {
             }
             due.len() < DUE_MAX
         });
-        let mut swept = Swept::default();
         for batch in due.chunks(BATCH) {
             let _busy: Vec<_> = batch.iter().map(|session| Busy::with(session)).collect();
-            let mut steps = Vec::new();
+            let (mut steps, mut withdrawn) = (Vec::new(), Vec::new());
             for (session, busy) in batch.iter().zip(&_busy) {
                 if busy.alone {
-                    self.0.begin(session, now, &mut steps);
+                    self.0.begin(session, now, &mut steps, &mut withdrawn);
                 }
             }
+            if self.0.conclude_all(withdrawn).await.is_err() {
+                swept.failed += 1;
+            }
             for step in steps {
-                self.0.end(step, &mut swept).await;
+                self.0.end(step, now, &mut swept).await;
             }
         }
         swept
@@ -75,7 +83,13 @@ impl LiveSession {
 
 impl Table {
     /// Hands what is due of one session to store and ledger.
-    fn begin(&self, session: &Arc<LiveSession>, now: Now, steps: &mut Vec<Step>) {
+    fn begin(
+        &self,
+        session: &Arc<LiveSession>,
+        now: Now,
+        steps: &mut Vec<Step>,
+        withdrawn: &mut Vec<approvals::Step>,
+    ) {
         if session.state(now.tick) == State::Ended {
             let marked = session.own() == State::Ended;
             // Marked already: its record or its row failed, or its parent was revoked.
@@ -87,6 +101,8 @@ impl Table {
             let told = session
                 .end(true)
                 .then(|| self.tell(session, change, None, Cause::Gate, now.wall));
+            let why = "its session has ended";
+            self.withdraw_all(session, why, &Cause::Gate, now, withdrawn);
             let stored = self.store.apply(Change::End {
                 session: session.facts.id,
             });
@@ -153,7 +169,7 @@ impl Table {
     }
 
     /// Waits for one step and pays what was owed.
-    async fn end(&self, step: Step, swept: &mut Swept) {
+    async fn end(&self, step: Step, now: Now, swept: &mut Swept) {
         let session = &step.session;
         let stored = match step.stored {
             Some(stored) => stored.await.is_ok(),
@@ -175,6 +191,9 @@ impl Table {
         }
         if stored {
             session.paid(OWES_STORE);
+            if session.own() == State::Quarantined {
+                self.announce_quarantine(session, now.wall);
+            }
         }
         if told {
             session.paid(OWES_RECORD);

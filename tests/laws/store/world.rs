@@ -11,15 +11,23 @@ use tempfile::TempDir;
 use toolgate::config::{IntentRecord, LedgerSettings};
 use toolgate::ledger::record::Cause;
 use toolgate::ledger::{Ledger, verify};
+use toolgate::policy::approval::{
+    Approver, Approvers, Asked, AskedGrant, Chain, Facts, HeldCall, RequestDigest, Stage, Word,
+};
 use toolgate::policy::attributes::Attributes;
-use toolgate::policy::id::{GrantId, SessionId};
+use toolgate::policy::decision::GrantUse;
+use toolgate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{Agent, Ceiling, GrantMode, Parts, Policy, PolicyHash, Resources};
-use toolgate::policy::name::{AgentName, LimitId, PrincipalName, ProjectName, ScopeName};
+use toolgate::policy::name::{
+    AgentName, ChainName, GroupName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName,
+    ToolName,
+};
 use toolgate::policy::resource::{Resource, ResourcePattern};
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use toolgate::policy::token::TokenDigest;
 use toolgate::store::embedded::Embedded;
+use toolgate::store::live::approvals::{Ballot, Held, HoldError, LiveApproval, VoteError};
 use toolgate::store::live::{
     Ask, ChangeError, GiveError, LiveSession, MintError, Order, Sessions, State,
 };
@@ -302,6 +310,77 @@ impl World {
         self.sessions.spend(session, grant, self.now).await
     }
 
+    /// Holds a request to this target; on one use of a grant, if one is named.
+    pub(super) async fn hold(
+        &mut self,
+        session: &Arc<LiveSession>,
+        target: &str,
+        grant: Option<GrantId>,
+    ) -> Result<Held, HoldError> {
+        let id = ApprovalId::new(Uuid::from_u128(self.number()));
+        let facts = facts(id, session, target, grant, self.now);
+        self.sessions
+            .hold(session, &chain(), facts, Cause::Agent, self.now)
+            .await
+    }
+
+    /// The same, where there is none yet.
+    pub(super) async fn made(
+        &mut self,
+        session: &Arc<LiveSession>,
+        target: &str,
+        grant: Option<GrantId>,
+    ) -> Arc<LiveApproval> {
+        match self.hold(session, target, grant).await.unwrap() {
+            Held::Made(approval) => approval,
+            Held::Joined(_) => panic!("it was there"),
+        }
+    }
+
+    /// The same, and all agree to it.
+    pub(super) async fn agreed(
+        &mut self,
+        session: &Arc<LiveSession>,
+        target: &str,
+        grant: Option<GrantId>,
+    ) -> Arc<LiveApproval> {
+        let approval = self.made(session, target, grant).await;
+        self.vote(&approval, "ann", Word::Approve).await.unwrap();
+        let stage = self.vote(&approval, "bob", Word::Approve).await.unwrap();
+        assert_eq!(stage, Stage::Approved);
+        approval
+    }
+
+    pub(super) async fn vote(
+        &self,
+        approval: &Arc<LiveApproval>,
+        who: &str,
+        word: Word,
+    ) -> Result<Stage, VoteError> {
+        let principal = PrincipalName::parse(who).unwrap();
+        let ballot = Ballot {
+            principal: &principal,
+            word,
+            digest: approval.facts.digest,
+            note: Some("seen"),
+        };
+        self.sessions
+            .vote(approval, ballot, &chain(), &approvers(), self.now)
+            .await
+    }
+
+    pub(super) fn standing(
+        &self,
+        session: &LiveSession,
+        target: &str,
+    ) -> Option<Arc<LiveApproval>> {
+        self.sessions.standing(session, digest(target), self.now)
+    }
+
+    pub(super) fn again(&self, approval: &LiveApproval) -> Arc<LiveApproval> {
+        self.sessions.approval(approval.facts.id).unwrap()
+    }
+
     pub(super) fn state(&self, session: &LiveSession) -> State {
         session.state(self.now.tick)
     }
@@ -334,8 +413,9 @@ impl World {
                 });
                 let mut given = session.grants_given();
                 given.sort();
+                let waits = self.approvals(session);
                 format!(
-                    "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {grants:?} {given:?}",
+                    "{waits:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {grants:?} {given:?}",
                     facts.id,
                     facts.attributes,
                     facts.narrowing,
@@ -350,6 +430,32 @@ impl World {
                 )
             })
             .collect()
+    }
+
+    /// What of its approvals a restart must bring back.
+    fn approvals(&self, session: &LiveSession) -> Vec<String> {
+        let all = self.sessions.approvals(
+            std::slice::from_ref(&self.policy.project),
+            &[],
+            None,
+            usize::MAX,
+        );
+        let own = all
+            .iter()
+            .filter(|one| one.facts.session == session.facts.id);
+        let own = own.filter(|one| !matches!(one.stage(), Stage::Executing));
+        let shown = own.map(|one| {
+            let facts = Facts {
+                ends: Tick::from_nanos(0),
+                ..one.facts.clone()
+            };
+            let standing = self.sessions.standing(session, facts.digest, self.now);
+            let stands = standing.is_some_and(|found| found.facts.id == facts.id);
+            let (votes, ending) = (one.votes(), one.ending());
+            let (stage, since, outcome) = (one.stage(), one.since(), one.outcome());
+            format!("{stage:?} {stands} {since:?} {facts:?} {votes:?} {ending:?} {outcome:?}")
+        });
+        shown.collect()
     }
 
     /// The ledger is whole; its records of one kind, as `change session-or-grant`.
@@ -374,6 +480,100 @@ impl World {
             }
         }
         out
+    }
+}
+
+/// Two of four, within ten minutes.
+pub(super) fn chain() -> Chain {
+    Chain {
+        name: ChainName::parse("leads").unwrap(),
+        approvers: [GroupName::parse("leads").unwrap()].into(),
+        quorum: 2,
+        hold: Duration::from_secs(30),
+        expires: Duration::from_secs(600),
+        denied_for: Duration::from_secs(60),
+        pending_per_session: 5,
+        pending_per_route: 3,
+        notify: [].into(),
+    }
+}
+
+/// `ann`, `bob`, `cho` and the one who minted; `eve` is in another group, `fay` in another project.
+pub(super) fn approvers() -> Approvers {
+    let one = |name: &str, group: &str, project: &str| {
+        let approver = Approver {
+            groups: [GroupName::parse(group).unwrap()].into(),
+            projects: [ProjectName::parse(project).unwrap()].into(),
+        };
+        (PrincipalName::parse(name).unwrap(), approver)
+    };
+    Approvers::new([
+        one("ann", "leads", "demo"),
+        one("bob", "leads", "demo"),
+        one("cho", "leads", "demo"),
+        one("orchestrator", "leads", "demo"),
+        one("eve", "others", "demo"),
+        one("fay", "leads", "elsewhere"),
+    ])
+}
+
+pub(super) fn digest(target: &str) -> RequestDigest {
+    RequestDigest(*TokenDigest::of(target).as_bytes())
+}
+
+/// What is asked of a call to `target` (its route: the first segment), or of a wish for `grant NAME`.
+pub(super) fn facts(
+    id: ApprovalId,
+    session: &LiveSession,
+    target: &str,
+    grant: Option<GrantId>,
+    now: Now,
+) -> Facts {
+    let asked = match target.strip_prefix("grant ") {
+        Some(why) => Asked::Grant(AskedGrant {
+            uses: 2,
+            ttl: Duration::from_secs(60),
+            why: why.into(),
+        }),
+        None => Asked::Call(Box::new(HeldCall {
+            tool: ToolName::parse("users").unwrap(),
+            route: RouteId::parse(target.split('/').nth(1).unwrap()).unwrap(),
+            upstream: [3; 32],
+            method: "DELETE".into(),
+            authority: "gate:1".into(),
+            target: target.into(),
+            fields: ["a", "b"]
+                .map(|name| toolgate::policy::approval::Field {
+                    name: name.into(),
+                    value: b"x: \xff: y".as_slice().into(),
+                })
+                .into(),
+            body: target.as_bytes().into(),
+            grant: grant.map_or(GrantUse::OnUse, GrantUse::Stored),
+        })),
+    };
+    let (session, chain) = (&session.facts, chain());
+    Facts {
+        id,
+        project: session.project.clone(),
+        policy: PolicyHash([1; 32]),
+        chain: chain.name,
+        agent: session.agent.clone(),
+        session: session.id,
+        run: session.run.clone(),
+        minted_by: session.minted_by.clone(),
+        intent: Some("tidy up".into()),
+        client: "127.0.0.1".parse().unwrap(),
+        request: RequestId::new(Uuid::from_u128(7)),
+        scope: scope("tickets.write"),
+        resource: Some(Resource::parse("user:7").unwrap()),
+        asked,
+        digest: digest(target),
+        created_at: now.wall,
+        expires_at: now.wall.plus(chain.expires),
+        ends: now.tick.plus(chain.expires),
+        denied_for: chain.denied_for,
+        quorum: chain.quorum,
     }
 }
 
