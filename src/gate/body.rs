@@ -168,7 +168,9 @@ impl RequestBody {
 
     /// Whether there are trailers behind what was read.
     pub fn has_trailers(&self) -> bool {
-        self.trailers.as_ref().is_some_and(|trailers| !trailers.is_empty())
+        self.trailers
+            .as_ref()
+            .is_some_and(|trailers| !trailers.is_empty())
     }
 
     /// Reads up to `limit` bytes ahead. Called again with the same limit, it says the same.

@@ -78,9 +78,7 @@ impl Gate {
         // Nothing is left of it to be read, and nothing of it is what will run.
         drop(body.take());
         let now = gate.clock.now();
-        let standing = gate
-            .sessions
-            .standing(&caller.session, request.digest, now);
+        let standing = gate.sessions.standing(&caller.session, request.digest, now);
         let approval = match standing {
             // Denied a moment ago, say.
             Some(approval) => approval,
@@ -184,9 +182,9 @@ impl Inner {
         let Some(request) = Request::again(caller, head, target, body, entry).await? else {
             return Ok(None);
         };
-        let standing =
-            self.sessions
-                .standing(&caller.session, request.digest, self.clock.now());
+        let standing = self
+            .sessions
+            .standing(&caller.session, request.digest, self.clock.now());
         // Who asks again although a person said no is counted as for any other call.
         Ok(standing.filter(|approval| approval.stage() != Stage::Denied))
     }

@@ -13,9 +13,7 @@ use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::{BodyDigest, Cause};
-use crate::policy::limit::{
-    Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Only, Standing,
-};
+use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Only, Standing};
 use crate::policy::model::{LimitIndex, Policy, Route, ToolIndex};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick, seconds_up};
@@ -53,7 +51,11 @@ impl Caller {
     fn spend(&self, route: &Route, now: Tick, micros: u64) -> Result<(), Exceedance> {
         let cost = &route.cost_limits;
         let (agents, projects) = (self.agent_cells(), self.ruleset.project_cells());
-        let bearers = || [Some(&self.cells), agents, Some(projects)].into_iter().flatten();
+        let bearers = || {
+            [Some(&self.cells), agents, Some(projects)]
+                .into_iter()
+                .flatten()
+        };
         for (paid, cells) in bearers().enumerate() {
             cells.spend(cost, now, micros).inspect_err(|_| {
                 bearers()

@@ -53,14 +53,14 @@ use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
-use hold::Arrival;
-use permit::Ruling;
 use forward::Passage;
 use forward::upgrade::{Bounds, Tunnel};
 use forward::{Outfit, OutfitError};
+use hold::Arrival;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use permit::Ruling;
 use record::{Content, Entry};
 use refusal::Refusal;
 use std::collections::HashMap;
@@ -384,8 +384,15 @@ impl Gate {
         let handshake = call.handshake(head, body.as_ref())?;
         // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
         // read ahead only where repeats of it are counted.
-        gate.take_of_route(caller, &call, (head, target), body, standing.as_ref(), entry)
-            .await?;
+        gate.take_of_route(
+            caller,
+            &call,
+            (head, target),
+            body,
+            standing.as_ref(),
+            entry,
+        )
+        .await?;
         call.demand_intent(intent?.as_deref())?;
 
         let access = call.access(caller, entry)?;

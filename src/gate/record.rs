@@ -6,8 +6,8 @@
 
 use crate::gate::body::Meter;
 use crate::gate::forward::upgrade::Ended;
-use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::hold::Begun;
+use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Inner, Sequel, describe, intent};

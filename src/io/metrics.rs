@@ -5,9 +5,9 @@
 //! routes and tools, so that a served call looks nothing up.
 
 use crate::ledger::Ledger;
+use crate::policy::approval::Stage;
 use crate::policy::decision::Reason;
 use crate::policy::model::{Policy, PolicyHash};
-use crate::policy::approval::Stage;
 use crate::policy::name::{ChainName, LimitId, ProjectName};
 use crate::store::live::Sessions;
 use prometheus::core::Collector;

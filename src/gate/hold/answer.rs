@@ -59,9 +59,7 @@ impl HeldBody {
                 None => Source::Over,
             },
             left: length.unwrap_or(Some(0)),
-            guard: Some(
-                sweep::here(&gate.clock).guard(Some(session), std::time::Duration::ZERO),
-            ),
+            guard: Some(sweep::here(&gate.clock).guard(Some(session), std::time::Duration::ZERO)),
             taken: Some(taken),
             on_its_way: false,
         }
@@ -168,11 +166,7 @@ pub(in crate::gate) struct Taken {
 }
 
 impl Taken {
-    pub(super) fn new(
-        gate: &Inner,
-        approval: &Arc<LiveApproval>,
-        line: Option<Arc<Line>>,
-    ) -> Self {
+    pub(super) fn new(gate: &Inner, approval: &Arc<LiveApproval>, line: Option<Arc<Line>>) -> Self {
         Self {
             sessions: gate.sessions.clone(),
             approval: Arc::clone(approval),

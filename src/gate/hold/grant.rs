@@ -80,7 +80,9 @@ impl Gate {
         let fit = session.would_give(policy, &ask, now)?;
         let GrantMode::OnApproval(chain) = fit.mode else {
             let id = clock::grant_id(now);
-            let given = gate.sessions.give(policy, session, ask, id, wisher.cause, now);
+            let given = gate
+                .sessions
+                .give(policy, session, ask, id, wisher.cause, now);
             let given = given.await?;
             gate.metrics
                 .grant_made(&policy.project, GrantKind::OnRequest);
@@ -201,7 +203,11 @@ impl Inner {
 
     async fn take_back(&self, approval: &Arc<LiveApproval>, why: &str) {
         let now = self.clock.now();
-        if let Err(error) = self.sessions.withdraw(approval, why, Cause::Gate, now).await {
+        if let Err(error) = self
+            .sessions
+            .withdraw(approval, why, Cause::Gate, now)
+            .await
+        {
             tracing::warn!(approval = %approval.facts.id, %error, "an approval that is void could not be taken back");
         }
     }
@@ -289,7 +295,13 @@ fn facts(
 }
 
 /// Why nobody was asked, to the agent.
-pub(in crate::gate) fn not_asked(why: HoldError, ask: (crate::policy::name::ScopeName, Option<crate::policy::resource::Resource>)) -> Refusal {
+pub(in crate::gate) fn not_asked(
+    why: HoldError,
+    ask: (
+        crate::policy::name::ScopeName,
+        Option<crate::policy::resource::Resource>,
+    ),
+) -> Refusal {
     refused(
         why,
         Denial {

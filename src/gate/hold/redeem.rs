@@ -51,7 +51,11 @@ pub(super) struct Redeemed<'c> {
 
 impl Inner {
     /// The chain of this approval under the policy in force for the caller.
-    pub(super) fn chain<'c>(&self, caller: &'c Caller, approval: &LiveApproval) -> Option<&'c Chain> {
+    pub(super) fn chain<'c>(
+        &self,
+        caller: &'c Caller,
+        approval: &LiveApproval,
+    ) -> Option<&'c Chain> {
         let chains = &caller.ruleset.policy.chains;
         chains
             .iter()
@@ -164,7 +168,10 @@ impl Inner {
             Stale::Void(why) => why,
         };
         let now = self.clock.now();
-        let done = self.sessions.withdraw(approval, &why, Cause::Gate, now).await;
+        let done = self
+            .sessions
+            .withdraw(approval, &why, Cause::Gate, now)
+            .await;
         if let Err(error) = done {
             // It is judged again whenever it is looked at, so it can't run meanwhile.
             tracing::warn!(approval = %approval.facts.id, %error, "an approval that is void could not be taken back");

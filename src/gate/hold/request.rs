@@ -277,10 +277,7 @@ mod tests {
     fn parts_do_not_run_into_one_another_and_what_is_volatile_tells_nothing() {
         let one = bound(1, ["GET", "h", "/ab"], b"c").digest(&[]);
         assert_ne!(one, bound(1, ["GET", "h", "/a"], b"bc").digest(&[]));
-        let (ab, a) = (
-            field("a", "b", Tells::Apart),
-            field("ab", "", Tells::Apart),
-        );
+        let (ab, a) = (field("a", "b", Tells::Apart), field("ab", "", Tells::Apart));
         let request = bound(1, ["GET", "h", "/"], b"");
         assert_ne!(request.digest(&[ab]), request.digest(&[a]));
         let volatile = field("date", "now", Tells::Nothing);

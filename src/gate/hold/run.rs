@@ -7,9 +7,9 @@
 //! The answer streams to the agent at the agent's pace. If the agent leaves, the rest is read within the tool's timeout and
 //! up to [`KEPT_BYTES_MAX`], for its retry.
 
+use super::Arrival;
 use super::answer::{HeldBody, Piece, Taken};
 use super::redeem::Stale;
-use super::Arrival;
 use crate::gate::fields::{self, Trust};
 use crate::gate::forward::{Outbound, SendFault, Unsettled, UpstreamBody, send_held};
 use crate::gate::record::{Content, Entry, Wanted};
@@ -204,7 +204,12 @@ impl Errand {
             }
         };
         // In the ledger before a byte leaves.
-        let record = self.wanted.allow(gate, caller, &redeemed.permit, (redeemed.tool, redeemed.route));
+        let record = self.wanted.allow(
+            gate,
+            caller,
+            &redeemed.permit,
+            (redeemed.tool, redeemed.route),
+        );
         if record.await.is_err() {
             return Err(self.unsent(run, Refusal::ledger_unavailable()).await);
         }

@@ -180,9 +180,13 @@ pub(in crate::gate) const fn stage_in_words(stage: Stage) -> &'static str {
         }
         Stage::Approved => "a person agreed; repeat exactly the same call now, and it is made",
         Stage::Denied => "a person said no; the call was not made and is not to be repeated",
-        Stage::Expired => "nobody answered in time, or nobody came for the answer; the call was not made",
+        Stage::Expired => {
+            "nobody answered in time, or nobody came for the answer; the call was not made"
+        }
         Stage::Withdrawn => "it was taken back, or is no longer valid; the call was not made",
-        Stage::Executing => "a person agreed, and the call is being made; repeat exactly the same call to get its answer",
+        Stage::Executing => {
+            "a person agreed, and the call is being made; repeat exactly the same call to get its answer"
+        }
         Stage::Executed => {
             "the call was made; repeat exactly the same call to get its answer if you did not get it yet"
         }
@@ -211,7 +215,10 @@ mod tests {
         assert_eq!(read(&["wait=10"]).at_most(hold).as_secs(), 10);
         assert_eq!(read(&["Wait = \"7\"; x=y"]).at_most(hold).as_secs(), 7);
         assert_eq!(read(&["wait=100"]).at_most(hold), hold);
-        assert_eq!(read(&["return=minimal, respond-async", "wait=10"]).at_most(hold), Duration::ZERO);
+        assert_eq!(
+            read(&["return=minimal, respond-async", "wait=10"]).at_most(hold),
+            Duration::ZERO
+        );
         assert_eq!(read(&["wait=-1"]).at_most(hold), hold);
         assert_eq!(read(&["wait=99999999999999999999999"]).at_most(hold), hold);
     }

@@ -81,7 +81,9 @@ pub(super) fn standing(caller: &Caller) -> Vec<ApprovalView> {
     let standing = approvals
         .iter()
         .filter(|approval| !approval.stage().is_over());
-    standing.map(|approval| ApprovalView::of(approval)).collect()
+    standing
+        .map(|approval| ApprovalView::of(approval))
+        .collect()
 }
 
 /// Shows one, now or when there is news of it.

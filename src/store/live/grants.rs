@@ -287,9 +287,12 @@ impl LiveSession {
             State::Quarantined => return Err(GiveError::Quarantined),
             State::Ended => return Err(GiveError::Ended),
         }
-        locked(&self.book)
-            .held
-            .room_for(&ask.scope, ask.resource.as_ref(), fit.grants_max, now.tick)?;
+        locked(&self.book).held.room_for(
+            &ask.scope,
+            ask.resource.as_ref(),
+            fit.grants_max,
+            now.tick,
+        )?;
         Ok(fit)
     }
 }

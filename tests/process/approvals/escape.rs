@@ -19,14 +19,15 @@ async fn nobody_without_the_role_the_group_and_clean_hands_decides_anything() {
     let own = Order::post(&decision)
         .with("content-type", "application/json")
         .body(word.to_string());
-    send(scene.gate.admin, &session.token, &own)
+    let at_admin = own.clone().to(scene.gate.admin);
+    send(scene.gate.admin, &session.token, &at_admin)
         .await
         .refused(401, "credential_invalid");
     let answer = scene.send(&session, &own).await;
     assert_eq!(answer.reason().as_deref(), Some("no_route"), "{answer:?}");
     let posted = Order::post(format!("/.toolgate/approvals/{}", shown.id)).body(word.to_string());
     assert!(scene.send(&session, &posted).await.status.is_client_error());
-    send(scene.gate.admin, "", &own)
+    send(scene.gate.admin, "", &at_admin)
         .await
         .refused(401, "credential_missing");
     // Who mints and operates; who is in another group.

@@ -190,7 +190,8 @@ async fn a_call_whose_backend_died_is_unknown_until_an_operator_says_what_happen
         &session.token,
         &Order::post(&path)
             .body(said(false).to_string())
-            .with("content-type", "application/json"),
+            .with("content-type", "application/json")
+            .to(session_says),
     )
     .await
     .refused(401, "credential_invalid");

@@ -234,9 +234,10 @@ impl Scene {
     }
 }
 
-/// Where an approval stands, as the admin API and the agents' listener write it.
+/// Where an approval stands, as the admin API (`state`) and the agents' listener (`status`) write it.
 pub fn stage(approval: &Value) -> String {
     let state = approval["state"].as_str();
+    let state = state.or(approval["status"].as_str());
     state.unwrap_or_else(|| panic!("{approval}")).to_owned()
 }
 

@@ -41,6 +41,12 @@ impl Order {
         Self::new(Method::POST, path)
     }
 
+    /// To be called by the name of another host.
+    pub fn to(mut self, host: impl ToString) -> Self {
+        self.host = Some(host.to_string());
+        self
+    }
+
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.fields.push((name.to_owned(), value.as_ref().to_vec()));
         self
