@@ -86,6 +86,8 @@ pub struct LiveSession {
     busy: AtomicU8,
     /// Whether the sweep need look for grants.
     holds_grants: AtomicBool,
+    /// Whether a call need look for an approval that it asks for again. Changed under `book`.
+    holds_approvals: AtomicBool,
     parent: Option<Arc<LiveSession>>,
     cells: ArcSwapOption<Cells>,
     /// What never changes after minting.
@@ -312,6 +314,7 @@ impl LiveSession {
             owes: AtomicU8::new(0),
             busy: AtomicU8::new(0),
             holds_grants: AtomicBool::new(false),
+            holds_approvals: AtomicBool::new(false),
             cells: ArcSwapOption::empty(),
             book: Mutex::default(),
         }

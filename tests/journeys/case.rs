@@ -56,6 +56,22 @@ pub struct Step {
     pub expect: Option<String>,
     /// Keeps a member of the JSON answer under a name: `grant: id`.
     pub keep: BTreeMap<String, String>,
+    /// Begins the call under this name and goes on once it waits for a person (or is answered).
+    pub start: Option<String>,
+    /// Reads the answer of a call that was begun; `expect` and `keep` are about it.
+    pub finish: Option<String>,
+    /// The agent of a call that was begun goes away.
+    pub leave: Option<String>,
+    /// A person agrees.
+    pub approve: Option<Ballot>,
+    /// A person does not.
+    pub deny: Option<Ballot>,
+    /// The backends answer what they were told to hold back (`?held=1`).
+    pub answer: bool,
+    /// Other principals may decide from here on: `name: [groups]`.
+    pub appoint: Option<BTreeMap<String, Vec<String>>>,
+    /// What time has ended is noticed.
+    pub sweep: bool,
     /// Lets time pass.
     pub wait: Option<String>,
     pub revoke: Option<String>,
@@ -72,6 +88,18 @@ pub struct Step {
     pub metrics: Vec<String>,
     /// A new gate on the same store.
     pub restart: bool,
+}
+
+/// A person's word.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ballot {
+    pub by: String,
+    /// What `keep` kept; the only one that waits, if it is left out.
+    pub of: Option<String>,
+    pub note: Option<String>,
+    /// Where it then stands, or why it was not taken.
+    pub then: Option<String>,
 }
 
 pub fn load(path: &Path) -> Vec<Case> {

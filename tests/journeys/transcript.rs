@@ -65,7 +65,9 @@ impl Transcript {
             let Ok(Value::Object(mut record)) = serde_json::from_str::<Value>(line) else {
                 panic!("not a record: {line}");
             };
-            for key in ["seq", "prev", "time", "instance", "policy", "request"] {
+            for key in [
+                "seq", "prev", "time", "instance", "policy", "request", "digest",
+            ] {
                 record.remove(key);
             }
             if record
@@ -100,7 +102,7 @@ impl Transcript {
         for (from, to) in &self.names {
             text = text.replace(from, to);
         }
-        for kind in ["req_", "ses_", "grt_"] {
+        for kind in ["req_", "ses_", "grt_", "apr_"] {
             let mut at = 0;
             while let Some(found) = text[at..].find(kind) {
                 let start = at + found;

@@ -1,7 +1,7 @@
 //! The world of one case: a gate on loopback, backends, a stepped clock, a ledger in memory and a store in a temporary
 //! folder that can both be made to fail.
 
-use crate::case::{Case, Minted, Step, span};
+use crate::case::{Ballot, Case, Minted, Step, span};
 use crate::transcript::Transcript;
 use crate::wire::{self, Answer};
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use toolgate::config::{self, Cidr, IntentRecord, LedgerSettings, Secrets};
 use toolgate::gate::{Channel, Gate, GateParts, Peer, Settings};
@@ -30,14 +31,21 @@ use toolgate::io::metrics::Metrics;
 use toolgate::ledger::record::{Cause, Event};
 use toolgate::ledger::storage::{Segment, Storage};
 use toolgate::ledger::{Ledger, Level};
+use toolgate::policy::approval::{Approver, Approvers, Stage, Word};
 use toolgate::policy::model::Policy;
-use toolgate::policy::name::{AgentName, PrincipalName, ProjectName, ScopeName};
+use toolgate::policy::name::{AgentName, GroupName, PrincipalName, ProjectName, ScopeName};
 use toolgate::policy::subject::{Narrowed, Narrowing};
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use toolgate::policy::token::{Token, TokenKind};
 use toolgate::store::embedded::Embedded;
-use toolgate::store::live::{LiveSession, Order, Sessions};
+use toolgate::store::live::{self, LiveSession, Order, Sessions};
 use toolgate::store::{Applied, Change, Store, StoreFault, StoreFuture};
+
+/// A call under way: what it is, and how it goes on.
+struct Begun {
+    call: String,
+    task: tokio::task::JoinHandle<Answer>,
+}
 
 pub struct World {
     clock: Arc<Stepped>,
@@ -55,6 +63,8 @@ pub struct World {
     in_force: Vec<String>,
     minted: BTreeMap<String, (Arc<LiveSession>, Token)>,
     kept: BTreeMap<String, String>,
+    /// Calls under way.
+    begun: BTreeMap<String, Begun>,
     /// Ledger bytes that the transcript has.
     read: usize,
 }
@@ -95,6 +105,7 @@ impl World {
             in_force: Vec::new(),
             minted: BTreeMap::new(),
             kept: BTreeMap::new(),
+            begun: BTreeMap::new(),
             read: 0,
         };
         let policies = if case.policies.is_empty() {
@@ -141,7 +152,10 @@ impl World {
         let server = SERVER.replace("[demo]", &format!("[{}]", project_of(&text)));
         std::fs::write(folder.join("toolgate.yaml"), server).expect("written");
         match config::load(&folder.join("toolgate.yaml"), Secrets::Optional) {
-            Ok(loaded) => loaded.projects,
+            Ok(loaded) => {
+                self.gate.appoint(loaded.server.approvers());
+                loaded.projects
+            }
             Err(errors) => panic!("{name}.yaml: {errors}"),
         }
     }
@@ -199,8 +213,12 @@ impl World {
     }
 
     pub async fn step(&mut self, step: &Step, transcript: &mut Transcript) {
-        if let Some(call) = &step.call {
+        if let (Some(call), Some(name)) = (&step.call, &step.start) {
+            self.start(name, call, step, transcript).await;
+        } else if let Some(call) = &step.call {
             self.call(call, step, transcript).await;
+        } else if let Some(name) = &step.finish {
+            self.finish(name, step, transcript).await;
         } else {
             transcript.happened(&self.act(step).await);
         }
@@ -211,6 +229,29 @@ impl World {
         let now = self.clock.now();
         let by = principal();
         let cause = || Cause::Principal(&by);
+        if let Some(name) = &step.leave {
+            let begun = self.begun.remove(name).expect("a call under way");
+            begun.task.abort();
+            let _ = begun.task.await;
+            return format!("{name} leaves");
+        }
+        for (ballot, word) in [(&step.approve, Word::Approve), (&step.deny, Word::Deny)] {
+            if let Some(ballot) = ballot {
+                return self.vote(ballot, word).await;
+            }
+        }
+        if step.answer {
+            self.backends.go.notify_waiters();
+            return "the backends answer".to_owned();
+        }
+        if let Some(appointed) = &step.appoint {
+            self.appoint(appointed);
+            return format!("appoint {appointed:?}");
+        }
+        if step.sweep {
+            self.sessions.sweep(now).await;
+            return "sweep".to_owned();
+        }
         if let Some(time) = &step.wait {
             self.clock.0.fetch_add(
                 u64::try_from(span(time).as_micros()).expect("short"),
@@ -274,6 +315,109 @@ impl World {
         "restart".to_owned()
     }
 
+    /// Agrees or not, as the admin API does.
+    async fn vote(&self, ballot: &Ballot, word: Word) -> String {
+        let approval = match &ballot.of {
+            Some(name) => {
+                let id = self.kept[name].parse().expect("an approval's id");
+                self.sessions.approval(id).expect("an approval")
+            }
+            None => {
+                let projects = [ProjectName::parse("demo").expect("a name")];
+                let mut waiting = self
+                    .sessions
+                    .approvals(&projects, &[Stage::Pending], None, 2);
+                assert_eq!(waiting.len(), 1, "one approval waits");
+                waiting.remove(0)
+            }
+        };
+        let facts = &approval.facts;
+        let ruleset = self.gate.ruleset(&facts.project).expect("in force");
+        let mut chains = ruleset.policy.chains.iter();
+        let chain = chains.find(|chain| chain.name == facts.chain);
+        let chain = chain.expect("its chain");
+        let by = PrincipalName::parse(&ballot.by).expect("a name");
+        let cast = live::approvals::Ballot {
+            principal: &by,
+            word,
+            digest: facts.digest,
+            note: ballot.note.as_deref(),
+        };
+        let approvers = self.gate.approvers();
+        let now = self.clock.now();
+        let voted = self
+            .sessions
+            .vote(&approval, cast, chain, &approvers, now)
+            .await;
+        if let Ok(Stage::Approved) = voted {
+            self.gate.fulfil(&approval).await;
+        }
+        let then = match voted {
+            Ok(stage) => stage.as_str().to_owned(),
+            Err(why) => why.to_string(),
+        };
+        if let Some(expected) = &ballot.then {
+            assert_eq!(*expected, then);
+        }
+        let note = ballot.note.as_ref();
+        let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
+        format!("{} by {by}{note}: {then}", word.as_str())
+    }
+
+    fn appoint(&self, appointed: &BTreeMap<String, Vec<String>>) {
+        let project = ProjectName::parse("demo").expect("a name");
+        self.gate
+            .appoint(Approvers::new(appointed.iter().map(|(name, groups)| {
+                let groups = groups
+                    .iter()
+                    .map(|group| GroupName::parse(group).expect("a name"));
+                (
+                    PrincipalName::parse(name).expect("a name"),
+                    Approver {
+                        groups: groups.collect(),
+                        projects: [project.clone()].into(),
+                    },
+                )
+            })));
+    }
+
+    /// How many requests wait for people.
+    fn held(&self) -> usize {
+        let text = self.metrics.encode();
+        let held = text
+            .lines()
+            .filter(|line| line.starts_with("toolgate_held_requests{"));
+        held.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok())
+            .sum()
+    }
+
+    /// Goes on once the call is held, or over.
+    async fn start(&mut self, name: &str, call: &str, step: &Step, transcript: &mut Transcript) {
+        self.announce(call, step, transcript);
+        let (method, target) = call.split_once(' ').expect("a method and a target");
+        let request = self.request(method, target, step);
+        let before = self.held();
+        let exchange = self.exchange(request, method.to_owned()).await;
+        let task = spawn_local(exchange);
+        // What a backend holds back is held too.
+        let reached = self.backends.held.get();
+        while self.held() == before && !task.is_finished() && self.backends.held.get() == reached {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let call = call.to_owned();
+        self.begun.insert(name.to_owned(), Begun { call, task });
+    }
+
+    async fn finish(&mut self, name: &str, step: &Step, transcript: &mut Transcript) {
+        transcript.happened(&format!("finish {name}"));
+        let Begun { call, task } = self.begun.remove(name).expect("a call under way");
+        let answer = task.await.expect("an answer");
+        self.judge(&call, step, &answer);
+        transcript.answered(&answer, 1);
+        self.keep(step, &answer);
+        self.tell_seen(transcript);
+    }
+
     /// A new gate on the same ledger and store; sessions keep their tokens.
     fn restart(&mut self) {
         let now = self.clock.now();
@@ -305,8 +449,7 @@ impl World {
         }
     }
 
-    async fn call(&mut self, call: &str, step: &Step, transcript: &mut Transcript) {
-        let (method, target) = call.split_once(' ').expect("a method and a target");
+    fn announce(&self, call: &str, step: &Step, transcript: &mut Transcript) {
         let by = step
             .by
             .as_ref()
@@ -322,22 +465,41 @@ impl World {
             .as_ref()
             .map(|host| format!(" [host: {host}]"))
             .unwrap_or_default();
-        transcript.happened(&format!("{call}{by}{host}{fields}"));
+        let started = step
+            .start
+            .as_ref()
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
+        transcript.happened(&format!("{call}{by}{host}{fields}{started}"));
+    }
+
+    async fn call(&mut self, call: &str, step: &Step, transcript: &mut Transcript) {
+        self.announce(call, step, transcript);
+        let (method, target) = call.split_once(' ').expect("a method and a target");
         let request = self.request(method, target, step);
         let times = step.times.unwrap_or(1);
         let mut last = None;
         for _ in 0..times {
-            let answer = self.exchange(&request, method).await;
+            let answer = self.exchange(request.clone(), method.to_owned()).await;
+            let answer = answer.await;
             self.judge(call, step, &answer);
             last = Some(answer);
         }
         let answer = last.expect("at least one call");
         transcript.answered(&answer, times);
+        self.keep(step, &answer);
+        self.tell_seen(transcript);
+    }
+
+    fn keep(&mut self, step: &Step, answer: &Answer) {
         for (name, member) in &step.keep {
             let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
             let value = json[member.as_str()].as_str().expect("a string").to_owned();
             self.kept.insert(name.clone(), value);
         }
+    }
+
+    fn tell_seen(&self, transcript: &mut Transcript) {
         let seen: Vec<String> = self.backends.seen.borrow_mut().drain(..).collect();
         for (at, line) in seen.iter().enumerate() {
             if at == 0 || seen[at - 1] != *line {
@@ -389,7 +551,11 @@ impl World {
     }
 
     /// One connection of its own. When this returns the gate is done with it, the record included.
-    async fn exchange(&self, request: &[u8], method: &str) -> Answer {
+    async fn exchange(
+        &self,
+        request: Vec<u8>,
+        method: String,
+    ) -> impl Future<Output = Answer> + use<> {
         let stream = TcpStream::connect(self.address).await.expect("connected");
         let (accepted, peer) = self.listener.accept().await.expect("accepted");
         let gate = self.gate.clone();
@@ -415,12 +581,15 @@ impl World {
                 .serve_connection(TokioIo::new(accepted), service)
                 .await;
         };
-        let exchange = async { tokio::join!(wire::exchange(stream, request, method), serving) };
-        // Only so that a fault of gate or test ends with words.
-        let (answer, ()) = tokio::time::timeout(Duration::from_secs(20), exchange)
-            .await
-            .expect("an answer, and the end of the connection");
-        answer
+        async move {
+            let exchange =
+                async { tokio::join!(wire::exchange(stream, &request, &method), serving) };
+            // Only so that a fault of gate or test ends with words.
+            let (answer, ()) = tokio::time::timeout(Duration::from_secs(20), exchange)
+                .await
+                .expect("an answer, and the end of the connection");
+            answer
+        }
     }
 
     fn judge(&self, call: &str, step: &Step, answer: &Answer) {
@@ -546,7 +715,18 @@ listeners:
 principals:
   - name: orchestrator
     key: { sha256: 0000000000000000000000000000000000000000000000000000000000000001 }
-    roles: [issuer]
+    roles: [issuer, approver]
+    groups: [support-leads]
+    projects: [demo]
+  - name: dana
+    key: { sha256: 0000000000000000000000000000000000000000000000000000000000000002 }
+    roles: [approver]
+    groups: [support-leads, finance]
+    projects: [demo]
+  - name: erin
+    key: { sha256: 0000000000000000000000000000000000000000000000000000000000000003 }
+    roles: [approver]
+    groups: [finance]
     projects: [demo]
 store: { embedded: { path: store.db } }
 ledger: { directory: ledger }
@@ -668,16 +848,21 @@ impl Segment for Log {
 struct Backends {
     addresses: Vec<(&'static str, SocketAddr)>,
     seen: Rc<RefCell<Vec<String>>>,
+    /// Calls that came with `?held=1`, and what they wait for.
+    held: Rc<Cell<usize>>,
+    go: Rc<Notify>,
 }
 
 impl Backends {
     async fn start(transcript: &mut Transcript) -> Self {
         let seen = Rc::default();
+        let (held, go) = (Rc::default(), Rc::default());
         let mut addresses = Vec::new();
         for name in ["CRM", "SEARCH"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
             addresses.push((name, listener.local_addr().expect("bound")));
-            spawn_local(serve(name, listener, Rc::clone(&seen)));
+            let holds = (Rc::clone(&held), Rc::clone(&go));
+            spawn_local(serve(name, listener, Rc::clone(&seen), holds));
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         addresses.push(("NONSENSE", listener.local_addr().expect("bound")));
@@ -688,14 +873,29 @@ impl Backends {
         for (name, address) in &addresses {
             transcript.name(address.to_string(), *name);
         }
-        Self { addresses, seen }
+        Self {
+            addresses,
+            seen,
+            held,
+            go,
+        }
     }
 }
 
-async fn serve(name: &'static str, listener: TcpListener, seen: Rc<RefCell<Vec<String>>>) {
+/// What is held back, and until when.
+type Holds = (Rc<Cell<usize>>, Rc<Notify>);
+
+async fn serve(
+    name: &'static str,
+    listener: TcpListener,
+    seen: Rc<RefCell<Vec<String>>>,
+    holds: Holds,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let seen = Rc::clone(&seen);
-        let service = service_fn(move |request| answer(name, Rc::clone(&seen), request));
+        let holds = holds.clone();
+        let service =
+            service_fn(move |request| answer(name, Rc::clone(&seen), holds.clone(), request));
         spawn_local(async move {
             let serving = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service);
@@ -707,6 +907,7 @@ async fn serve(name: &'static str, listener: TcpListener, seen: Rc<RefCell<Vec<S
 async fn answer(
     name: &'static str,
     seen: Rc<RefCell<Vec<String>>>,
+    (held, go): Holds,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
@@ -735,13 +936,20 @@ async fn answer(
             .find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
             .map(str::to_owned)
     };
+    if asked("held").is_some() {
+        held.set(held.get() + 1);
+        go.notified().await;
+    }
     let mut response = Response::builder().status(asked("status").as_deref().unwrap_or("200"));
     if let Some(cost) = asked("cost") {
         response = response.header("x-cost", cost);
     }
     let response = response
         .header("content-type", "application/json")
-        .body(Full::new(Bytes::from_static(b"{\"ok\":true}")));
+        .body(Full::new(match asked("bytes") {
+            Some(bytes) => vec![b'x'; bytes.parse().expect("a number")].into(),
+            None => Bytes::from_static(b"{\"ok\":true}"),
+        }));
     Ok(response.expect("a response"))
 }
 

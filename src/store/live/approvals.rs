@@ -37,6 +37,7 @@ use crate::store::news::News;
 use book::Paper;
 use std::ops::Bound;
 use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{Notify, watch};
 
@@ -202,12 +203,14 @@ impl Sessions {
 impl LiveSession {
     /// Whether any approvals are kept for it: without a lock, for every call asks.
     pub fn holds_approvals(&self) -> bool {
-        false
+        self.holds_approvals.load(Ordering::Acquire)
     }
 
-    /// Those that are kept for it, oldest first.
+    /// Those that the same requests would find, oldest first.
     pub fn approvals(&self) -> Vec<Arc<LiveApproval>> {
-        unimplemented!()
+        let book = super::locked(&self.book);
+        let made = |approval: &&Arc<LiveApproval>| approval.paper().made;
+        book.held.approvals.iter().filter(made).cloned().collect()
     }
 }
 

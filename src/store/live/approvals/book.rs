@@ -175,6 +175,12 @@ pub(super) struct Scene<'a> {
 }
 
 impl Scene<'_> {
+    /// What calls read of the list without its lock.
+    pub fn note_approvals(&self) {
+        let any = !self.book.held.approvals.is_empty();
+        self.session.holds_approvals.store(any, Ordering::Release);
+    }
+
     /// The call's use is kept for it: `false` if there is none.
     pub fn reserve(&mut self, grant: GrantId, now: Tick) -> bool {
         let held = self.find(grant).filter(|held| held.free_at(now));

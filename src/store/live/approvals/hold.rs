@@ -117,6 +117,7 @@ impl Table {
             Some(room),
         ));
         scene.book.held.approvals.push(Arc::clone(&approval));
+        scene.note_approvals();
         let facts = &approval.facts;
         let row = ApprovalRow {
             facts: facts.clone(),

@@ -10,6 +10,7 @@ use crate::policy::approval::{Stage, Word};
 use crate::policy::time::Now;
 use crate::store::approval::ApprovalRow;
 use crate::store::live::{LiveSession, State, Table};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
 /// Fills the table, which has its sessions already.
@@ -24,6 +25,7 @@ pub(in crate::store::live) fn restore(table: &Table, rows: Vec<ApprovalRow>, now
             let mut book = super::super::locked(&session.book);
             if approval.paper().listed {
                 book.held.approvals.push(Arc::clone(&approval));
+                session.holds_approvals.store(true, Ordering::Release);
             }
         }
         approval.with(|scene, paper| {

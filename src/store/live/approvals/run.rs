@@ -142,6 +142,7 @@ impl Sessions {
                 if let Some(scene) = scene {
                     let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
                     scene.book.held.approvals.retain(others);
+                    scene.note_approvals();
                 }
             }
         });

@@ -73,6 +73,7 @@ impl Table {
                 if let Some(scene) = scene {
                     let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
                     scene.book.held.approvals.retain(others);
+                    scene.note_approvals();
                 }
             }
             if paper.is_kept_in_vain(approval.stage(), now) {
