@@ -3,6 +3,7 @@
 
 mod access;
 mod approvals;
+mod console;
 mod events;
 mod grants;
 mod ops;

@@ -363,7 +363,7 @@ principals:
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
-            let group = GROUPS.iter().find(|(of, _)| *of == name);
+            let group = GROUPS.iter().find(|(of, _)| of == name);
             let group = group.filter(|_| roles.contains("approver"));
             let groups =
                 group.map_or_else(String::new, |(_, group)| format!(", groups: [{group}]"));

@@ -1,6 +1,11 @@
-//! The command line as a user meets it: the real binary, its output and its exit codes. What needs a running gate is in
-//! the process ring.
+//! The command line as a user meets it: the real binary, its output and its exit codes. What needs a gate as a process of
+//! its own is in the process ring.
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
+
+mod approvals;
+#[allow(dead_code, reason = "the admin ring uses all of it")]
+#[path = "../admin/scene.rs"]
+mod scene;
 
 use clap::{Command as Definition, CommandFactory};
 use serde_json::Value;

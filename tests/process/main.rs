@@ -13,6 +13,7 @@ mod wait;
 
 mod approvals;
 mod clients;
+mod console;
 mod crash;
 mod isolation;
 mod life;

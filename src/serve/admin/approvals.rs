@@ -203,7 +203,8 @@ pub(in crate::serve) fn find(
     find_in_projects(admin, caller, id)
 }
 
-fn find_in_projects(
+/// The approval of this id in one of the caller's projects, whatever its roles.
+pub(in crate::serve) fn find_in_projects(
     admin: &Admin,
     caller: &Caller,
     id: &str,
@@ -314,19 +315,17 @@ pub(in crate::serve) async fn decide(
         .await;
     match taken {
         Ok(stage) => {
-            // Recorded with the vote itself: what was called, from where.
+            // Beside the record of the word itself: what was called, from where.
             let call = format!("POST /v1/approvals/{id}/decision: {}", word.as_str());
             admin.record_call(caller, &call).await;
             tracing::info!(approval = %facts.id, %principal, word = word.as_str(), stage = stage.as_str(), "a word on an approval");
-            Ok(approval)
         }
-        Err(VoteError::Late(_))
-            if digest == facts.digest && has_said(&approval, principal, word) =>
-        {
-            Ok(approval)
-        }
-        Err(why) => Err(not_taken(&why, &approval, chain)),
+        Err(VoteError::Late(_)) if digest == facts.digest && said(&approval, principal, word) => {}
+        Err(why) => return Err(not_taken(&why, &approval, chain)),
     }
+    // A grant is given at once, so that the agent's next call has it. Should that fail, whoever asks again tries again.
+    admin.parts.gate.fulfil(&approval).await;
+    Ok(approval)
 }
 
 /// Ends an unknown run by what an operator found out.
@@ -371,7 +370,7 @@ fn chain<'p>(policy: &'p Policy, name: &ChainName) -> Option<&'p Chain> {
     policy.chains.iter().find(|chain| chain.name == *name)
 }
 
-fn has_said(approval: &LiveApproval, principal: &PrincipalName, word: Word) -> bool {
+fn said(approval: &LiveApproval, principal: &PrincipalName, word: Word) -> bool {
     let votes = approval.votes();
     votes
         .iter()

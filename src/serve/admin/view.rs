@@ -138,6 +138,19 @@ pub(in crate::serve) struct LimitView {
     pub resets_in_seconds: u64,
 }
 
+/// A grant that a person must agree to first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::serve) struct PendingView {
+    /// `PENDING_APPROVAL`
+    pub status: &'static str,
+    /// `apr_...`
+    pub approval: String,
+    /// Who decides.
+    pub chain: String,
+    /// When the question ends by itself.
+    pub expires_at: String,
+}
+
 /// A policy in force.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::serve) struct PolicyView {
