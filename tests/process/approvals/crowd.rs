@@ -55,6 +55,66 @@ async fn two_thousand_held_requests_cost_less_than_64_mib_and_hear_of_their_deci
         .await
         .expect(200);
     let before = scene.gate.memory_kib("VmRSS");
+    if std::env::var("MEASURE").is_ok() {
+        let mut talks = Vec::new();
+        for _ in 0..HELD {
+            talks.push(scene.talk().await);
+        }
+        println!("connected: {}", scene.gate.memory_kib("VmRSS") - before);
+        for talk in &mut talks {
+            talk.send(
+                &sessions[0].token,
+                &Order::new(Method::GET, "/t/read/1").body(vec![b'x'; BODY_BYTES]),
+            )
+            .await
+            .unwrap()
+            .expect(200);
+        }
+        println!("called: {}", scene.gate.memory_kib("VmRSS") - before);
+        for (n, talk) in talks.iter_mut().enumerate() {
+            talk.send(
+                &sessions[n % SESSIONS].token,
+                &Order::post(format!("/t/act/m{n}"))
+                    .at_once()
+                    .body(vec![b'x'; BODY_BYTES]),
+            )
+            .await
+            .unwrap()
+            .expect(202);
+        }
+        println!("asked: {}", scene.gate.memory_kib("VmRSS") - before);
+        for _ in 0..3 {
+            let mut all = Vec::new();
+            for (n, mut talk) in talks.into_iter().enumerate() {
+                let token = sessions[n % SESSIONS].token.clone();
+                all.push(tokio::spawn(async move {
+                    talk.send(
+                        &token,
+                        &Order::post(format!("/t/act/m{n}"))
+                            .wait(8)
+                            .body(vec![b'x'; BODY_BYTES]),
+                    )
+                    .await
+                    .unwrap()
+                    .expect(202);
+                    talk
+                }));
+            }
+            within(2 * PATIENCE, "all are held", async {
+                while held_now(&scene).await < HELD {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
+            println!("held: {}", scene.gate.memory_kib("VmRSS") - before);
+            talks = Vec::new();
+            for one in all {
+                talks.push(one.await.unwrap());
+            }
+            println!("released: {}", scene.gate.memory_kib("VmRSS") - before);
+        }
+        return;
+    }
     let mut held = Vec::new();
     for number in 0..HELD {
         held.push(hold(&scene, &sessions[number % SESSIONS], number).await);
