@@ -25,10 +25,10 @@ impl Scene {
     async fn hostile(&self) -> (String, String) {
         let (_, token) = self.mint().await;
         let fields = [
-            ("content-type", "application/json"),
-            ("toolgate-intent", "tidy%1B%5B2Jup%E2%80%AEevil"),
+            ("content-type", "text/plain"),
+            ("toolgate-intent", "tidy up%E2%80%AEevil"),
         ];
-        let body = "{\"note\":\"\u{202e}gnp.exe\u{200b}\",\"raw\":\"\\u001b[31m\"}";
+        let body = "\u{1b}[2Jup \u{202e}gnp.exe\u{200b}\nnext      forged";
         let answer = self
             .agent_sends(&token, Method::DELETE, "/shop/items/7?q=%1B", &fields, body)
             .await
@@ -106,10 +106,9 @@ async fn an_approval_is_listed_shown_and_approved_by_the_digest_that_was_shown()
     tame(&ran.stdout);
     for words in [
         "can't be undone",
-        "tidy[U+001B][2Jup[U+202E]evil (the agent's own words)",
-        "\"note\": \"[U+202E]gnp.exe[U+200B]\"",
-        "\"raw\": \"\\u001b[31m\"",
-        "content-type: application/json",
+        "tidy up[U+202E]evil (the agent's own words)",
+        "  | [U+001B][2Jup [U+202E]gnp.exe[U+200B]\n  | next      forged\n",
+        "content-type: text/plain",
         "chain      default: 0 of 1 agree; decided by ops",
         "what this session did",
     ] {
@@ -406,7 +405,7 @@ async fn the_live_inbox_decides_what_it_shows_and_gives_the_terminal_back() {
         ["Approve: a note", "go\r"],
         ["Approve exactly this \\(digest", "y"],
         ["1 waits for a person", "\r"],
-        ["/shop/items/2", "d"],
+        ["resource   item:2", "d"],
         ["Deny: a note", "\r"],
         ["Deny exactly this \\(digest", "y"],
         ["nothing waits for a person", "q"],

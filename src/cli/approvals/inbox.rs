@@ -4,6 +4,7 @@
 //! A word is only ever given on an approval that stands on the screen, with the digest that stood there, after a
 //! confirmation.
 
+use super::layout::{cut, wrap};
 use super::shown;
 use crate::cli::output::harmless;
 use crate::policy::approval::{NOTE_BYTES_MAX, Word};
@@ -422,46 +423,6 @@ impl Row {
     fn new(text: String, tone: Tone) -> Self {
         Self { text, tone }
     }
-}
-
-/// Cells a character takes on the screen. Too many rather than too few: what is behind the edge can't be seen.
-const fn cells(letter: char) -> usize {
-    if letter.is_ascii() { 1 } else { 2 }
-}
-
-/// A line in as many as it needs; none of it is lost.
-fn wrap(line: &str, width: usize) -> Vec<String> {
-    let width = width.max(8);
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for letter in line.chars() {
-        if used + cells(letter) > width {
-            // Set off, so that it can't pass for a line of its own.
-            lines.push("    ".to_owned());
-            used = 4;
-        }
-        used += cells(letter);
-        if let Some(last) = lines.last_mut() {
-            last.push(letter);
-        }
-    }
-    lines
-}
-
-/// As much of a line as fits, and a sign that there is more.
-fn cut(line: &str, width: usize) -> String {
-    if line.chars().map(cells).sum::<usize>() <= width {
-        return line.to_owned();
-    }
-    let mut room = width.saturating_sub(3);
-    let fits = |letter: &char| match room.checked_sub(cells(*letter)) {
-        Some(left) => {
-            room = left;
-            true
-        }
-        None => false,
-    };
-    line.chars().take_while(fits).collect::<String>() + "..."
 }
 
 #[cfg(test)]

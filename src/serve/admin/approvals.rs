@@ -313,16 +313,11 @@ pub(in crate::serve) async fn decide(
         .sessions
         .vote(&approval, ballot, chain, &approvers, now)
         .await;
-    match taken {
-        Ok(stage) => {
-            // Beside the record of the word itself: what was called, from where.
-            let call = format!("POST /v1/approvals/{id}/decision: {}", word.as_str());
-            admin.record_call(caller, &call).await;
-            tracing::info!(approval = %facts.id, %principal, word = word.as_str(), stage = stage.as_str(), "a word on an approval");
-        }
-        Err(VoteError::Late(_)) if digest == facts.digest && said(&approval, principal, word) => {}
-        Err(why) => return Err(not_taken(&why, &approval, chain)),
-    }
+    let stage = taken.map_err(|why| not_taken(&why, &approval, chain))?;
+    // Beside the record of the word itself: what was called, from where.
+    let call = format!("POST /v1/approvals/{id}/decision: {}", word.as_str());
+    admin.record_call(caller, &call).await;
+    tracing::info!(approval = %facts.id, %principal, word = word.as_str(), stage = stage.as_str(), "a word on an approval");
     // A grant is given at once, so that the agent's next call has it. Should that fail, whoever asks again tries again.
     admin.parts.gate.fulfil(&approval).await;
     Ok(approval)
@@ -368,13 +363,6 @@ pub(in crate::serve) async fn resolve_unknown(
 /// The chain of this name in force.
 fn chain<'p>(policy: &'p Policy, name: &ChainName) -> Option<&'p Chain> {
     policy.chains.iter().find(|chain| chain.name == *name)
-}
-
-fn said(approval: &LiveApproval, principal: &PrincipalName, word: Word) -> bool {
-    let votes = approval.votes();
-    votes
-        .iter()
-        .any(|vote| vote.principal == *principal && vote.word == word)
 }
 
 /// A note that says something, within its bound.

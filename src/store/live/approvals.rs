@@ -14,6 +14,7 @@
 //! It refuses to know who may decide (an argument), what a request means, and how it is run.
 
 mod book;
+mod give;
 mod hold;
 mod kept;
 mod restore;

@@ -111,17 +111,3 @@ fn what_can_not_be_decided_any_more_is_not_asked_about() {
     inbox.shown(swapped);
     assert_eq!(press(&mut inbox, "y"), None);
 }
-
-#[test]
-fn no_part_of_a_request_is_lost_at_the_edge() {
-    let line = "x".repeat(95) + "日本語" + &"y".repeat(30);
-    let lines = wrap(&line, 40);
-    assert!(
-        lines
-            .iter()
-            .all(|line| line.chars().map(cells).sum::<usize>() <= 40)
-    );
-    let whole: String = lines.iter().map(|line| line.trim_start()).collect();
-    assert_eq!(whole, line);
-    assert_eq!(cut("abcdefgh", 6), "abc...");
-}

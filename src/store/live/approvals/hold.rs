@@ -1,6 +1,6 @@
 //! Asking people: one approval for the same request, however many ask at once.
 
-use super::book::{OWES_RECORD, OWES_STORE, Scene};
+use super::book::{OWES_RECORD, OWES_STORE, Scene, body_bytes};
 use super::kept::Room;
 use super::step::Said;
 use super::{Ending, Held, HoldError, LiveApproval, Step};
@@ -104,11 +104,7 @@ impl Table {
             paper.listed
         });
         room_in_chain(book, chain, &facts)?;
-        let bytes = match &facts.asked {
-            Asked::Call(call) => call.body.len(),
-            Asked::Grant(_) => 0,
-        };
-        let room = Room::take(&self.kept, bytes).ok_or(HoldError::Full)?;
+        let room = Room::take(&self.kept, body_bytes(&facts)).ok_or(HoldError::Full)?;
         let mut scene = Scene { session, book };
         bound(&mut scene, &mut facts, now)?;
         let approval = Arc::new(LiveApproval::new(

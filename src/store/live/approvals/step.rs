@@ -54,7 +54,7 @@ impl Table {
     ) -> Step {
         let notice = match to {
             // Again, if its run came to nothing: that is no new decision.
-            Stage::Approved if from != [Stage::Pending] => None,
+            Stage::Approved if !from.contains(&Stage::Pending) => None,
             _ => NoticeRow::decided(&approval.facts, to, paper.since),
         };
         let change = Change::Move(Box::new(Move {

@@ -3,7 +3,7 @@
 //! Nothing waits for it: past its end an approval counts for nothing, swept or not.
 
 use super::book::{OWES_DELIVERY, OWES_RECORD, OWES_STORE, Paper};
-use super::run::Giving;
+use super::give::Giving;
 use super::step::Said;
 use super::take::NOT_OVER;
 use super::{LiveApproval, OVER_BYTES_MAX, OVER_MAX, Step};
@@ -30,11 +30,12 @@ impl Table {
             let all = self.approvals.read();
             let all = all.unwrap_or_else(PoisonError::into_inner);
             for approval in all.values() {
+                let paper = approval.paper();
                 if approval.stage().is_over() {
                     over += 1;
-                    bytes += approval.bytes();
+                    bytes += approval.bytes(&paper);
                 }
-                if due.len() < DUE_MAX && approval.is_due(now) {
+                if due.len() < DUE_MAX && approval.is_due(&paper, now) {
                     due.push(Arc::clone(approval));
                 }
             }
@@ -70,10 +71,8 @@ impl Table {
             }
             if paper.listed && !approval.stands(paper, now.tick) {
                 paper.listed = false;
-                if let Some(scene) = scene {
-                    let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
-                    scene.book.held.approvals.retain(others);
-                    scene.note_approvals();
+                if let Some(mut scene) = scene {
+                    scene.strike(approval);
                 }
             }
             if paper.is_kept_in_vain(approval.stage(), now) {
@@ -166,19 +165,27 @@ impl Table {
             for approval in all.values().filter(|one| one.stage().is_over()) {
                 let paper = approval.paper();
                 if paper.owes == 0 && !approval.is_busy() {
-                    oldest.push((paper.since, Arc::clone(approval)));
+                    // What its session may still ask for goes last.
+                    let rank = (paper.listed, paper.since, approval.facts.id);
+                    oldest.push((rank, approval.bytes(&paper), Arc::clone(approval)));
                 }
             }
         }
-        oldest.sort_by_key(|(since, approval)| (*since, approval.facts.id));
+        oldest.sort_by_key(|(rank, ..)| *rank);
         let (mut over, mut bytes) = (over, bytes);
         let mut gone = Vec::new();
-        for (_, approval) in oldest.into_iter().take(BATCH) {
+        for (_, own, approval) in oldest.into_iter().take(BATCH) {
             if over <= OVER_MAX && bytes <= OVER_BYTES_MAX {
                 break;
             }
             over -= 1;
-            bytes = bytes.saturating_sub(approval.bytes());
+            bytes = bytes.saturating_sub(own);
+            approval.with(|scene, paper| {
+                paper.listed = false;
+                if let Some(mut scene) = scene {
+                    scene.strike(&approval);
+                }
+            });
             let forgotten = self.store.apply(Change::Forget {
                 approval: approval.facts.id,
             });
@@ -197,17 +204,15 @@ impl Table {
 }
 
 impl LiveApproval {
-    fn is_due(&self, now: Now) -> bool {
-        if self.is_busy() {
-            return false;
-        }
-        let (stage, paper) = (self.stage(), self.paper());
-        paper.owes != 0
+    fn is_due(&self, paper: &Paper, now: Now) -> bool {
+        let stage = self.stage();
+        let due = paper.owes != 0
             || paper.due.is_some()
-            || self.is_out_of_time(&paper, now.tick)
-            || paper.listed && !self.stands(&paper, now.tick)
+            || self.is_out_of_time(paper, now.tick)
+            || paper.listed && !self.stands(paper, now.tick)
             || paper.is_kept_in_vain(stage, now)
-            || paper.is_past(stage, now)
+            || paper.is_past(stage, now);
+        due && !self.is_busy()
     }
 }
 
