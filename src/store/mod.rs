@@ -128,7 +128,7 @@ pub enum Change {
         /// Of which.
         approval: ApprovalId,
     },
-    /// It has been kept for long enough.
+    /// It has been kept for long enough, or was never asked; nothing is to be told of it any more.
     Forget {
         /// Which.
         approval: ApprovalId,

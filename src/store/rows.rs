@@ -108,10 +108,11 @@ pub(super) fn apply(
         Change::Unvote { approval, vote } => approvals::unvote(transaction, *approval, vote)?,
         Change::Move(step) => approvals::step(transaction, step)?,
         Change::Deliver { approval } => approvals::deliver(transaction, *approval)?,
-        Change::Forget { approval } => run(
-            "DELETE FROM approvals WHERE id = ?1",
-            &[&approval.to_string()],
-        )?,
+        Change::Forget { approval } => {
+            let approval = approval.to_string();
+            run("DELETE FROM notices WHERE approval = ?1", &[&approval])?;
+            run("DELETE FROM approvals WHERE id = ?1", &[&approval])?
+        }
         Change::FanOut { notice, deliveries } => notices::fan_out(transaction, notice, deliveries)?,
         Change::Reschedule {
             delivery,
