@@ -216,13 +216,16 @@ fn traced(setup: &Setup, point: Point, kill: Option<usize>) -> (Command, PathBuf
     (command, log)
 }
 
-/// Sessions minted before the story: strace counts the calls of each thread by itself, and those of the story's must not
-/// be taken for those of the start.
-const BEFORE: usize = 12;
+/// Requests that are denied before the story: strace counts the calls of each thread by itself, and those of the story's
+/// must not be taken for those of the start.
+const BEFORE: usize = 8;
 
-async fn warm_up(gate: &Gate) {
-    for _ in 0..BEFORE {
-        gate.mint("demo", "bot").await;
+async fn warm_up(dying: &Dying<'_>) {
+    let session = dying.gate.mint("demo", "bot").await;
+    for number in 0..BEFORE {
+        let order = Order::post(format!("/t/act/before-{number}"));
+        let shown = dying.ask(&session, &order).await.unwrap();
+        dying.decide("dana", &shown, DENY).await.unwrap();
     }
 }
 
@@ -232,12 +235,12 @@ async fn steps(point: Point) -> Vec<usize> {
     let setup = setup(&policy(&backend));
     let (command, log) = traced(&setup, point, None);
     let gate = setup.started(command).await;
-    warm_up(&gate).await;
-    let before = calls(&log, point);
     let dying = Dying {
         setup: &setup,
         gate: &gate,
     };
+    warm_up(&dying).await;
+    let before = calls(&log, point);
     let mut told = Told::default();
     dying.live(&mut told).await.expect("nobody kills it");
     gate.kill();
@@ -246,7 +249,11 @@ async fn steps(point: Point) -> Vec<usize> {
     let thread = &story[0].thread;
     let others = before.iter().filter(|call| call.thread != *thread);
     let others = others.map(|call| call.number).max().unwrap_or(0);
-    assert!(others < story[0].number, "{point:?}: {BEFORE} are too few");
+    assert!(
+        others < story[0].number,
+        "{point:?}: {BEFORE} are too few: {others} by others, {} here",
+        story[0].number
+    );
     assert!(
         story.iter().all(|call| call.thread == *thread),
         "one writes"
@@ -295,12 +302,12 @@ async fn killed(point: Point, number: usize) -> (Told, bool) {
     let setup = setup(&policy(&backend));
     let (command, _) = traced(&setup, point, Some(number));
     let gate = setup.started(command).await;
-    warm_up(&gate).await;
-    let mut told = Told::default();
     let dying = Dying {
         setup: &setup,
         gate: &gate,
     };
+    warm_up(&dying).await;
+    let mut told = Told::default();
     let died = dying.live(&mut told).await.is_none();
     gate.kill();
     let gate = setup.start().await;
