@@ -9,6 +9,7 @@ mod certificates;
 mod client;
 mod gate;
 mod ledger;
+mod program;
 mod wait;
 
 mod approvals;
@@ -22,5 +23,6 @@ mod operations;
 mod reload;
 mod streams;
 mod tls;
+mod webhooks;
 mod websocket;
 mod wire;

@@ -9,8 +9,9 @@ use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, Chain, Facts, Stage};
 use crate::policy::decision::GrantUse;
 use crate::policy::time::Now;
-use crate::store::approval::{ApprovalRow, NoticeRow};
+use crate::store::approval::ApprovalRow;
 use crate::store::live::{Book, LiveSession, Sessions, State, Table, locked};
+use crate::store::outbox::NoticeRow;
 use crate::store::{Applied, Change};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -125,7 +126,7 @@ impl Table {
             outcome: None,
             delivered: false,
         };
-        let notice = Some(NoticeRow::requested(facts));
+        let notice = Some(NoticeRow::requested(facts).id);
         let change = Change::Hold(Box::new(row));
         let told = self.tell_approval(
             &approval,
