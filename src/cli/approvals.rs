@@ -4,6 +4,7 @@
 //! digest from who has seen it elsewhere. It refuses to approve without either.
 
 mod inbox;
+mod layout;
 mod screen;
 mod shown;
 mod watch;
@@ -204,8 +205,7 @@ async fn show(client: &Client, globals: &Globals, id: ApprovalId) -> Result<(), 
         return output::json(&approval);
     }
     let now = SystemClock.now().wall;
-    let text = shown::whole(&approval, now) + &shown::history(&history);
-    output::print(&output::coloured(&text))
+    seen(&(shown::whole(&approval, now) + &shown::history(&history)))
 }
 
 async fn approve(globals: &Globals, of: &Approve) -> Result<(), Failure> {
@@ -223,8 +223,7 @@ async fn approve(globals: &Globals, of: &Approve) -> Result<(), Failure> {
         None => {
             let approval = client.call(Method::GET, &path(of.id), None).await?;
             if !globals.json {
-                let text = shown::whole(&approval, SystemClock.now().wall);
-                output::print(&output::coloured(&text))?;
+                seen(&shown::whole(&approval, SystemClock.now().wall))?;
             }
             if asks && !confirmed(&approval)? {
                 return Err(Failure::No(
@@ -250,6 +249,17 @@ fn confirmed(approval: &Value) -> Result<bool, Failure> {
         .read_line(&mut answer)
         .map_err(|error| Failure::Ours(format!("standard input: {error}")))?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// Shows a text that was made harmless. On a terminal lines are wrapped here, not by it: a text that is padded to its edge
+/// must not begin a line there.
+fn seen(text: &str) -> Result<(), Failure> {
+    let width = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+    let text = match io::stdout().is_terminal() {
+        true => layout::fitted(text, width),
+        false => text.to_owned(),
+    };
+    output::print(&output::coloured(&text))
 }
 
 async fn decide(

@@ -88,6 +88,12 @@ pub async fn run(globals: &Globals, arguments: Arguments) -> Result<(), Failure>
             if globals.json {
                 return output::json(&answer);
             }
+            if answer["status"] == "PENDING_APPROVAL" {
+                let id = output::plain(&answer["approval"]);
+                return output::line(&format!(
+                    "not given yet: a person must agree ({id}); an approver runs `toolgate approvals approve {id}`"
+                ));
+            }
             output::print(&output::object(&answer))
         }
         Action::Revoke(revoke) => {

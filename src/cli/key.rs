@@ -2,7 +2,7 @@
 
 use super::{Failure, Globals, output};
 use crate::io::clock;
-use crate::policy::name::{PrincipalName, ProjectName};
+use crate::policy::name::{GroupName, PrincipalName, ProjectName};
 use crate::policy::token::{Token, TokenKind};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -19,7 +19,7 @@ pub struct Arguments {
 enum Action {
     /// Make a principal's key; print it and the YAML to paste
     #[command(
-        after_help = "Example:\n  toolgate key new orchestrator --roles issuer,operator --projects demo,staging\n\nThe first line is the key: put it where the principal finds it (TOOLGATE_KEY). The rest belongs under\n`principals:` in the server file, which holds only the key's digest."
+        after_help = "Example:\n  toolgate key new orchestrator --roles issuer,operator --projects demo,staging\n  toolgate key new dana --roles approver --groups support-leads --projects demo\n\nThe first line is the key: put it where the principal finds it (TOOLGATE_KEY). The rest belongs under\n`principals:` in the server file, which holds only the key's digest."
     )]
     New(New),
 }
@@ -35,6 +35,9 @@ struct New {
     /// The projects it sees
     #[arg(long, value_delimiter = ',', required = true, value_parser = ProjectName::parse)]
     projects: Vec<ProjectName>,
+    /// The groups it decides approvals as a member of
+    #[arg(long, value_delimiter = ',', value_parser = GroupName::parse)]
+    groups: Vec<GroupName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,8 +97,17 @@ fn yaml(new: &New, token: &Token) -> String {
         .iter()
         .map(|name| format!("\"{name}\""))
         .collect();
+    let groups: Vec<String> = new
+        .groups
+        .iter()
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    let groups = match groups.len() {
+        0 => String::new(),
+        _ => format!("    groups: [{}]\n", groups.join(", ")),
+    };
     format!(
-        "  - name: \"{}\"\n    key: {{ sha256: \"{}\" }}\n    roles: [{}]\n    projects: [{}]\n",
+        "  - name: \"{}\"\n    key: {{ sha256: \"{}\" }}\n    roles: [{}]\n{groups}    projects: [{}]\n",
         new.name,
         sha256(token),
         roles.join(", "),

@@ -20,7 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// `serve`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  TOOLGATE_ISSUER_KEY=tgk_... CRM_API_KEY=... toolgate serve --config config/toolgate.yaml --log-format json\n\n\
+    after_help = "Example:\n  TOOLGATE_ISSUER_KEY=tgk_... TOOLGATE_APPROVER_KEY=tgk_... CRM_API_KEY=... toolgate serve --config config/toolgate.yaml --log-format json\n\n\
 Signals: SIGHUP reloads the configuration, SIGTERM and SIGINT drain, a second one ends it at once.\n\
 Hand-over: --take-over gets the listening sockets from the gate that runs on the same ledger. No connection is refused: who \
 connects while ledger and store change hands waits, as long as calls in flight take to finish, at most --take-over-wait. If \

@@ -1,10 +1,10 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after.
 
-mod notify;
+mod told;
 mod upstream;
 
-pub use notify::Notify;
+pub use told::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
 use super::approval::{Chain, ChainIndex};
@@ -58,6 +58,8 @@ pub struct Policy {
     pub session_wide: Box<[LimitIndex]>,
     /// Target and method -> route.
     pub table: RouteTable,
+    /// By [`RouteIndex`], for people: `GET /crm/users/{user_id}`.
+    written: Box<[Box<str>]>,
     /// Where each limit's state lies in a holder's [`super::limit::Cells`].
     pub layout: Arc<Layout>,
     /// `agents`, laid out for decisions.
@@ -305,6 +307,7 @@ impl Policy {
         let mut faults = name_faults(&parts);
         let mut matches = Vec::with_capacity(parts.routes.len());
         let mut routes = Vec::with_capacity(parts.routes.len());
+        let mut written = Vec::with_capacity(parts.routes.len());
         for (position, part) in parts.routes.into_iter().enumerate() {
             let index = RouteIndex(position_of(position));
             let Some(tool) = parts.tools.get(part.tool.0 as usize) else {
@@ -314,6 +317,7 @@ impl Policy {
             if let Some(name) = unbound_placeholder(&part) {
                 faults.push(TableError::Placeholder { route: index, name });
             }
+            written.push(written_match(&part.matches, &tool.mount));
             let lists = LimitLists::covering(&parts.limits, &part, &tool.name);
             routes.push(Route {
                 index,
@@ -363,6 +367,7 @@ impl Policy {
             chains: parts.chains.into(),
             notify: parts.notify.into(),
             table,
+            written: written.into(),
         })
     }
 
@@ -384,6 +389,11 @@ impl Policy {
     /// The route at a position of this policy.
     pub fn route(&self, index: RouteIndex) -> &Route {
         &self.routes[index.0 as usize]
+    }
+
+    /// What a route answers to, for people: methods and templates with the tool's mount or host in front.
+    pub fn written(&self, index: RouteIndex) -> &str {
+        &self.written[index.0 as usize]
     }
 
     /// The tool at a position of this policy.
@@ -467,6 +477,19 @@ impl RoutePart {
         let mut methods = self.matches.iter().flat_map(|each| &each.methods);
         methods.any(|method| &**method == "DELETE")
     }
+}
+
+fn written_match(matches: &[MatchPart], mount: &Mount) -> Box<str> {
+    let place = match mount {
+        Mount::Path(path) if &**path == "/" => "",
+        Mount::Path(place) | Mount::Host(place) => place,
+    };
+    let written = |each: &MatchPart| {
+        let methods: Vec<&str> = each.methods.iter().map(|method| &**method).collect();
+        format!("{} {place}{}", methods.join(", "), each.template)
+    };
+    let all: Vec<String> = matches.iter().map(written).collect();
+    all.join("; ").into()
 }
 
 /// A path parameter that the resource reads and some part of the match does not have: it could not be filled there.

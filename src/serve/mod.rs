@@ -4,6 +4,7 @@ pub mod accept;
 pub mod admin;
 pub mod caps;
 pub mod connection;
+mod console;
 pub mod control;
 pub mod listen;
 pub mod ops;

@@ -7,6 +7,8 @@ use serde::de::IgnoredAny;
 
 /// Deepest nesting laid out: more is shown as it is.
 const DEPTH_MAX: usize = 64;
+/// Longest layout: indentation can be far longer than what it indents.
+const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// `text` with a line for each member and element; `None`: it is not one JSON value.
 pub fn json(text: &str) -> Option<String> {
@@ -45,7 +47,7 @@ pub fn json(text: &str) -> Option<String> {
             ":" => out.push_str(": "),
             _ => out.push_str(token),
         }
-        if depth > DEPTH_MAX {
+        if depth > DEPTH_MAX || out.len() > OUT_BYTES_MAX {
             return None;
         }
     }
@@ -100,6 +102,13 @@ mod tests {
         }
         let deep = "[".repeat(DEPTH_MAX + 2) + "7" + &"]".repeat(DEPTH_MAX + 2);
         assert_eq!(json(&deep), None);
+        let wide = format!(
+            "{}{}7{}",
+            "[".repeat(60),
+            "7,".repeat(100_000),
+            "]".repeat(60)
+        );
+        assert_eq!(json(&wide), None);
     }
 
     /// Without the white space that stands outside of strings.

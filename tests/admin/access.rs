@@ -141,9 +141,7 @@ async fn each_endpoint_asks_for_its_role() {
 async fn what_is_not_there_is_not_found_and_a_wrong_method_not_allowed() {
     let scene = Scene::start();
     for path in [
-        "/",
         "/v1",
-        "/v1/approvals",
         "/v1/ledger",
         "/v1/sessions/",
         "/access/v1/evaluation",
@@ -174,6 +172,12 @@ async fn the_api_describes_itself() {
         ("/v1/sessions/{id}/quarantine", "post"),
         ("/v1/sessions/{id}/release", "post"),
         ("/v1/grants/{id}", "delete"),
+        ("/v1/approvals", "get"),
+        ("/v1/approvals/{id}", "get"),
+        ("/v1/approvals/{id}/history", "get"),
+        ("/v1/approvals/{id}/decision", "post"),
+        ("/v1/approvals/{id}/resolve", "post"),
+        ("/v1/events", "get"),
         ("/v1/policy", "get"),
         ("/v1/policy/reload", "post"),
     ] {

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
 
 mod access;
+mod approvals;
+mod console;
+mod events;
 mod grants;
 mod ops;
 mod policy;

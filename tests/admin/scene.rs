@@ -23,6 +23,21 @@ const PRINCIPALS: &[(&str, &str, &str)] = &[
     ("stranger", "issuer, operator, auditor", "prod"),
     ("root", "issuer, operator, auditor", "dev, prod"),
 ];
+/// More of them where people are asked, and their groups.
+const PEOPLE: &[(&str, &str, &str)] = &[
+    ("dana", "approver", "dev"),
+    ("erin", "approver", "dev"),
+    ("clerk", "approver", "dev"),
+    ("maker", "issuer, approver, operator", "dev"),
+    ("foreign", "approver, operator", "prod"),
+];
+const GROUPS: &[(&str, &str)] = &[
+    ("dana", "ops"),
+    ("erin", "ops"),
+    ("maker", "ops"),
+    ("foreign", "ops"),
+    ("clerk", "desk"),
+];
 
 pub struct Scene {
     pub folder: TempDir,
@@ -73,15 +88,58 @@ limits:
     )
 }
 
+/// The same, and people are asked: of `DELETE` one, of orders two, of the vault's grant one.
+pub fn asking_policy(project: &str, upstream: &str) -> String {
+    policy(project)
+        .replace("http://127.0.0.1:9", upstream)
+        .replace(
+            "tools:\n",
+            "      items.delete: on_use
+      orders.create: on_use
+      vault.open: { grant: on_approval, uses: 2, ttl: 5m }
+approvals:
+  default: { approvers: [ops], hold: 0s, expires: 1h }
+  pair: { approvers: [ops], quorum: 2, hold: 0s, expires: 1h }
+tools:\n",
+        )
+        .replace("    routes:\n", "    mask_headers: [x-secret]\n    routes:\n")
+        .replace(
+            "limits:\n",
+            "      - { id: items.delete, match: 'DELETE /items/{item}', scope: items.delete, resource: 'item:{item}' }
+      - { id: orders.create, match: 'POST /orders', scope: orders.create, approval: pair }
+      - { id: vault.open, match: 'POST /vault', scope: vault.open }
+limits:\n",
+        )
+}
+
 impl Scene {
     pub fn start() -> Self {
+        Self::start_with(PRINCIPALS, policy)
+    }
+
+    /// One where people are asked, with nobody behind the gate.
+    pub fn asking() -> Self {
+        Self::asking_before("http://127.0.0.1:9")
+    }
+
+    /// One where people are asked, before this backend.
+    pub fn asking_before(upstream: &str) -> Self {
+        Self::start_with(&Self::people(), |project| asking_policy(project, upstream))
+    }
+
+    fn start_with(principals: &[(&str, &str, &str)], policy: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let setup = Setup(&folder);
-        setup.write_server("127.0.0.1:0", PRINCIPALS);
+        setup.write_server("127.0.0.1:0", principals);
         for project in ["dev", "prod"] {
             std::fs::write(setup.project(project), policy(project)).unwrap();
         }
         Self::start_in(folder)
+    }
+
+    /// The principals of a scene where people are asked.
+    pub fn people() -> Vec<(&'static str, &'static str, &'static str)> {
+        [PRINCIPALS, PEOPLE].concat()
     }
 
     /// On files that are there.
@@ -163,6 +221,46 @@ impl Scene {
             String::new(),
         )
         .await
+    }
+
+    /// The same with more header fields and a body.
+    pub async fn agent_sends(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let bearer = format!("Bearer {token}");
+        let fields = [&[("authorization", bearer.as_str())], fields].concat();
+        exchange(self.running.addresses.agents, method, path, &fields, body).await
+    }
+
+    /// A call that a person is asked about; the approval's id.
+    pub async fn held(&self, token: &str, method: Method, path: &str, body: &str) -> String {
+        let fields = [("content-type", "application/json")];
+        let answer = self
+            .agent_sends(token, method, path, &fields, body.to_owned())
+            .await
+            .expect(202)
+            .json();
+        assert_eq!(answer["status"], "PENDING_APPROVAL", "{answer}");
+        answer["approval"].as_str().unwrap().to_owned()
+    }
+
+    /// What the approver is shown.
+    pub async fn shown(&self, id: &str) -> Value {
+        let path = format!("/v1/approvals/{id}");
+        self.get("dana", &path).await.expect(200).json()
+    }
+
+    /// A person's word on what is shown to them.
+    pub async fn says(&self, principal: &str, id: &str, decision: &str) -> Answer {
+        let digest = self.shown(id).await["digest"].clone();
+        let word = json!({ "decision": decision, "digest": digest });
+        let path = format!("/v1/approvals/{id}/decision");
+        self.post(principal, &path, &word).await
     }
 
     pub async fn metrics(&self) -> String {
@@ -265,9 +363,13 @@ principals:
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect();
+            let group = GROUPS.iter().find(|(of, _)| of == name);
+            let group = group.filter(|_| roles.contains("approver"));
+            let groups =
+                group.map_or_else(String::new, |(_, group)| format!(", groups: [{group}]"));
             writeln!(
                 text,
-                "  - {{ name: {name}, key: {{ sha256: '{hex}' }}, roles: [{roles}], projects: [{projects}] }}"
+                "  - {{ name: {name}, key: {{ sha256: '{hex}' }}, roles: [{roles}], projects: [{projects}]{groups} }}"
             )
             .unwrap();
         }
@@ -318,7 +420,7 @@ pub async fn exchange(
     method: Method,
     path: &str,
     fields: &[(&str, &str)],
-    body: String,
+    body: impl Into<Bytes>,
 ) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -332,7 +434,7 @@ pub async fn exchange(
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    let request = request.body(Full::new(Bytes::from(body))).unwrap();
+    let request = request.body(Full::new(body.into())).unwrap();
     let response = sender.send_request(request).await.unwrap();
     let (head, body) = response.into_parts();
     Answer {

@@ -1,6 +1,11 @@
-//! The command line as a user meets it: the real binary, its output and its exit codes. What needs a running gate is in
-//! the process ring.
+//! The command line as a user meets it: the real binary, its output and its exit codes. What needs a gate as a process of
+//! its own is in the process ring.
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
+
+mod approvals;
+#[allow(dead_code, reason = "the admin ring uses all of it")]
+#[path = "../admin/scene.rs"]
+mod scene;
 
 use clap::{Command as Definition, CommandFactory};
 use serde_json::Value;
@@ -31,6 +36,7 @@ fn toolgate_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         "TOOLGATE_KEY",
         "TOOLGATE_LOG",
         "TOOLGATE_ISSUER_KEY",
+        "TOOLGATE_APPROVER_KEY",
         "CRM_API_KEY",
     ] {
         command.env_remove(name);
@@ -278,6 +284,10 @@ fn the_shipped_examples_are_valid() {
     let secrets = [
         (
             "TOOLGATE_ISSUER_KEY",
+            new_key()["key"].as_str().unwrap().to_owned(),
+        ),
+        (
+            "TOOLGATE_APPROVER_KEY",
             new_key()["key"].as_str().unwrap().to_owned(),
         ),
         ("CRM_API_KEY", "x".to_owned()),

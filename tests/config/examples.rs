@@ -1,6 +1,6 @@
 //! The examples in `config/`, and the schemas that editors read beside them.
 
-use super::{PROJECT, SERVER, environment, issuer_key};
+use super::{PROJECT, SERVER, environment, issuer_key, principal_key};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ fn the_examples_load_without_error_or_warning() {
     let key = issuer_key();
     let environment = |name: &str| match name {
         "TOOLGATE_ISSUER_KEY" => Some(key.clone().into()),
+        "TOOLGATE_APPROVER_KEY" => Some(principal_key(8).into()),
         other => environment(other),
     };
     let loaded = config::load_with(
@@ -51,9 +52,9 @@ fn without_secrets_the_examples_load_with_warnings_where_secrets_are_optional() 
     let path = root().join("toolgate.yaml");
     let loaded = config::load_with(&path, Secrets::Optional, &nothing)
         .unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
     let errors = config::load_with(&path, Secrets::Required, &nothing).unwrap_err();
-    assert_eq!(errors.reports().len(), 2, "{errors}");
+    assert_eq!(errors.reports().len(), 3, "{errors}");
 }
 
 #[test]

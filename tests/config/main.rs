@@ -37,8 +37,12 @@ fn environment(name: &str) -> Option<OsString> {
 const HOOK_SECRET: &str = "whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0";
 
 fn issuer_key() -> String {
+    principal_key(7)
+}
+
+fn principal_key(byte: u8) -> String {
     use toolgate::policy::token::{Token, TokenKind};
-    Token::mint(TokenKind::Principal, &[7; 32])
+    Token::mint(TokenKind::Principal, &[byte; 32])
         .reveal()
         .to_owned()
 }

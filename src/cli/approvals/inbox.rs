@@ -4,6 +4,7 @@
 //! A word is only ever given on an approval that stands on the screen, with the digest that stood there, after a
 //! confirmation.
 
+use super::layout::{cut, wrap};
 use super::shown;
 use crate::cli::output::harmless;
 use crate::policy::approval::{NOTE_BYTES_MAX, Word};
@@ -108,7 +109,7 @@ impl Inbox {
     }
 
     /// The approval that was asked for, or the one that is looked at, as it stands now.
-    pub(super) fn shown(&mut self, approval: Value) {
+    pub(super) fn shown(&mut self, mut approval: Value) {
         let again = self.open.take_if(|open| {
             let same = |name: &str| open.approval[name] == approval[name];
             same("id") && same("digest")
@@ -116,12 +117,18 @@ impl Inbox {
         let waits = approval["state"] == "pending";
         self.open = Some(match again {
             // Where the person was; a question about what can't be decided any more is over.
-            Some(open) => Open {
-                ask: if waits { open.ask } else { Ask::Nothing },
-                width: 0,
-                approval,
-                ..open
-            },
+            Some(mut open) => {
+                // What went before is asked for once.
+                if approval["history"].is_null() {
+                    approval["history"] = open.approval["history"].take();
+                }
+                Open {
+                    ask: if waits { open.ask } else { Ask::Nothing },
+                    width: 0,
+                    approval,
+                    ..open
+                }
+            }
             None => Open {
                 approval,
                 lines: Vec::new(),
@@ -355,7 +362,8 @@ impl Open {
     /// Returns the help line.
     fn rows(&mut self, rows: &mut Vec<Row>, width: usize, page: usize, now: Timestamp) -> String {
         if self.width != width {
-            let text = shown::whole(&self.approval, now);
+            let text =
+                shown::whole(&self.approval, now) + &shown::history(&self.approval["history"]);
             self.lines = text.lines().flat_map(|line| wrap(line, width)).collect();
             self.width = width;
         }
@@ -365,7 +373,7 @@ impl Open {
         let below = self.lines.len().saturating_sub(self.top + page);
         let more = match below {
             0 => String::new(),
-            n => format!("{n} more lines below   "),
+            n => format!("lines below: {n}   "),
         };
         let left = shown::left(&self.approval, now)
             .map_or_else(String::new, |left| format!("time left: {left}   "));
@@ -424,171 +432,5 @@ impl Row {
     }
 }
 
-/// Cells a character takes on the screen. Too many rather than too few: what is behind the edge can't be seen.
-const fn cells(letter: char) -> usize {
-    if letter.is_ascii() { 1 } else { 2 }
-}
-
-/// A line in as many as it needs; none of it is lost.
-fn wrap(line: &str, width: usize) -> Vec<String> {
-    let width = width.max(8);
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for letter in line.chars() {
-        if used + cells(letter) > width {
-            // Set off, so that it can't pass for a line of its own.
-            lines.push("    ".to_owned());
-            used = 4;
-        }
-        used += cells(letter);
-        if let Some(last) = lines.last_mut() {
-            last.push(letter);
-        }
-    }
-    lines
-}
-
-/// As much of a line as fits, and a sign that there is more.
-fn cut(line: &str, width: usize) -> String {
-    if line.chars().map(cells).sum::<usize>() <= width {
-        return line.to_owned();
-    }
-    let mut room = width.saturating_sub(3);
-    let fits = |letter: &char| match room.checked_sub(cells(*letter)) {
-        Some(left) => {
-            room = left;
-            true
-        }
-        None => false,
-    };
-    line.chars().take_while(fits).collect::<String>() + "..."
-}
-
 #[cfg(test)]
-mod tests {
-    use super::super::shown::tests::sample;
-    use super::*;
-    use serde_json::json;
-
-    const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
-
-    fn screen(inbox: &mut Inbox) -> String {
-        let rows = inbox.rows(100, 40, NOW);
-        rows.into_iter().map(|row| row.text + "\n").collect()
-    }
-
-    fn other(id: &str) -> Value {
-        let mut other = sample();
-        other["id"] = id.into();
-        other
-    }
-
-    fn press(inbox: &mut Inbox, keys: &str) -> Option<Wish> {
-        let mut wish = None;
-        for letter in keys.chars() {
-            let key = match letter {
-                '\n' => Key::Enter,
-                '\u{1b}' => Key::Escape,
-                letter => Key::Character(letter),
-            };
-            wish = inbox.key(key, 40);
-        }
-        wish
-    }
-
-    #[test]
-    fn what_waits_is_listed_oldest_first_with_the_time_that_is_left() {
-        let mut inbox = Inbox::default();
-        inbox.listed(vec![sample(), other("apr_2")]);
-        let text = screen(&mut inbox);
-        assert!(text.contains("2 wait for a person"), "{text}");
-        assert!(
-            text.contains(
-                "5m 00s  ! 1 of 2  demo/support-bot  DELETE /crm/users/7?x=[U+200B] at crm:80"
-            ),
-            "{text}"
-        );
-        assert_eq!(
-            press(&mut inbox, "j\n"),
-            Some(Wish::Show("apr_2".to_owned()))
-        );
-        // What came or went above leaves the choice where it was.
-        inbox.listed(vec![other("apr_2"), other("apr_3")]);
-        assert_eq!(
-            press(&mut inbox, "\n"),
-            Some(Wish::Show("apr_2".to_owned()))
-        );
-        inbox.listed(Vec::new());
-        assert!(screen(&mut inbox).contains("nothing waits"));
-        assert_eq!(press(&mut inbox, "\n"), None);
-        assert_eq!(press(&mut inbox, "q"), Some(Wish::Quit));
-    }
-
-    #[test]
-    fn a_word_is_given_only_on_what_was_shown_with_its_digest_and_after_a_confirmation() {
-        let mut inbox = Inbox::default();
-        inbox.listed(vec![sample()]);
-        let id = sample()["id"].as_str().unwrap().to_owned();
-        // From the list the key only shows it.
-        assert_eq!(press(&mut inbox, "a"), Some(Wish::Show(id.clone())));
-        inbox.shown(sample());
-        assert!(screen(&mut inbox).contains("header fields that will be forwarded"));
-        assert_eq!(press(&mut inbox, "afine\n"), None);
-        let text = screen(&mut inbox);
-        assert!(
-            text.contains("Approve exactly this (digest dddddddddddd)? y/n"),
-            "{text}"
-        );
-        assert_eq!(press(&mut inbox, "j"), None, "it may be read on");
-        let wish = press(&mut inbox, "y");
-        let decide = |word, note: Option<&str>| {
-            Wish::Decide(Decision {
-                id: id.clone(),
-                word,
-                digest: "d".repeat(64),
-                note: note.map(str::to_owned),
-            })
-        };
-        assert_eq!(wish, Some(decide(Word::Approve, Some("fine"))));
-        assert_eq!(press(&mut inbox, "y"), None, "once");
-        inbox.decided(Err("late".to_owned()));
-        assert!(screen(&mut inbox).contains("late"));
-        assert_eq!(press(&mut inbox, "d\nn"), None);
-        assert_eq!(press(&mut inbox, "d\ny"), Some(decide(Word::Deny, None)));
-    }
-
-    #[test]
-    fn what_can_not_be_decided_any_more_is_not_asked_about() {
-        let mut inbox = Inbox::default();
-        inbox.shown(sample());
-        press(&mut inbox, "a\n");
-        let mut over = sample();
-        over["state"] = "expired".into();
-        over["you"] = json!({"may_decide": false, "because": "it is expired already"});
-        inbox.shown(over.clone());
-        assert_eq!(press(&mut inbox, "y"), None);
-        press(&mut inbox, "a");
-        assert!(screen(&mut inbox).contains("it is expired already"));
-        // Another request under the same name would begin anew.
-        inbox.shown(sample());
-        press(&mut inbox, "a\n");
-        let mut swapped = sample();
-        swapped["digest"] = "e".repeat(64).into();
-        inbox.shown(swapped);
-        assert_eq!(press(&mut inbox, "y"), None);
-    }
-
-    #[test]
-    fn no_part_of_a_request_is_lost_at_the_edge() {
-        let line = "x".repeat(95) + "日本語" + &"y".repeat(30);
-        let lines = wrap(&line, 40);
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.chars().map(cells).sum::<usize>() <= 40)
-        );
-        let whole: String = lines.iter().map(|line| line.trim_start()).collect();
-        assert_eq!(whole, line);
-        assert_eq!(cut("abcdefgh", 6), "abc...");
-    }
-}
+mod tests;

@@ -1,5 +1,5 @@
 //! An approval in words and lines. Every text in it came from somewhere, so every text is made harmless here; the layout
-//! is the only thing that is added.
+//! is the only thing that is added. What stands in a body can't pass for what is said about it: each of its lines has a bar.
 
 use crate::cli::output::{harmless, plain};
 use crate::policy::time::Timestamp;
@@ -283,7 +283,7 @@ fn body(text: &mut String, body: &Value) {
         let content = laid_out.as_deref().unwrap_or(content);
         for line in visible(content, Lines::Many).split('\n') {
             // Beyond a tab stop nothing may hide: tabs are shown as what they are.
-            let _ = writeln!(text, "  {}", line.replace('\t', "[U+0009]"));
+            let _ = writeln!(text, "  | {}", line.replace('\t', "[U+0009]"));
         }
     } else if let Some(hex) = body["hex"].as_str() {
         text.push_str("; not text, in hex\n");
@@ -309,7 +309,7 @@ fn dump(text: &mut String, hex: &str) {
             .collect();
         let _ = writeln!(
             text,
-            "  {:08x}  {:<47}  {letters}",
+            "  | {:08x}  {:<47}  {letters}",
             line * 16,
             digits.join(" ")
         );
@@ -360,7 +360,7 @@ pub(super) mod tests {
             "DELETE /crm/users/7?x=[U+200B] at crm:80\ncan't be undone\n",
             "tidy[U+001B][2Jup [U+202E]evil (the agent's own words)",
             "dana: approve at t: ok[U+000A]row      forged",
-            "  \"a\": 1,\n    \"a\": \"[U+009B]31m\\u202e\"\n",
+            "  |   \"a\": 1,\n  |   \"a\": \"[U+009B]31m\\u202e\"\n",
             "x-odd: not text; in hex: ff00",
             "x-secret: not shown: 3 bytes, sha256 ab",
             "marked by their number",

@@ -116,6 +116,7 @@ fn router(credential: String) -> Router {
         .route("/users", get(list))
         .route("/users/{id}", get(read).delete(delete))
         .route("/users/{id}/refunds", post(refund))
+        .route("/export", get(export))
         .route("/search", get(search))
         .route("/tickets", post(ticket))
         .route("/events", get(events))
@@ -206,6 +207,16 @@ async fn refund(State(crm): State<Arc<Crm>>, Path(id): Path<u32>, body: Bytes) -
     records.refunds += 1;
     let made = json!({"refund": records.refunds, "user": id, "amount": amount});
     (StatusCode::CREATED, Json(made)).into_response()
+}
+
+async fn export(State(crm): State<Arc<Crm>>) -> Response {
+    let records = crm.records();
+    let lines = records.customers.iter();
+    let lines = lines.map(|(id, name)| format!("{id},{name}\n"));
+    let table: String = std::iter::once("id,name\n".to_owned())
+        .chain(lines)
+        .collect();
+    ([(CONTENT_TYPE, "text/csv")], table).into_response()
 }
 
 async fn search(

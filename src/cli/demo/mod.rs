@@ -21,6 +21,7 @@ use script::{Setting, Step};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use stage::{Ports, Stage, Wire};
+use std::fmt::Write as _;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -47,10 +48,12 @@ pub struct Arguments {
 
 /// Longest that one line of `--check` may take.
 const LINE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks at whether something waits for a person.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// For calls in flight when the demo ends.
 const DRAIN_BOUND: Duration = Duration::from_secs(2);
 /// What the lines name, in the order in which it is printed.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
     "GATE",
     "BACKEND",
     "METRICS",
@@ -60,6 +63,8 @@ const SETTINGS: [&str; 12] = [
     "OTHER",
     "TOOLGATE_ADMIN",
     "TOOLGATE_KEY",
+    "DANA",
+    "TOOLGATE",
     // Only with --tls.
     "CA",
     "CERT",
@@ -134,9 +139,9 @@ async fn play(
     let backend = format!("{}://{backend}", stage.scheme());
     let settings = settings(stage, running, &backend).await?;
     if arguments.check {
-        return check(stage, &settings).await;
+        return check(stage, &settings, running).await;
     }
-    output::print(&bill(stage, &settings))?;
+    output::print(&bill(stage, &settings, running))?;
     std::future::pending().await
 }
 
@@ -171,6 +176,8 @@ async fn settings(
         research.token,
         admin,
         stage.key.reveal().to_owned(),
+        stage.approver.reveal().to_owned(),
+        own_program(),
     ];
     if let Some(certificates) = &stage.certificates {
         let path = |file| certificates.path(file).display().to_string();
@@ -178,6 +185,12 @@ async fn settings(
     }
     let named = SETTINGS.into_iter().zip(values);
     Ok(named.map(|(name, value)| Setting { name, value }).collect())
+}
+
+/// What the lines call to say what people say.
+fn own_program() -> String {
+    let own = std::env::current_exe();
+    own.map_or_else(|_| "toolgate".to_owned(), |path| path.display().to_string())
 }
 
 struct Minted {
@@ -202,7 +215,7 @@ async fn mint(client: &Client, order: &Value) -> Result<Minted, Failure> {
 }
 
 /// What the demo prints: where everything is, and the lines.
-fn bill(stage: &Stage, settings: &[Setting]) -> String {
+fn bill(stage: &Stage, settings: &[Setting], running: &Running) -> String {
     let (bold, dim) = (Style::new().bold(), Style::new().dimmed());
     let mut text = format!(
         "{bold}Toolgate demo{bold:#}: a small CRM, the gate before it, and two sessions. All of it is in\n{}\nand goes with Ctrl-C.\n\n\
@@ -212,6 +225,13 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
     for Setting { name, value } in settings {
         text.push_str(&format!("  export {name}={}\n", quoted(value)));
     }
+    let _ = write!(
+        text,
+        "\n{bold}Dana decides{bold:#} what waits for a person: in the console at {bold}http://{}/{bold:#}, signed in with the key\n  {}\n\
+         or with the lines below.\n",
+        running.addresses.admin,
+        stage.approver.reveal()
+    );
     text.push_str("\nThen these lines, in this order; a number is the status that is promised:\n");
     for scene in script::scenes(stage.certificates.is_some()) {
         text.push_str(&format!("\n  {bold}# {}{bold:#}\n", scene.title));
@@ -225,6 +245,12 @@ fn bill(stage: &Stage, settings: &[Setting]) -> String {
                 step.title,
                 line_of(stage, step)
             ));
+            if let Some(line) = step.meanwhile {
+                let _ = write!(
+                    text,
+                    "\n  {dim}# meanwhile dana says so in the console, or here in another terminal with the same exports{dim:#}\n  {line}\n"
+                );
+            }
         }
     }
     text.push_str(
@@ -248,7 +274,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Runs every line and compares.
-async fn check(stage: &Stage, settings: &[Setting]) -> Result<(), Failure> {
+async fn check(stage: &Stage, settings: &[Setting], running: &Running) -> Result<(), Failure> {
     for tool in ["curl", "grep"] {
         let found = Command::new(tool)
             .arg("--version")
@@ -261,12 +287,17 @@ async fn check(stage: &Stage, settings: &[Setting]) -> Result<(), Failure> {
             )));
         }
     }
+    let admin = format!("http://{}", running.addresses.admin);
+    let person = Client::new(&admin, SecretString::from(stage.approver.reveal()))?;
     let (mut kept, mut broken) = (0, 0);
     for scene in script::scenes(stage.certificates.is_some()) {
         output::line(&format!("\n{}", scene.title))?;
         for step in scene.steps {
             let line = line_of(stage, step);
-            let printed = run_line(&line, settings).await?;
+            let printed = match step.meanwhile {
+                None => run_line(&line, settings).await?,
+                Some(meanwhile) => run_both(&line, meanwhile, settings, &person).await?,
+            };
             match fault(step, &printed) {
                 None => kept += 1,
                 Some(_) => broken += 1,
@@ -307,6 +338,37 @@ fn verdict(step: &Step, line: &str, printed: &str) -> String {
             output::harmless_lines(printed)
         ),
     }
+}
+
+/// What a line prints that waits for a person, who runs the other once there is something to decide.
+async fn run_both(
+    line: &str,
+    meanwhile: &str,
+    settings: &[Setting],
+    person: &Client,
+) -> Result<String, Failure> {
+    let decided = async {
+        let asked = timeout(LINE_TIMEOUT, async {
+            while person
+                .list("/v1/approvals?state=pending")
+                .await?
+                .0
+                .is_empty()
+            {
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+            Ok::<_, Failure>(())
+        });
+        match asked.await {
+            Ok(asked) => asked?,
+            // The line's own answer says what came instead.
+            Err(_) => return Ok(String::new()),
+        }
+        run_line(meanwhile, settings).await
+    };
+    let (printed, decided) = tokio::join!(run_line(line, settings), decided);
+    decided?;
+    printed
 }
 
 /// What a line prints, run by the shell as it stands.
@@ -374,6 +436,7 @@ mod tests {
         line: r#"printf 'HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 %s Late\r\n%s' "$GATE" 'some words'"#,
         statuses: &[200, 429],
         shows: "some words",
+        meanwhile: None,
     };
 
     async fn told(gate: &str) -> String {

@@ -19,6 +19,8 @@ pub struct Step {
     pub statuses: &'static [u16],
     /// Stands in what the line prints.
     pub shows: &'static str,
+    /// The line waits for a person, who runs this one.
+    pub meanwhile: Option<&'static str>,
 }
 
 /// Some steps that belong together.
@@ -40,12 +42,14 @@ const SCENES: &[Scene] = &[
                 line: r#"curl -siw '\n' "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[200],
                 shows: "Grace Tan",
+                meanwhile: None,
             },
             Step {
                 title: "events arrive as they are sent",
                 line: r#"curl -siN "$GATE/crm/events" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[200],
                 shows: "event: ticket",
+                meanwhile: None,
             },
         ],
     },
@@ -57,24 +61,28 @@ const SCENES: &[Scene] = &[
                 line: r#"curl -siw '\n' "$GATE/crm/users/7""#,
                 statuses: &[401],
                 shows: "credential_missing",
+                meanwhile: None,
             },
             Step {
                 title: "around the gate the token is worth nothing",
                 line: r#"curl -siw '\n' "$BACKEND/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[401],
                 shows: "the CRM wants its own credential",
+                meanwhile: None,
             },
             Step {
                 title: "no route in the policy",
                 line: r#"curl -siw '\n' "$GATE/crm/invoices" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[403],
                 shows: "no_route",
+                meanwhile: None,
             },
             Step {
                 title: "the other session is of a research-bot, which may never hold this scope",
                 line: r#"curl -siw '\n' "$GATE/crm/tickets" -H "Authorization: Bearer $OTHER" -d '{"subject":"hello"}'"#,
                 statuses: &[403],
                 shows: "scope_outside_ceiling",
+                meanwhile: None,
             },
         ],
     },
@@ -86,41 +94,134 @@ const SCENES: &[Scene] = &[
                 line: r#"curl -siw '\n' "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[403],
                 shows: "grant_missing",
+                meanwhile: None,
             },
             Step {
                 title: "the agent asks",
                 line: r#"curl -siw '\n' "$GATE/.toolgate/grants" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"scope":"refunds.create","resource":"user:7","reason":"the parcel was lost"}'"#,
                 statuses: &[201],
                 shows: "grt_",
+                meanwhile: None,
             },
             Step {
                 title: "now it passes",
                 line: r#"curl -siw '\n' "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[201],
                 shows: r#""refund":1"#,
+                meanwhile: None,
             },
             Step {
                 title: "once",
                 line: r#"curl -siw '\n' "$GATE/crm/users/7/refunds" -H "Authorization: Bearer $TOKEN" -d '{"amount":20}'"#,
                 statuses: &[403],
                 shows: "grant_missing",
+                meanwhile: None,
             },
         ],
     },
     Scene {
         title: "Locked to its customer: the session was minted with customer_id=7",
+        steps: &[Step {
+            title: "not customer 8",
+            line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/8" -H "Authorization: Bearer $TOKEN""#,
+            statuses: &[403],
+            shows: "resource_outside_ceiling",
+            meanwhile: None,
+        }],
+    },
+    Scene {
+        title: "Held: a DELETE waits for a person, who sees the whole request first",
         steps: &[
             Step {
-                title: "not customer 8",
-                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/8" -H "Authorization: Bearer $TOKEN""#,
-                statuses: &[403],
-                shows: "resource_outside_ceiling",
+                title: "an agent that can not wait is told where to ask again",
+                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/7?why=spring-cleaning" -H "Authorization: Bearer $TOKEN" -H 'Prefer: respond-async'"#,
+                statuses: &[202],
+                shows: "PENDING_APPROVAL",
+                meanwhile: None,
             },
             Step {
-                title: "customer 7",
+                title: "dana looks at what waits, as in the console",
+                line: r#"TOOLGATE_KEY="$DANA" "$TOOLGATE" approvals list"#,
+                statuses: &[],
+                shows: "user:7",
+                meanwhile: None,
+            },
+            Step {
+                title: "and says no, with a reason",
+                line: r#"(export TOOLGATE_KEY="$DANA"; "$TOOLGATE" approvals deny --note 'ask the customer first' "$("$TOOLGATE" approvals list --json | grep -o 'apr_[0-9a-f]*' | head -n 1)")"#,
+                statuses: &[],
+                shows: "denied",
+                meanwhile: None,
+            },
+            Step {
+                title: "which the agent reads when it asks again",
+                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/7?why=spring-cleaning" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[403],
+                shows: "ask the customer first",
+                meanwhile: None,
+            },
+            Step {
+                title: "another request is another question: this one waits, at most 50 s, until dana says yes",
                 line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[204],
                 shows: "",
+                meanwhile: Some(
+                    r#"(export TOOLGATE_KEY="$DANA"; "$TOOLGATE" approvals approve --yes "$("$TOOLGATE" approvals list --json | grep -o 'apr_[0-9a-f]*' | head -n 1)")"#,
+                ),
+            },
+            Step {
+                title: "it ran once: the same again is a new question",
+                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN" -H 'Prefer: respond-async'"#,
+                statuses: &[202],
+                shows: "PENDING_APPROVAL",
+                meanwhile: None,
+            },
+            Step {
+                title: "dana says yes while nobody waits",
+                line: r#"(export TOOLGATE_KEY="$DANA"; "$TOOLGATE" approvals approve --yes "$("$TOOLGATE" approvals list --json | grep -o 'apr_[0-9a-f]*' | head -n 1)")"#,
+                statuses: &[],
+                shows: "approved",
+                meanwhile: None,
+            },
+            Step {
+                title: "the agent comes back, the call runs, and the CRM has no such customer any more",
+                line: r#"curl -siw '\n' -X DELETE "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[404],
+                shows: "no such user",
+                meanwhile: None,
+            },
+        ],
+    },
+    Scene {
+        title: "Asked for: a grant that a person decides",
+        steps: &[
+            Step {
+                title: "the customer list leaves the CRM only with a grant",
+                line: r#"curl -siw '\n' "$GATE/crm/export" -H "Authorization: Bearer $TOKEN""#,
+                statuses: &[403],
+                shows: "grant_missing",
+                meanwhile: None,
+            },
+            Step {
+                title: "the agent asks, and a person has to agree",
+                line: r#"curl -siw '\n' "$GATE/.toolgate/grants" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"scope":"crm.export","reason":"the figures of the quarter"}'"#,
+                statuses: &[202],
+                shows: "PENDING_APPROVAL",
+                meanwhile: None,
+            },
+            Step {
+                title: "dana agrees",
+                line: r#"(export TOOLGATE_KEY="$DANA"; "$TOOLGATE" approvals approve --yes "$("$TOOLGATE" approvals list --json | grep -o 'apr_[0-9a-f]*' | head -n 1)")"#,
+                statuses: &[],
+                shows: "crm.export",
+                meanwhile: None,
+            },
+            Step {
+                title: "now it passes, once",
+                line: r#"for i in 1 2; do curl -siw '\n' "$GATE/crm/export" -H "Authorization: Bearer $TOKEN"; done"#,
+                statuses: &[200, 403],
+                shows: "2,Bo Lindqvist",
+                meanwhile: None,
             },
         ],
     },
@@ -131,6 +232,7 @@ const SCENES: &[Scene] = &[
             line: r#"for i in 1 2 3 4 5 6; do curl -si "$GATE/crm/tickets" -H "Authorization: Bearer $TOKEN" -d '{"subject":"hello"}' | grep -e '^HTTP' -e '^{'; done"#,
             statuses: &[201, 201, 201, 201, 201, 429],
             shows: "limit_exceeded",
+            meanwhile: None,
         }],
     },
     Scene {
@@ -144,30 +246,35 @@ const SCENES: &[Scene] = &[
                     200, 200, 200, 200, 403,
                 ],
                 shows: "403",
+                meanwhile: None,
             },
             Step {
                 title: "nothing of that session passes any more",
                 line: r#"curl -siw '\n' "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[403],
                 shows: "quarantined",
+                meanwhile: None,
             },
             Step {
                 title: "the other session is untouched",
                 line: r#"curl -siw '\n' "$GATE/crm/users/2" -H "Authorization: Bearer $OTHER""#,
                 statuses: &[200],
                 shows: "Bo Lindqvist",
+                meanwhile: None,
             },
             Step {
                 title: "an operator releases it",
                 line: r#"curl -siw '\n' "$TOOLGATE_ADMIN/v1/sessions/$SESSION/release" -H "Authorization: Bearer $TOOLGATE_KEY" -H 'Content-Type: application/json' -d '{"reason":"a retry without a pause; mended"}'"#,
                 statuses: &[200],
                 shows: "ses_",
+                meanwhile: None,
             },
             Step {
                 title: "and it goes on",
                 line: r#"curl -siw '\n' "$GATE/crm/users/2" -H "Authorization: Bearer $TOKEN""#,
                 statuses: &[200],
                 shows: "Bo Lindqvist",
+                meanwhile: None,
             },
         ],
     },
@@ -179,12 +286,14 @@ const SCENES: &[Scene] = &[
                 line: r#"cat "$LEDGER"/*.jsonl | tail -n 2"#,
                 statuses: &[],
                 shows: r#""route":"users.read""#,
+                meanwhile: None,
             },
             Step {
                 title: "the same in numbers",
                 line: r#"curl -s "$METRICS" | grep '^toolgate_requests_total'"#,
                 statuses: &[],
                 shows: r#"reason="quarantined""#,
+                meanwhile: None,
             },
         ],
     },
@@ -214,18 +323,21 @@ const ENCRYPTED: Scene = Scene {
             line: r#"curl --cacert "$CA" -siw '\n' "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
             statuses: &[200],
             shows: "Grace Tan",
+            meanwhile: None,
         },
         Step {
             title: "an agent that shows a certificate of its own",
             line: r#"curl --cacert "$CA" --cert "$CERT" --key "$CERT_KEY" -siw '\n' "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN""#,
             statuses: &[200],
             shows: "Grace Tan",
+            meanwhile: None,
         },
         Step {
             title: "an agent that does not trust it sends nothing, and curl ends with 60",
             line: r#"curl -s "$GATE/crm/users/7" -H "Authorization: Bearer $TOKEN"; echo "curl: $?""#,
             statuses: &[],
             shows: "curl: 60",
+            meanwhile: None,
         },
     ],
 };
@@ -290,9 +402,9 @@ mod tests {
 
     #[test]
     fn every_line_names_only_settings_that_the_demo_exports() {
-        for step in scenes(true).flat_map(|scene| scene.steps) {
-            for name in step
-                .line
+        let steps = || scenes(true).flat_map(|scene| scene.steps);
+        for line in steps().flat_map(|step| [step.line].into_iter().chain(step.meanwhile)) {
+            for name in line
                 .split('$')
                 .skip(1)
                 .filter(|rest| !rest.starts_with(['(', '?']))
@@ -301,11 +413,7 @@ mod tests {
                     .split(|c: char| !(c.is_ascii_uppercase() || c == '_'))
                     .next()
                     .unwrap();
-                assert!(
-                    super::super::SETTINGS.contains(&name),
-                    "{name} in {}",
-                    step.line
-                );
+                assert!(super::super::SETTINGS.contains(&name), "{name} in {line}");
             }
         }
     }

@@ -20,6 +20,8 @@ pub struct Stage {
     folder: PathBuf,
     /// The orchestrator's key to the admin API.
     pub key: Token,
+    /// Dana's, who is asked.
+    pub approver: Token,
     /// `None`: everything is plain HTTP.
     pub certificates: Option<Certificates>,
 }
@@ -77,6 +79,7 @@ impl Stage {
         let mut stage = Stage {
             folder: std::env::temp_dir().join(format!("toolgate-demo-{name}")),
             key: Token::mint(TokenKind::Principal, &clock::random()),
+            approver: Token::mint(TokenKind::Principal, &clock::random()),
             certificates: None,
         };
         let place = stage.folder.clone();
@@ -145,14 +148,18 @@ impl Drop for Stage {
 }
 
 fn server(stage: &Stage, ports: Ports) -> Result<String, Failure> {
-    let digest: String = stage
-        .key
-        .digest()
-        .as_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let known = |key: &Token| {
+        let digest = key.digest();
+        let digest = digest.as_bytes().iter();
+        let hex: String = digest.map(|byte| format!("{byte:02x}")).collect();
+        format!("{{ sha256: \"{hex}\" }}")
+    };
     let mut changes = vec![
+        // First, while its port is not that of another listener.
+        (
+            "http://127.0.0.1:9080/",
+            "the URL that the demo prints".to_owned(),
+        ),
         ("127.0.0.1:8080", format!("127.0.0.1:{}", ports.agents)),
         (
             "127.0.0.1:9080",
@@ -167,10 +174,8 @@ fn server(stage: &Stage, ports: Ports) -> Result<String, Failure> {
             "connections: 400, per_address: 400".to_owned(),
         ),
         ("127.0.0.1:9464", format!("127.0.0.1:{}", ports.metrics)),
-        (
-            "{ env: TOOLGATE_ISSUER_KEY }",
-            format!("{{ sha256: \"{digest}\" }}"),
-        ),
+        ("{ env: TOOLGATE_ISSUER_KEY }", known(&stage.key)),
+        ("{ env: TOOLGATE_APPROVER_KEY }", known(&stage.approver)),
         ("data/toolgate.db", quoted(&stage.store())),
         ("data/ledger", quoted(&stage.ledger())),
     ];
@@ -258,6 +263,7 @@ mod tests {
                 "127.0.0.1:4711"
             );
             assert_eq!(loaded.server.principals[0].key, stage.key.digest());
+            assert_eq!(loaded.server.principals[1].key, stage.approver.digest());
             assert_eq!(loaded.server.agents.tls.is_some(), wire == Wire::Tls);
             crate::app::App::check(&loaded).unwrap();
             let folder = stage.folder().to_owned();

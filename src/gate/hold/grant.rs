@@ -9,6 +9,7 @@ use crate::io::metrics::GrantKind;
 use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, AskedGrant, Chain, Facts, RequestDigest, Stage, Word};
 use crate::policy::decision::{Denial, Reason};
+use crate::policy::endorse;
 use crate::policy::id::RequestId;
 use crate::policy::model::{GrantMode, Policy};
 use crate::policy::subject::Grant;
@@ -137,9 +138,16 @@ impl Inner {
         // The ceiling, and those who agreed, are looked at again.
         let valid = session
             .would_give(policy, &ask(), now)
-            .map_err(|why| why.to_string())
-            .and_then(|fit| self.still_agreed(policy, &fit, approval));
-        if let Err(why) = valid {
+            .map_err(|why| why.to_string());
+        let votes = approval.votes();
+        let agreed = endorse(
+            policy,
+            &session.facts,
+            facts,
+            &votes,
+            &self.approvers.load(),
+        );
+        if let Err(why) = valid.and(agreed.map_err(|why| why.to_string())) {
             return self.take_back(approval, &why).await;
         }
         let run = match self.sessions.begin(approval, now).await {
@@ -149,7 +157,6 @@ impl Inner {
                 return;
             }
         };
-        let votes = approval.votes();
         let approver = votes.iter().rfind(|vote| vote.word == Word::Approve);
         let cause = approver.map_or(Cause::Gate, |vote| Cause::Principal(&vote.principal));
         let id = clock::grant_id(now);
@@ -178,27 +185,6 @@ impl Inner {
         if let Some(why) = void {
             self.take_back(approval, &why).await;
         }
-    }
-
-    /// Whether the grant still comes about by the word of those who gave it.
-    fn still_agreed(
-        &self,
-        policy: &Policy,
-        fit: &Fit,
-        approval: &LiveApproval,
-    ) -> Result<(), String> {
-        let GrantMode::OnApproval(chain) = fit.mode else {
-            return Err("the policy has changed: it needs no approval now".to_owned());
-        };
-        let (facts, chain) = (&approval.facts, policy.chain(chain));
-        if chain.name != facts.chain {
-            return Err("the policy has changed: others decide it now".to_owned());
-        }
-        let approvers = self.approvers.load();
-        if approvers.agreeing(&approval.votes(), facts, chain) < chain.quorum as usize {
-            return Err("of those who agreed, too few may still decide it".to_owned());
-        }
-        Ok(())
     }
 
     async fn take_back(&self, approval: &Arc<LiveApproval>, why: &str) {

@@ -20,6 +20,7 @@ use crate::policy::decision::Reason;
 use crate::policy::id::ApprovalId;
 use crate::policy::model::Policy;
 use crate::policy::name::{ChainName, PrincipalName, ProjectName};
+use crate::store::live::LiveSession;
 use crate::store::live::approvals::{Ballot, LiveApproval, VoteError};
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
@@ -181,6 +182,17 @@ pub(in crate::serve) fn inbox(
     }
 }
 
+/// What of this session people were asked, oldest first.
+pub(in crate::serve) fn of_session(admin: &Admin, session: &LiveSession) -> Vec<Arc<LiveApproval>> {
+    let project = std::slice::from_ref(&session.facts.project);
+    let mut found = admin
+        .parts
+        .sessions
+        .approvals(project, &[], None, usize::MAX);
+    found.retain(|approval| approval.facts.session == session.facts.id);
+    found
+}
+
 /// The approval of this id, for an approver of its project. Another project's answers as an unknown one does.
 pub(in crate::serve) fn find(
     admin: &Admin,
@@ -191,7 +203,8 @@ pub(in crate::serve) fn find(
     find_in_projects(admin, caller, id)
 }
 
-fn find_in_projects(
+/// The approval of this id in one of the caller's projects, whatever its roles.
+pub(in crate::serve) fn find_in_projects(
     admin: &Admin,
     caller: &Caller,
     id: &str,
@@ -300,21 +313,14 @@ pub(in crate::serve) async fn decide(
         .sessions
         .vote(&approval, ballot, chain, &approvers, now)
         .await;
-    match taken {
-        Ok(stage) => {
-            // Recorded with the vote itself: what was called, from where.
-            let call = format!("POST /v1/approvals/{id}/decision: {}", word.as_str());
-            admin.record_call(caller, &call).await;
-            tracing::info!(approval = %facts.id, %principal, word = word.as_str(), stage = stage.as_str(), "a word on an approval");
-            Ok(approval)
-        }
-        Err(VoteError::Late(_))
-            if digest == facts.digest && has_said(&approval, principal, word) =>
-        {
-            Ok(approval)
-        }
-        Err(why) => Err(not_taken(&why, &approval, chain)),
-    }
+    let stage = taken.map_err(|why| not_taken(&why, &approval, chain))?;
+    // Beside the record of the word itself: what was called, from where.
+    let call = format!("POST /v1/approvals/{id}/decision: {}", word.as_str());
+    admin.record_call(caller, &call).await;
+    tracing::info!(approval = %facts.id, %principal, word = word.as_str(), stage = stage.as_str(), "a word on an approval");
+    // A grant is given at once, so that the agent's next call has it. Should that fail, whoever asks again tries again.
+    admin.parts.gate.fulfil(&approval).await;
+    Ok(approval)
 }
 
 /// Ends an unknown run by what an operator found out.
@@ -357,13 +363,6 @@ pub(in crate::serve) async fn resolve_unknown(
 /// The chain of this name in force.
 fn chain<'p>(policy: &'p Policy, name: &ChainName) -> Option<&'p Chain> {
     policy.chains.iter().find(|chain| chain.name == *name)
-}
-
-fn has_said(approval: &LiveApproval, principal: &PrincipalName, word: Word) -> bool {
-    let votes = approval.votes();
-    votes
-        .iter()
-        .any(|vote| vote.principal == *principal && vote.word == word)
 }
 
 /// A note that says something, within its bound.

@@ -13,19 +13,21 @@ mod openapi;
 mod order;
 mod policy;
 pub(in crate::serve) mod problem;
-mod sessions;
+pub(in crate::serve) mod sessions;
 pub(in crate::serve) mod view;
 
 use self::approvals::history::READERS_MAX;
 use self::caller::Caller;
 use self::events::Feeds;
 use self::problem::Refused;
+use super::console::{self, Visits};
 use super::reload::Reload;
 use crate::config::Principal;
 use crate::gate::strangers::Strangers;
 use crate::gate::{Gate, Peer};
 use crate::io::clock::{self, Clock};
 use crate::io::metrics::Metrics;
+use crate::io::notify::Notifier;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::decision::Reason;
@@ -52,6 +54,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Who called is recorded here.
     pub ledger: Ledger,
+    /// What targets of `notify` have not got.
+    pub notifier: Notifier,
     /// Grants that issuers give are counted here.
     pub metrics: Arc<Metrics>,
     /// The one clock.
@@ -71,6 +75,8 @@ pub struct Admin {
     feeds: Feeds,
     /// Who reads the ledger's files back.
     readers: Semaphore,
+    /// Who is signed in at the console.
+    pub(in crate::serve) visits: Visits,
 }
 
 /// Who may call, by the digest of the key: one look-up, and nothing to compare whose time could tell.
@@ -98,6 +104,7 @@ impl Admin {
             failures: Strangers::new(failed),
             feeds: Feeds::new(&clock::random()),
             readers: Semaphore::new(READERS_MAX),
+            visits: Visits::default(),
         })
     }
 
@@ -194,6 +201,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/openapi.json", get(openapi::show))
+        .merge(console::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(admin)

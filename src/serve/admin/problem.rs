@@ -74,11 +74,6 @@ impl Refused {
         self
     }
 
-    /// Why, from the closed set.
-    pub(in crate::serve) fn reason(&self) -> Reason {
-        self.reason
-    }
-
     /// What the answer's status is.
     pub(in crate::serve) fn code(&self) -> StatusCode {
         self.status.unwrap_or(problem(self.reason).status)

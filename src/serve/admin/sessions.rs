@@ -1,6 +1,7 @@
 //! Sessions: minted and revoked by issuers, put in quarantine and released by operators, seen by all but approvers.
 
 use super::Admin;
+use super::approvals;
 use super::caller::{Caller, Id};
 use super::input;
 use super::order::{self, MintInput};
@@ -120,7 +121,7 @@ pub(super) async fn list(
     Ok(json(StatusCode::OK, &view))
 }
 
-/// Show one session with its grants and where its limits stand. Needs the role issuer, operator or auditor.
+/// Show one session with its grants, its approvals and where its limits stand. Needs the role issuer, operator or auditor.
 #[utoipa::path(get, path = "/v1/sessions/{id}", params(("id" = String, Path)),
     responses((status = 200, body = SessionView), (status = 404, body = ProblemDocument<'static>, content_type = "application/problem+json")))]
 pub(super) async fn show(
@@ -165,24 +166,7 @@ pub(super) async fn quarantine(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Refused> {
-    caller.needs(&[Role::Operator])?;
-    let session = caller.session(&admin, &id)?;
-    let reason = reason(request).await?;
-    let now = admin.parts.clock.now();
-    let cause = Cause::Principal(&caller.principal.name);
-    let done = admin
-        .parts
-        .sessions
-        .quarantine(&session, &reason, cause, now)
-        .await;
-    changed(
-        &admin,
-        &caller,
-        &session,
-        done,
-        &format!("POST /v1/sessions/{id}/quarantine"),
-    )
-    .await
+    step(&admin, &caller, &id, Step::Quarantine, request).await
 }
 
 /// Let a session out of quarantine; its counters are cleared. Needs the role operator.
@@ -194,24 +178,67 @@ pub(super) async fn release(
     Id(id): Id,
     request: Request,
 ) -> Result<Response, Refused> {
+    step(&admin, &caller, &id, Step::Release, request).await
+}
+
+async fn step(
+    admin: &Admin,
+    caller: &Caller,
+    id: &str,
+    step: Step,
+    request: Request,
+) -> Result<Response, Refused> {
     caller.needs(&[Role::Operator])?;
-    let session = caller.session(&admin, &id)?;
-    let reason = reason(request).await?;
+    caller.session(admin, id)?;
+    let input: ReasonInput = input::read(request).await?;
+    let session = step_in(admin, caller, id, step, input.reason).await?;
+    Ok(shown(admin, &session))
+}
+
+/// How an operator steps in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::serve) enum Step {
+    /// Nothing of the session passes from now on.
+    Quarantine,
+    /// It does again.
+    Release,
+}
+
+impl Step {
+    /// As it is called.
+    pub(in crate::serve) const fn as_str(self) -> &'static str {
+        match self {
+            Step::Quarantine => "quarantine",
+            Step::Release => "release",
+        }
+    }
+}
+
+/// Puts a session in quarantine, or lets it out. The API and the console come by here.
+///
+/// # Errors
+/// [`Refused`]: not an operator's, not in the caller's projects, no reason, or not possible now.
+pub(in crate::serve) async fn step_in(
+    admin: &Admin,
+    caller: &Caller,
+    id: &str,
+    step: Step,
+    reason: String,
+) -> Result<Arc<LiveSession>, Refused> {
+    caller.needs(&[Role::Operator])?;
+    let session = caller.session(admin, id)?;
+    let reason = order::reason(reason)?;
     let now = admin.parts.clock.now();
     let cause = Cause::Principal(&caller.principal.name);
-    let done = admin
-        .parts
-        .sessions
-        .release(&session, &reason, cause, now)
-        .await;
-    changed(
-        &admin,
-        &caller,
-        &session,
-        done,
-        &format!("POST /v1/sessions/{id}/release"),
-    )
-    .await
+    let sessions = &admin.parts.sessions;
+    let done = match step {
+        Step::Quarantine => sessions.quarantine(&session, &reason, cause, now).await,
+        Step::Release => sessions.release(&session, &reason, cause, now).await,
+    };
+    done.map_err(not_changed)?;
+    let call = format!("POST /v1/sessions/{id}/{}", step.as_str());
+    admin.record_call(caller, &call).await;
+    Ok(session)
 }
 
 /// The end of each of these: the call is recorded beside the change, and the session is shown as it is now.
@@ -233,14 +260,11 @@ const SEEING: &[Role] = &[Role::Issuer, Role::Operator, Role::Auditor];
 fn shown(admin: &Admin, session: &LiveSession) -> Response {
     let ruleset = admin.parts.gate.ruleset(&session.facts.project);
     let policy = ruleset.as_deref().map(|ruleset| &ruleset.policy);
-    let view = SessionView::full(session, policy, admin.parts.clock.now());
+    let approvals = approvals::of_session(admin, session);
+    let view = SessionView::full(session, &approvals, policy, admin.parts.clock.now());
     json(StatusCode::OK, &view)
 }
 
-async fn reason(request: Request) -> Result<String, Refused> {
-    let input: ReasonInput = input::read(request).await?;
-    order::reason(input.reason)
-}
 fn not_minted(why: MintError) -> Refused {
     match why {
         MintError::Store(_) => Refused::store_unavailable(),

@@ -1,12 +1,15 @@
 //! Objects that the admin API shows. Tokens and their digests are in none of them.
 
+use crate::policy::approval::Asked;
 use crate::policy::limit::{Bound, Per};
 use crate::policy::model::{LimitIndex, Policy};
 use crate::policy::subject::{Grant, Narrowing};
 use crate::policy::time::{Now, Timestamp, seconds_up};
 use crate::store::live::LiveSession;
+use crate::store::live::approvals::LiveApproval;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// A page of a list.
@@ -57,6 +60,9 @@ pub(in crate::serve) struct SessionView {
     /// Stored grants; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grants: Option<Vec<GrantView>>,
+    /// What of it people were asked, oldest first; in lists left out. Approvers see each whole: `GET /v1/approvals/{id}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<Vec<AskedView>>,
     /// Where its own limits stand; in lists left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Vec<LimitView>>,
@@ -96,6 +102,25 @@ pub(in crate::serve) struct GrantView {
     pub reason: String,
 }
 
+/// What a person was asked, in short.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::serve) struct AskedView {
+    /// `apr_...`
+    pub id: String,
+    /// `pending`, `approved`, `denied`, `expired`, `withdrawn`, `executing`, `executed` or `unknown`.
+    pub state: &'static str,
+    /// `call` or `grant`.
+    pub asked: &'static str,
+    /// The rule, where a call was asked for.
+    pub route: Option<String>,
+    pub scope: String,
+    pub resource: Option<String>,
+    /// Who decides.
+    pub chain: String,
+    pub created_at: String,
+    pub expires_at: String,
+}
+
 /// Where one limit of a session stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::serve) struct LimitView {
@@ -111,6 +136,19 @@ pub(in crate::serve) struct LimitView {
     pub remaining: serde_json::Number,
     /// Until more fit.
     pub resets_in_seconds: u64,
+}
+
+/// A grant that a person must agree to first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::serve) struct PendingView {
+    /// `PENDING_APPROVAL`
+    pub status: &'static str,
+    /// `apr_...`
+    pub approval: String,
+    /// Who decides.
+    pub chain: String,
+    /// When the question ends by itself.
+    pub expires_at: String,
 }
 
 /// A policy in force.
@@ -152,12 +190,18 @@ impl SessionView {
             quarantined_at: session.quarantined_since().map(time),
             quarantine_reason: session.quarantine_reason(),
             grants: None,
+            approvals: None,
             limits: None,
         }
     }
 
-    /// For itself: with grants and, where its policy is in force, limits.
-    pub(in crate::serve) fn full(session: &LiveSession, policy: Option<&Policy>, now: Now) -> Self {
+    /// For itself: with grants, approvals and, where its policy is in force, limits.
+    pub(in crate::serve) fn full(
+        session: &LiveSession,
+        approvals: &[Arc<LiveApproval>],
+        policy: Option<&Policy>,
+        now: Now,
+    ) -> Self {
         let mut view = Self::brief(session, now);
         let id = &view.id;
         view.grants = Some(session.with_grants(|grants| {
@@ -166,6 +210,7 @@ impl SessionView {
                 .map(|grant| GrantView::new(grant, id, now))
                 .collect()
         }));
+        view.approvals = Some(approvals.iter().map(|each| AskedView::new(each)).collect());
         view.limits = policy.map(|policy| limits(session, policy, now));
         view
     }
@@ -187,6 +232,27 @@ impl GrantView {
             uses_left: grant.uses_left,
             expires_at: time(grant.expires_at),
             reason: grant.why.to_string(),
+        }
+    }
+}
+
+impl AskedView {
+    pub(in crate::serve) fn new(approval: &LiveApproval) -> Self {
+        let facts = &approval.facts;
+        let (asked, route) = match &facts.asked {
+            Asked::Call(call) => ("call", Some(call.route.to_string())),
+            Asked::Grant(_) => ("grant", None),
+        };
+        Self {
+            id: facts.id.to_string(),
+            state: approval.stage().as_str(),
+            asked,
+            route,
+            scope: facts.scope.to_string(),
+            resource: facts.resource.as_ref().map(ToString::to_string),
+            chain: facts.chain.to_string(),
+            created_at: time(facts.created_at),
+            expires_at: time(facts.expires_at),
         }
     }
 }

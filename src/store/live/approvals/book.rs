@@ -19,6 +19,8 @@ use tokio::sync::{Notify, watch};
 pub(super) struct Paper {
     /// Store and ledger have it. Until then only its maker, and who waits to join, know of it.
     pub made: bool,
+    /// It came to nothing while it was made: it leaves with the next sweep.
+    pub unasked: bool,
     /// Its session's list has it.
     pub listed: bool,
     pub votes: Vec<Vote>,
@@ -53,10 +55,22 @@ pub(super) enum Due {
     Resolve(Ending),
 }
 
+impl Due {
+    /// The stage that it leads from.
+    pub(super) fn before(&self) -> Stage {
+        match self {
+            Due::Agree(_) => Stage::Pending,
+            Due::Return => Stage::Executing,
+            Due::Resolve(_) => Stage::Unknown,
+        }
+    }
+}
+
 impl LiveApproval {
     pub(super) fn new(facts: Facts, session: Weak<LiveSession>, room: Option<Room>) -> Self {
         let paper = Paper {
             made: false,
+            unasked: false,
             listed: true,
             votes: Vec::new(),
             casting: Vec::new(),
@@ -117,6 +131,8 @@ impl LiveApproval {
     pub(super) fn enter(&self, paper: &mut Paper, stage: Stage, now: Now) {
         let facts = &self.facts;
         paper.since = now.wall;
+        // What was to be given from the stage before is not any more.
+        paper.due = None;
         paper.leaves = now.tick.plus(super::VIEWED_FOR);
         paper.until = match stage {
             Stage::Denied => now.tick.plus(facts.denied_for),
@@ -150,12 +166,13 @@ impl LiveApproval {
         }
     }
 
-    /// Bytes that it keeps in memory for as long as it is shown.
-    pub(super) fn bytes(&self) -> usize {
-        match &self.facts.asked {
-            Asked::Call(call) => call.body.len(),
-            Asked::Grant(_) => 0,
-        }
+    /// Bytes of the request's body, and of the answer's while that is kept.
+    pub(super) fn bytes(&self, paper: &Paper) -> usize {
+        let kept = paper
+            .outcome
+            .as_ref()
+            .and_then(|outcome| outcome.body.as_ref());
+        body_bytes(&self.facts) + kept.map_or(0, |body| body.len())
     }
 
     pub(super) fn busy(self: &Arc<Self>) -> Busy {
@@ -165,6 +182,14 @@ impl LiveApproval {
 
     pub(super) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Acquire) > 0
+    }
+}
+
+/// Bytes of the body that people are shown.
+pub(super) fn body_bytes(facts: &Facts) -> usize {
+    match &facts.asked {
+        Asked::Call(call) => call.body.len(),
+        Asked::Grant(_) => 0,
     }
 }
 
@@ -211,6 +236,13 @@ impl Scene<'_> {
             held.uses_left = (held.uses_left + 1).min(held.uses);
             held.reserved += 1;
         }
+    }
+
+    /// The same request does not find it any more.
+    pub fn strike(&mut self, approval: &Arc<LiveApproval>) {
+        let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
+        self.book.held.approvals.retain(others);
+        self.note_approvals();
     }
 
     fn find(&mut self, grant: GrantId) -> Option<&mut Grant> {

@@ -3,10 +3,10 @@
 //! A run that was under way is `unknown` now. What waits for a session that is gone or in quarantine, or for a grant that is
 //! gone, is withdrawn. Store and ledger hear of both with the first sweep; before that, another restart says the same.
 
-use super::book::{Due, OWES_RECORD, OWES_STORE, Scene};
+use super::book::{Due, OWES_RECORD, OWES_STORE, Scene, body_bytes};
 use super::kept::Room;
 use super::{Ending, LiveApproval, VIEWED_FOR};
-use crate::policy::approval::{Stage, Word};
+use crate::policy::approval::{Facts, Stage, Vote, Word};
 use crate::policy::time::Now;
 use crate::store::approval::ApprovalRow;
 use crate::store::live::{LiveSession, State, Table};
@@ -75,8 +75,8 @@ fn approval(
         if row.stage.is_over() {
             paper.leaves = now.tick.plus(VIEWED_FOR.saturating_sub(past));
         } else {
-            let bytes = approval.bytes();
-            paper.room = Some(Room::take_anyhow(&table.kept, bytes));
+            let room = Room::take_anyhow(&table.kept, body_bytes(&approval.facts));
+            paper.room = Some(room);
         }
         if row.stage == Stage::Denied {
             paper.until = now
@@ -114,14 +114,11 @@ fn no_use(
 }
 
 /// All who were needed had agreed when the gate stopped. Whether they still may decide is asked when it is run.
-fn agreed(
-    facts: &crate::policy::approval::Facts,
-    votes: &[crate::policy::approval::Vote],
-) -> Option<Ending> {
+fn agreed(facts: &Facts, votes: &[Vote]) -> Option<Ending> {
     let agreeing = votes
         .iter()
         .filter(|vote| vote.word == Word::Approve && vote.principal != facts.minted_by);
-    let last = agreeing.clone().last()?;
+    let last = agreeing.clone().next_back()?;
     (agreeing.count() >= facts.quorum as usize).then(|| Ending {
         at: last.at,
         by: Some(last.principal.clone()),

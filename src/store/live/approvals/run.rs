@@ -1,7 +1,7 @@
-//! The one run of an approved request, and the steps that give: to `approved`, and back to it.
+//! The one run of an approved request: begun once, and ended by whoever has it.
 
 use super::book::{Busy, Due, OWES_DELIVERY, OWES_RECORD, OWES_STORE, Paper};
-use super::step::{Said, Settled};
+use super::step::Said;
 use super::take::NOT_OVER;
 use super::{Ending, LiveApproval, Outcome, Step, VoteError};
 use crate::ledger::record::Cause;
@@ -68,8 +68,8 @@ impl Sessions {
     /// too it comes back.
     pub async fn begin(&self, approval: &Arc<LiveApproval>, now: Now) -> Result<Run, VoteError> {
         let (step, beginning) = match self.0.step_to_run(approval, now) {
-            Ok(begun) => begun,
-            Err((stage, step)) => {
+            First::Run(step, beginning) => (step, beginning),
+            First::Late(stage, step) => {
                 // Over, and in force: durable or not, nothing runs.
                 let _ = self.0.conclude_all(step.into_iter().collect()).await;
                 return Err(VoteError::Late(stage));
@@ -78,7 +78,7 @@ impl Sessions {
         let settled = self.0.settle(step).await?;
         if settled.applied == Applied::Refused {
             // The store knows of less than memory does: the lesser is the true one.
-            let steps = beginning.is_void(&self.0, now);
+            let steps = beginning.void(&self.0, now);
             let _ = self.0.conclude_all(steps.into_iter().collect()).await;
             return Err(VoteError::Late(approval.stage()));
         }
@@ -139,10 +139,9 @@ impl Sessions {
         approval.with(|scene, paper| {
             if approval.stage() == Stage::Executed && !paper.delivered {
                 self.0.deliver(approval, paper);
-                if let Some(scene) = scene {
-                    let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
-                    scene.book.held.approvals.retain(others);
-                    scene.note_approvals();
+                paper.listed = false;
+                if let Some(mut scene) = scene {
+                    scene.strike(approval);
                 }
             }
         });
@@ -211,20 +210,15 @@ impl Sessions {
 }
 
 impl Table {
-    /// The step to `executing`; or what it has come to, and what ends it.
-    fn step_to_run(
-        &self,
-        approval: &Arc<LiveApproval>,
-        now: Now,
-    ) -> Result<(Step, Beginning), (Stage, Option<Step>)> {
+    fn step_to_run(&self, approval: &Arc<LiveApproval>, now: Now) -> First {
         approval.with(|scene, paper| {
             let stage = approval.stage();
             if stage != Stage::Approved {
-                return Err((stage, None));
+                return First::Late(stage, None);
             }
             if approval.is_out_of_time(paper, now.tick) {
                 let step = self.expire(scene, approval, paper, now);
-                return Err((Stage::Expired, Some(step)));
+                return First::Late(Stage::Expired, Some(step));
             }
             let mut scene = scene;
             let live = scene
@@ -238,7 +232,7 @@ impl Table {
             if !may {
                 let why = "its session or its grant has ended";
                 let step = self.withdraw(scene, approval, paper, why, Cause::Gate, now);
-                return Err((approval.stage(), step));
+                return First::Late(approval.stage(), step);
             }
             approval.enter(paper, Stage::Executing, now);
             approval.show(paper, Stage::Executing);
@@ -246,10 +240,8 @@ impl Table {
             let step = self.hand_over(approval, paper, to, from, None, now);
             let (said, cause) = (Said::default(), Cause::Gate);
             let told = self.tell_approval(approval, "executing", to, said, cause, now.wall);
-            Ok((
-                step.with_record(told),
-                Beginning(Some(Arc::clone(approval))),
-            ))
+            let beginning = Beginning(Some(Arc::clone(approval)));
+            First::Run(step.with_record(told), beginning)
         })
     }
 
@@ -283,48 +275,13 @@ impl Table {
             approval: approval.facts.id,
         }));
     }
+}
 
-    /// A step that gives, handed to store and ledger; it is made when it is given.
-    pub(super) fn offer<'t>(
-        &'t self,
-        approval: &Arc<LiveApproval>,
-        paper: &mut Paper,
-        due: Due,
-        now: Now,
-    ) -> (Step, Giving<'t>) {
-        const PENDING: &[Stage] = &[Stage::Pending];
-        // That it ran is in the store, or never came there.
-        const BEGUN: &[Stage] = &[Stage::Executing, Stage::Unknown, Stage::Approved];
-        let stage = Stage::Approved;
-        let (change, from, ending) = match &due {
-            Due::Agree(ending) => ("approved", PENDING, Some(ending)),
-            Due::Return => ("returned", BEGUN, None),
-            Due::Resolve(ending) => ("resolved", BEGUN, Some(ending)),
-        };
-        let before = paper.ending.clone();
-        if let Some(ending) = ending {
-            paper.ending = Some(ending.clone());
-        }
-        let by = ending.and_then(|ending| ending.by.as_ref());
-        let cause = by.map_or(Cause::Gate, Cause::Principal);
-        let said = Said {
-            note: ending.and_then(|ending| ending.note.as_deref()),
-            ..Said::default()
-        };
-        let told = self.tell_approval(approval, change, stage, said, cause, now.wall);
-        let since = std::mem::replace(&mut paper.since, now.wall);
-        let step = self.hand_over(approval, paper, stage, from, None, now);
-        // Nothing of it is visible yet.
-        (paper.ending, paper.since) = (before, since);
-        paper.giving = true;
-        paper.due = None;
-        let giving = Giving {
-            table: self,
-            approval: Arc::clone(approval),
-            due: Some(due),
-        };
-        (step.with_record(told), giving)
-    }
+/// Whether a caller was the first to run it.
+enum First {
+    Run(Step, Beginning),
+    /// It has come to this, and that ends it.
+    Late(Stage, Option<Step>),
 }
 
 /// A step to `executing` that is not acknowledged. Dropped, nothing was sent: it comes back.
@@ -335,7 +292,7 @@ impl Beginning {
         self.0 = None;
     }
 
-    fn is_void(mut self, table: &Table, now: Now) -> Option<Step> {
+    fn void(mut self, table: &Table, now: Now) -> Option<Step> {
         let approval = self.0.take()?;
         Some(approval.with(|scene, paper| {
             paper.ending = Some(Ending::by_itself("the store has no use for it", now));
@@ -354,102 +311,6 @@ impl Drop for Beginning {
         if approval.stage() == Stage::Executing {
             paper.due = Some(Due::Return);
         }
-    }
-}
-
-/// A step that gives, on its way. Dropped without a word, it is made to its end by the sweep.
-pub(super) struct Giving<'t> {
-    table: &'t Table,
-    approval: Arc<LiveApproval>,
-    due: Option<Due>,
-}
-
-impl Giving<'_> {
-    /// Store and ledger have it: it is in force, unless what takes came meanwhile. What that leaves to be done.
-    pub fn give(mut self, settled: Settled, now: Now) -> Vec<Step> {
-        let Some(due) = self.due.take() else {
-            return Vec::new();
-        };
-        let (table, approval) = (self.table, &self.approval);
-        let steps = approval.with(|mut scene, paper| {
-            paper.giving = false;
-            let before = match &due {
-                Due::Agree(_) => Stage::Pending,
-                Due::Return => Stage::Executing,
-                Due::Resolve(_) => Stage::Unknown,
-            };
-            // Denied, withdrawn or expired meanwhile: that is in the store behind this.
-            if approval.stage() != before {
-                return Vec::new();
-            }
-            if let Due::Agree(ending) | Due::Resolve(ending) = &due {
-                paper.ending = Some(ending.clone());
-            }
-            if let (Due::Return | Due::Resolve(_), Some(grant), Some(scene)) =
-                (&due, approval.grant(), scene.as_mut())
-            {
-                scene.give_back(grant);
-            }
-            approval.enter(paper, Stage::Approved, now);
-            // Whatever was owed of the stages before, this is behind it.
-            paper.owes &= !(OWES_STORE | OWES_RECORD);
-            let state = scene
-                .as_ref()
-                .map_or(State::Ended, |scene| scene.session.state(now.tick));
-            let gone = approval.grant().is_some_and(|grant| {
-                let held = scene.as_ref().map(|scene| &scene.book.held.grants);
-                !held.is_some_and(|held| held.iter().any(|held| held.id == grant))
-            });
-            if state == State::Live && !gone && now.tick < paper.until {
-                approval.show(paper, Stage::Approved);
-                return Vec::new();
-            }
-            // Nobody sees it approved: what took it away has come and gone while it ran.
-            approval.stage.send_if_modified(|stage| {
-                *stage = Stage::Approved;
-                false
-            });
-            let why = "its session or its grant ended while it was under way";
-            let step = table.withdraw(scene, approval, paper, why, Cause::Gate, now);
-            step.into_iter().collect()
-        });
-        match approval.stage() {
-            Stage::Approved => settled.announce(table),
-            _ => settled.hush(table),
-        }
-        approval.turn.notify_waiters();
-        steps
-    }
-
-    /// It is taken back, from the store too.
-    pub fn undo(mut self) {
-        self.due = None;
-        let (table, approval) = (self.table, &self.approval);
-        approval.with(|_, paper| {
-            paper.giving = false;
-            let stage = approval.stage();
-            if matches!(stage, Stage::Pending | Stage::Unknown) {
-                let now = Now {
-                    wall: paper.since,
-                    tick: paper.until,
-                };
-                // Not waited for; the sweep makes sure of it.
-                paper.owes |= OWES_STORE;
-                drop(table.hand_over(approval, paper, stage, NOT_OVER, None, now));
-            }
-        });
-        approval.turn.notify_waiters();
-    }
-}
-
-impl Drop for Giving<'_> {
-    fn drop(&mut self) {
-        let Some(due) = self.due.take() else { return };
-        let mut paper = self.approval.paper();
-        paper.giving = false;
-        paper.due = Some(due);
-        drop(paper);
-        self.approval.turn.notify_waiters();
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Nothing waits for it: past its end an approval counts for nothing, swept or not.
 
-use super::book::{OWES_DELIVERY, OWES_RECORD, OWES_STORE, Paper};
-use super::run::Giving;
+use super::book::{OWES_DELIVERY, OWES_RECORD, OWES_STORE, Paper, Scene};
+use super::give::Giving;
 use super::step::Said;
 use super::take::NOT_OVER;
 use super::{LiveApproval, OVER_BYTES_MAX, OVER_MAX, Step};
@@ -30,11 +30,12 @@ impl Table {
             let all = self.approvals.read();
             let all = all.unwrap_or_else(PoisonError::into_inner);
             for approval in all.values() {
+                let paper = approval.paper();
                 if approval.stage().is_over() {
                     over += 1;
-                    bytes += approval.bytes();
+                    bytes += approval.bytes(&paper);
                 }
-                if due.len() < DUE_MAX && approval.is_due(now) {
+                if due.len() < DUE_MAX && approval.is_due(&paper, now) {
                     due.push(Arc::clone(approval));
                 }
             }
@@ -58,6 +59,9 @@ impl Table {
             if approval.is_busy() {
                 return None;
             }
+            if paper.unasked {
+                return Some(self.never_asked(scene, approval, paper, now));
+            }
             if paper.owes & (OWES_STORE | OWES_RECORD) != 0 {
                 return Some(Chore::Step(self.step_again(approval, paper, now)));
             }
@@ -70,10 +74,8 @@ impl Table {
             }
             if paper.listed && !approval.stands(paper, now.tick) {
                 paper.listed = false;
-                if let Some(scene) = scene {
-                    let others = |one: &Arc<LiveApproval>| !Arc::ptr_eq(one, approval);
-                    scene.book.held.approvals.retain(others);
-                    scene.note_approvals();
+                if let Some(mut scene) = scene {
+                    scene.strike(approval);
                 }
             }
             if paper.is_kept_in_vain(approval.stage(), now) {
@@ -122,6 +124,35 @@ impl Table {
         }
     }
 
+    /// Takes out what came to nothing while it was made. The ledger may have that it was asked for.
+    fn never_asked(
+        &self,
+        scene: Option<Scene<'_>>,
+        approval: &Arc<LiveApproval>,
+        paper: &mut Paper,
+        now: Now,
+    ) -> Chore<'_> {
+        if let Some(mut scene) = scene {
+            scene.strike(approval);
+        }
+        paper.listed = false;
+        if paper.owes & OWES_RECORD != 0 {
+            paper.owes = 0;
+            let stage = Stage::Withdrawn;
+            let said = Said {
+                note: Some(NEVER_ASKED),
+                ..Said::default()
+            };
+            let (change, cause) = (stage.as_str(), Cause::Gate);
+            // Once: of what was never in force, no record is owed.
+            drop(self.tell_approval(approval, change, stage, said, cause, now.wall));
+        }
+        let forgotten = self.store.apply(Change::Forget {
+            approval: approval.facts.id,
+        });
+        Chore::Forget(Arc::clone(approval), forgotten)
+    }
+
     /// What memory has done, handed over once more.
     fn step_again(&self, approval: &Arc<LiveApproval>, paper: &mut Paper, now: Now) -> Step {
         let stage = approval.stage();
@@ -166,19 +197,27 @@ impl Table {
             for approval in all.values().filter(|one| one.stage().is_over()) {
                 let paper = approval.paper();
                 if paper.owes == 0 && !approval.is_busy() {
-                    oldest.push((paper.since, Arc::clone(approval)));
+                    // What its session may still ask for goes last.
+                    let rank = (paper.listed, paper.since, approval.facts.id);
+                    oldest.push((rank, approval.bytes(&paper), Arc::clone(approval)));
                 }
             }
         }
-        oldest.sort_by_key(|(since, approval)| (*since, approval.facts.id));
+        oldest.sort_by_key(|(rank, ..)| *rank);
         let (mut over, mut bytes) = (over, bytes);
         let mut gone = Vec::new();
-        for (_, approval) in oldest.into_iter().take(BATCH) {
+        for (_, own, approval) in oldest.into_iter().take(BATCH) {
             if over <= OVER_MAX && bytes <= OVER_BYTES_MAX {
                 break;
             }
             over -= 1;
-            bytes = bytes.saturating_sub(approval.bytes());
+            bytes = bytes.saturating_sub(own);
+            approval.with(|scene, paper| {
+                paper.listed = false;
+                if let Some(mut scene) = scene {
+                    scene.strike(&approval);
+                }
+            });
             let forgotten = self.store.apply(Change::Forget {
                 approval: approval.facts.id,
             });
@@ -197,17 +236,16 @@ impl Table {
 }
 
 impl LiveApproval {
-    fn is_due(&self, now: Now) -> bool {
-        if self.is_busy() {
-            return false;
-        }
-        let (stage, paper) = (self.stage(), self.paper());
-        paper.owes != 0
+    fn is_due(&self, paper: &Paper, now: Now) -> bool {
+        let stage = self.stage();
+        let due = paper.owes != 0
+            || paper.unasked
             || paper.due.is_some()
-            || self.is_out_of_time(&paper, now.tick)
-            || paper.listed && !self.stands(&paper, now.tick)
+            || self.is_out_of_time(paper, now.tick)
+            || paper.listed && !self.stands(paper, now.tick)
             || paper.is_kept_in_vain(stage, now)
-            || paper.is_past(stage, now)
+            || paper.is_past(stage, now);
+        due && !self.is_busy()
     }
 }
 
@@ -223,6 +261,8 @@ impl Paper {
     }
 }
 
+/// Why nobody was asked.
+pub(super) const NEVER_ASKED: &str = "it could not be asked";
 /// Approvals in one sweep; the rest come with the next.
 const DUE_MAX: usize = 4096;
 /// Approvals whose changes wait at once.

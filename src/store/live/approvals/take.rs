@@ -29,7 +29,7 @@ impl Sessions {
                 let step = self.0.withdraw(scene, approval, paper, why, cause, now);
                 (approval.stage(), step)
             }
-            late => return (late, None),
+            late => (late, None),
         });
         match (stage, step) {
             (Stage::Withdrawn, Some(step)) => {

@@ -4,7 +4,7 @@
 //! was needed. A word of denial is in force at once. So an agreement that was on its way never beats a denial.
 
 use super::book::{Due, Paper, Scene};
-use super::run::Giving;
+use super::give::Giving;
 use super::step::Said;
 use super::take::NOT_OVER;
 use super::{Ballot, Ending, LiveApproval, Step, VoteError};
@@ -144,9 +144,9 @@ impl Table {
             if paper.giving {
                 return Ok(Next::Wait);
             }
-            let agreeing = approvers.agreeing(&paper.votes, &approval.facts, chain);
+            let agreed = approvers.agree(&paper.votes, &approval.facts, chain);
             match before {
-                Some(_) if agreeing < chain.quorum as usize => Ok(Next::Said(stage)),
+                Some(_) if !agreed => Ok(Next::Said(stage)),
                 Some(_) => {
                     let due = Due::Agree(Ending {
                         at: now.wall,
