@@ -3,6 +3,8 @@
 //! Order matters. Start: the ledger first, since nothing may happen unrecorded; then the store, the live table, the gate;
 //! listeners last, when all that they need is there. Drain: the other way round. A hand-over is a drain of one process
 //! and a start of another on the same listening sockets (see [`hand_over`]).
+//!
+//! It is long because both orders can only be judged where all of them is in sight.
 
 mod chores;
 mod control;
