@@ -36,6 +36,7 @@ fn toolgate_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
         "TOOLGATE_KEY",
         "TOOLGATE_LOG",
         "TOOLGATE_ISSUER_KEY",
+        "TOOLGATE_APPROVER_KEY",
         "CRM_API_KEY",
     ] {
         command.env_remove(name);
@@ -283,6 +284,10 @@ fn the_shipped_examples_are_valid() {
     let secrets = [
         (
             "TOOLGATE_ISSUER_KEY",
+            new_key()["key"].as_str().unwrap().to_owned(),
+        ),
+        (
+            "TOOLGATE_APPROVER_KEY",
             new_key()["key"].as_str().unwrap().to_owned(),
         ),
         ("CRM_API_KEY", "x".to_owned()),

@@ -24,15 +24,15 @@ mod visits;
 
 pub(in crate::serve) use visits::Visits;
 
-use self::door::Guest;
-use self::page::{asset, guarded};
+use self::door::{Guest, own_path};
+use self::page::{asset, guarded, see_other};
 use super::admin::Admin;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::map_response;
 use axum::response::Response;
 use axum::routing::{get, post};
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use std::sync::Arc;
 
 /// Longest form: a note of 1 KiB, percent-encoded, several times.
@@ -46,12 +46,15 @@ pub(in crate::serve) fn routes() -> Router<Arc<Admin>> {
         .route("/sign-out", post(sign::sign_out))
         .route("/approvals", get(inbox::all))
         .route("/approvals/{id}", get(approval::show))
-        .route("/approvals/{id}/decision", post(approval::decide))
-        .route("/approvals/{id}/resolve", post(approval::resolve))
+        .route("/approvals/{id}/decision", get(back).post(approval::decide))
+        .route("/approvals/{id}/resolve", get(back).post(approval::resolve))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(sessions::show))
-        .route("/sessions/{id}/quarantine", post(sessions::quarantine))
-        .route("/sessions/{id}/release", post(sessions::release))
+        .route(
+            "/sessions/{id}/quarantine",
+            get(back).post(sessions::quarantine),
+        )
+        .route("/sessions/{id}/release", get(back).post(sessions::release))
         .route("/policy", get(policy::show))
         .route("/events", get(events::listen))
         .route("/console/style.css", get(style))
@@ -60,6 +63,14 @@ pub(in crate::serve) fn routes() -> Router<Arc<Admin>> {
         .route("/favicon.ico", get(icon))
         .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
         .layer(map_response(guarded))
+}
+
+/// Where a form was sent to, asked for by hand: the page that the form is on.
+async fn back(uri: Uri) -> Response {
+    let path = uri.path();
+    see_other(&own_path(
+        path.rsplit_once('/').map_or(path, |(page, _)| page),
+    ))
 }
 
 async fn style(_guest: Guest) -> Response {

@@ -90,10 +90,11 @@ async function refresh() {
   asking = true;
   try {
     const answer = await fetch(location.href, {
-      headers: { "Toolgate-Console": "refresh" }, cache: "no-store", redirect: "manual",
+      headers: { "Toolgate-Console": "refresh" }, cache: "no-store",
     });
-    // Signed out, or gone: what is there now is shown when the page is loaded anew.
-    if (answer.ok) replace(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // Signed out, or gone: then it is another page, which is shown when this one is loaded anew.
+    if (answer.ok && fresh.body.dataset.now) replace(fresh);
   } catch {
     // The event stream says that the connection is lost, and asks again once it is back.
   } finally {
