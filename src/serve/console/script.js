@@ -127,12 +127,10 @@ function soon() {
 
 function listen() {
   const events = new EventSource("/events");
-  let opened = false;
   events.addEventListener("open", () => {
     lost.hidden = true;
-    // Whatever happened while nobody listened.
-    if (opened) soon();
-    opened = true;
+    // Whatever happened while nobody listened: since the page was rendered, or since the connection was lost.
+    soon();
     body.dataset.listening = "yes";
   });
   for (const name of ["approval", "quarantine", "policy", "reset"]) events.addEventListener(name, soon);
