@@ -22,6 +22,7 @@ use self::reload::Reloader;
 use crate::config::{Caps, Loaded, Server, Timeouts};
 use crate::gate::{Gate, Unsendable};
 use crate::io::metrics::Decided;
+use crate::io::notify::{TargetError, Targets};
 use crate::io::tls::server::TlsFault;
 use crate::ledger::LedgerError;
 use crate::policy::decision::Reason;
@@ -139,6 +140,9 @@ pub enum StartError {
     /// A backend can't be spoken to.
     #[error("{0}")]
     Upstream(#[from] Unsendable),
+    /// A target of `notify` can't be sent to.
+    #[error("{0}")]
+    Notify(#[from] TargetError),
     /// The ledger can't be opened; nothing is served unrecorded.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
@@ -207,6 +211,8 @@ const OPS_TIMEOUTS: Timeouts = Timeouts {
 };
 /// How long tunnels have to say goodbye before everything is cut.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// How long webhooks in flight are waited for; what is cut is sent by the next process.
+const WEBHOOKS_MAX: Duration = Duration::from_secs(1);
 /// How long the control plane's last answers may take when the gate stops.
 const CONTROL_DRAIN: Duration = Duration::from_secs(2);
 
@@ -217,6 +223,7 @@ impl App {
     /// [`StartError`]
     pub fn check(loaded: &Loaded) -> Result<(), StartError> {
         Gate::check(&loaded.projects)?;
+        Targets::of(&loaded.projects)?;
         tls::Tls::build(&loaded.server)?;
         Ok(())
     }
@@ -310,6 +317,8 @@ impl Running {
     ) -> Result<Self, StartError> {
         let kept = sockets.try_clone().map_err(StartError::Threads)?;
         let addresses = sockets.addresses().map_err(StartError::Threads)?;
+        let console = server.admin.console(addresses.admin);
+        parts.notifier.link_to(&console);
         let agents = Bound::on(sockets.agents, &server.agents, server.workers);
         let agents = agents.map_err(StartError::Threads)?;
         let (stage, agents_stage) = watch::channel(Stage::Serve);
@@ -365,6 +374,7 @@ impl Running {
         self.control.chore(chores::sweep(parts()));
         self.control
             .chore(chores::sum_up(parts(), Arc::clone(&self.admin)));
+        self.control.chore(self.parts.notifier.clone().run());
         if let Some(changes) = changes {
             self.control
                 .chore(chores::follow(changes, Arc::clone(&self.reloader)));
@@ -443,6 +453,7 @@ impl Running {
                 "calls in flight were cut"
             );
         }
+        self.parts.notifier.rest(WEBHOOKS_MAX).await;
         // The control plane goes last: an operator may still have to stop a session whose call is in flight.
         self.admin.end_streams();
         self.control_stage.send_replace(Stage::Finish);

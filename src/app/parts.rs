@@ -8,6 +8,7 @@ use crate::config::Server;
 use crate::gate::{Gate, GateParts, Settings};
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
+use crate::io::notify::{Notifier, NotifierParts, Targets};
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::model::{Policy, PolicyHash};
@@ -26,6 +27,7 @@ pub(super) struct Parts {
     pub sessions: Sessions,
     pub metrics: Arc<Metrics>,
     pub gate: Gate,
+    pub notifier: Notifier,
     pub principals: Arc<ArcSwap<Principals>>,
     store: Arc<Embedded>,
     pub tls: Tls,
@@ -41,7 +43,8 @@ impl Parts {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now();
         let ledger = Ledger::open(&server.ledger, now.wall)?;
-        let (store, snapshot) = Embedded::open(&server.store, now.wall)?;
+        let (store, mut snapshot) = Embedded::open(&server.store, now.wall)?;
+        let deliveries = std::mem::take(&mut snapshot.deliveries);
         let costs = snapshot.costs.clone();
         let store = Arc::new(store);
         let sessions = Sessions::new(
@@ -64,6 +67,13 @@ impl Parts {
                 runtime: Some(runtime),
             },
         });
+        let notifier = Notifier::new(NotifierParts {
+            clock: Arc::clone(&clock),
+            store: Arc::clone(&store),
+            deliveries,
+            metrics: Arc::clone(&metrics),
+        });
+        notifier.install(Targets::of(&projects)?);
         gate.appoint(server.approvers());
         gate.install(projects);
         Ok(Self {
@@ -72,6 +82,7 @@ impl Parts {
             sessions,
             metrics,
             gate,
+            notifier,
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
             store,
             tls,
@@ -141,6 +152,7 @@ impl Parts {
             sessions: self.sessions.clone(),
             ledger: self.ledger.clone(),
             metrics: Arc::clone(&self.metrics),
+            notifier: self.notifier.clone(),
             clock: Arc::clone(&self.clock),
             principals: Arc::clone(&self.principals),
             hosts: server.admin.hosts.clone(),

@@ -8,6 +8,7 @@ use crate::config::watch::{Watched, Watcher};
 use crate::config::{self, ConfigErrors, Loaded, Secrets, Server};
 use crate::gate::Gate;
 use crate::io::metrics::Reload;
+use crate::io::notify::Targets;
 use crate::ledger::Level;
 use crate::ledger::record::Event;
 use crate::policy::model::{Policy, PolicyHash};
@@ -142,6 +143,7 @@ impl Reloader {
         Gate::check(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
         let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
+        let targets = Targets::of(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);
@@ -157,6 +159,7 @@ impl Reloader {
             .store(Arc::new(Principals::new(&loaded.server.principals)));
         self.parts.gate.appoint(loaded.server.approvers());
         renewed.put_in_force();
+        self.parts.notifier.install(targets);
         self.parts.gate.install(loaded.projects);
         self.parts.metrics.reloaded(Reload::Applied);
         self.tell("reloaded");

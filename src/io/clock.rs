@@ -1,6 +1,6 @@
 //! The one place that asks the system for time and randomness.
 
-use crate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, MessageId, RequestId, SessionId};
 use crate::policy::time::{Now, Tick, Timestamp};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -67,4 +67,9 @@ pub fn request_id(now: Now) -> RequestId {
 /// A new approval.
 pub fn approval_id(now: Now) -> ApprovalId {
     ApprovalId::new(uuid(now))
+}
+
+/// A new message to the targets of `notify`.
+pub fn message_id(now: Now) -> MessageId {
+    MessageId::new(uuid(now))
 }

@@ -19,6 +19,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 mod process;
+mod webhooks;
+
+pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
 pub struct Metrics {
@@ -40,6 +43,8 @@ pub struct Metrics {
     ledger_failures: IntCounter,
     reloads: IntCounterVec,
     policy: IntGaugeVec,
+    /// What is told to targets of `notify`.
+    pub webhooks: WebhookMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -252,6 +257,7 @@ impl Metrics {
                     &["project", "hash"],
                 ),
             ),
+            webhooks: WebhookMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),

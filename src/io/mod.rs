@@ -1,7 +1,9 @@
-//! What touches the world on the gate's behalf: clock and entropy, backends, metrics.
+//! What touches the world on the gate's behalf: clock and entropy, backends, receivers of
+//! webhooks, metrics.
 
 pub mod clock;
 pub mod metrics;
+pub mod notify;
 pub mod sweep;
 pub mod tls;
 pub mod upstream;

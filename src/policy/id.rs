@@ -63,3 +63,5 @@ id!(/// One call: `req_` and 32 hex digits.
     RequestId, "req_");
 id!(/// One approval: `apr_` and 32 hex digits.
     ApprovalId, "apr_");
+id!(/// One message to the targets of `notify`: `msg_` and 32 hex digits.
+    MessageId, "msg_");

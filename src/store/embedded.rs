@@ -5,6 +5,7 @@
 //! database is held for as long as the store is open; people may read the database meanwhile with `sqlite3`.
 //! It refuses to start on a file that is locked, damaged, of another program, or made by a newer gate.
 
+use super::outbox::NoticeRow;
 use super::rows;
 use super::{Applied, Change, Snapshot, Store, StoreFault, StoreFuture};
 use crate::policy::time::Timestamp;
@@ -14,10 +15,10 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// The open store. Dropping it closes it.
 #[derive(Debug)]
@@ -25,11 +26,12 @@ pub struct Embedded {
     place: String,
     /// `None`: closed.
     open: Mutex<Option<Open>>,
+    noticed: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct Open {
-    jobs: SyncSender<Job>,
+    orders: SyncSender<Order>,
     thread: JoinHandle<()>,
     /// The lock goes when the file is closed, however the process ends.
     _lock: File,
@@ -38,6 +40,13 @@ struct Open {
 struct Job {
     change: Change,
     done: oneshot::Sender<Result<Applied, StoreFault>>,
+}
+
+/// What its thread is asked to do.
+enum Order {
+    Change(Job),
+    /// Read so many notices.
+    Notices(usize, oneshot::Sender<Result<Vec<NoticeRow>, StoreFault>>),
 }
 
 impl Embedded {
@@ -55,20 +64,23 @@ impl Embedded {
         });
         let (connection, snapshot) =
             opened.map_err(|refusal| StoreFault(format!("{place}: {refusal}")))?;
-        let (jobs, queue) = sync_channel(QUEUE);
+        let (orders, queue) = sync_channel(QUEUE);
         let named = place.clone();
+        let noticed = Arc::new(Notify::new());
+        let notices = Arc::clone(&noticed);
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(connection, &queue, &named))
+            .spawn(move || serve(connection, &queue, &named, &notices))
             .map_err(|error| StoreFault(format!("{place}: no thread for it: {error}")))?;
         let open = Open {
-            jobs,
+            orders,
             thread,
             _lock: lock,
         };
         let embedded = Embedded {
             place,
             open: Mutex::new(Some(open)),
+            noticed,
         };
         Ok((embedded, snapshot))
     }
@@ -77,30 +89,39 @@ impl Embedded {
     /// are refused.
     pub fn close(&self) {
         let Some(Open {
-            jobs,
+            orders,
             thread,
             _lock,
         }) = self.opened().take()
         else {
             return;
         };
-        drop(jobs);
+        drop(orders);
         if thread.join().is_err() {
             tracing::error!(store = %self.place, "the store's thread had panicked");
         }
     }
 
-    fn opened(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Rouses whoever sends notices on: there may be some. A permit waits for one who is not waiting yet.
+    pub fn noticed(&self) -> Arc<Notify> {
+        Arc::clone(&self.noticed)
     }
-}
 
-impl Store for Embedded {
-    fn apply(&self, change: Change) -> StoreFuture<Applied> {
+    /// At most `most` of the notices that are to be fanned out, oldest first.
+    pub fn notices(&self, most: usize) -> StoreFuture<Vec<NoticeRow>> {
         let (done, answer) = oneshot::channel();
+        self.order(Order::Notices(most, done), answer)
+    }
+
+    /// Puts an order in its place now, whether or not the answer is awaited.
+    fn order<T: Send + 'static>(
+        &self,
+        order: Order,
+        answer: oneshot::Receiver<Result<T, StoreFault>>,
+    ) -> StoreFuture<T> {
         let sent = match &*self.opened() {
-            Some(open) => open.jobs.try_send(Job { change, done }),
-            None => Err(TrySendError::Disconnected(Job { change, done })),
+            Some(open) => open.orders.try_send(order),
+            None => Err(TrySendError::Disconnected(order)),
         };
         let place = self.place.clone();
         Box::pin(async move {
@@ -116,6 +137,17 @@ impl Store for Embedded {
                 }
             }
         })
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Embedded {
+    fn apply(&self, change: Change) -> StoreFuture<Applied> {
+        let (done, answer) = oneshot::channel();
+        self.order(Order::Change(Job { change, done }), answer)
     }
 }
 
@@ -212,32 +244,53 @@ fn connect(path: &Path) -> Result<Connection, Refusal> {
     Ok(connection)
 }
 
-fn serve(mut connection: Connection, queue: &Receiver<Job>, place: &str) {
+fn serve(mut connection: Connection, queue: &Receiver<Order>, place: &str, noticed: &Notify) {
     while let Ok(first) = queue.recv() {
-        let mut batch = vec![first];
-        batch.extend(queue.try_iter().take(BATCH - 1));
-        let answers = match commit(&mut connection, &batch) {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
-            // One bad change must not fail its neighbours: nothing of the batch was kept, so each is tried alone.
-            Err(_) if batch.len() > 1 => batch
-                .iter()
-                .map(|job| Ok(commit(&mut connection, std::slice::from_ref(job))?[0]))
-                .collect(),
-            Err(error) => vec![Err(error)],
-        };
-        for (job, answer) in batch.into_iter().zip(answers) {
-            let answer: Result<Applied, rusqlite::Error> = answer;
-            if let Err(error) = &answer {
-                tracing::error!(store = place, %error, "a change could not be made durable");
+        let (mut batch, mut readers) = (Vec::new(), Vec::new());
+        for order in std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)) {
+            match order {
+                Order::Change(job) => batch.push(job),
+                Order::Notices(most, done) => readers.push((most, done)),
             }
+        }
+        let notices = batch.iter().any(|job| job.change.may_notify());
+        write(&mut connection, batch, place);
+        if notices {
+            noticed.notify_one();
+        }
+        for (most, done) in readers {
+            let read = rows::notices(&connection, most);
             // A caller that has left needs no answer.
-            let _ = job
-                .done
-                .send(answer.map_err(|error| StoreFault(format!("{place}: {error}"))));
+            let _ = done.send(read.map_err(|error| StoreFault(format!("{place}: {error}"))));
         }
     }
     if let Err((_, error)) = connection.close() {
         tracing::error!(store = place, %error, "the store did not close cleanly");
+    }
+}
+
+fn write(connection: &mut Connection, batch: Vec<Job>, place: &str) {
+    if batch.is_empty() {
+        return;
+    }
+    let answers = match commit(connection, &batch) {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        // One bad change must not fail its neighbours: nothing of the batch was kept, so each is tried alone.
+        Err(_) if batch.len() > 1 => batch
+            .iter()
+            .map(|job| Ok(commit(connection, std::slice::from_ref(job))?[0]))
+            .collect(),
+        Err(error) => vec![Err(error)],
+    };
+    for (job, answer) in batch.into_iter().zip(answers) {
+        let answer: Result<Applied, rusqlite::Error> = answer;
+        if let Err(error) = &answer {
+            tracing::error!(store = place, %error, "a change could not be made durable");
+        }
+        // A caller that has left needs no answer.
+        let _ = job
+            .done
+            .send(answer.map_err(|error| StoreFault(format!("{place}: {error}"))));
     }
 }
 

@@ -19,7 +19,6 @@ mod error;
 mod grants;
 mod kill;
 mod mint;
-mod outbox;
 mod restore;
 mod sweep;
 mod table;
@@ -42,7 +41,6 @@ use crate::policy::time::{Now, Tick, Timestamp};
 use crate::policy::token::TokenDigest;
 use approvals::{HoldError, Kept, LiveApproval};
 use arc_swap::ArcSwapOption;
-use outbox::Outbox;
 use restore::Saved;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
@@ -68,7 +66,6 @@ struct Table {
     /// In order of id, which is the order of asking. Locked alone, or before an approval's own lock.
     approvals: RwLock<BTreeMap<ApprovalId, Arc<LiveApproval>>>,
     kept: Arc<Kept>,
-    outbox: Outbox,
     news: News,
 }
 
@@ -196,7 +193,6 @@ impl Sessions {
             seats: Mutex::default(),
             approvals: RwLock::default(),
             kept: Arc::default(),
-            outbox: Outbox::default(),
             news: News::default(),
         };
         restore::fill(&table, snapshot, now);

@@ -9,6 +9,7 @@ pub mod approval;
 pub mod embedded;
 pub mod live;
 pub mod news;
+pub mod outbox;
 mod rows;
 
 use crate::policy::approval::Vote;
@@ -22,7 +23,8 @@ use crate::policy::token::TokenDigest;
 use std::future::Future;
 use std::pin::Pin;
 
-use approval::{ApprovalRow, DeliveryRow, Move, NoticeRow};
+use approval::{ApprovalRow, Move};
+use outbox::NoticeRow;
 
 /// A future that a store returns.
 pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send>>;
@@ -128,34 +130,39 @@ pub enum Change {
         /// Of which.
         approval: ApprovalId,
     },
-    /// It has been kept for long enough.
+    /// It has been kept for long enough, or was never asked; nothing is to be told of it any more.
     Forget {
         /// Which.
         approval: ApprovalId,
     },
-    /// A notice becomes the deliveries of it; refused where it has become them before.
+    /// Notices become deliveries, in one step.
     FanOut {
-        /// [`NoticeRow::id`].
-        notice: Box<str>,
-        /// To nobody: none.
-        deliveries: Vec<DeliveryRow>,
+        /// [`outbox::NoticeRow::id`] of each.
+        notices: Vec<Box<str>>,
+        /// What they become.
+        deliveries: Vec<outbox::DeliveryRow>,
     },
-    /// A delivery was tried and did not arrive.
+    /// An attempt to deliver has failed.
     Reschedule {
-        /// [`DeliveryRow::id`].
-        delivery: Box<str>,
-        /// Times it was sent.
-        attempts: u32,
-        /// When it is sent next.
-        next_at: Timestamp,
-        /// Given up.
-        dead: bool,
+        /// Of what.
+        key: outbox::DeliveryKey,
+        /// What follows.
+        progress: outbox::Progress,
     },
-    /// A delivery has arrived, or is not wanted any more.
-    Arrive {
-        /// [`DeliveryRow::id`].
-        delivery: Box<str>,
-    },
+    /// Deliveries that are done, or not kept any longer.
+    Arrive(Vec<outbox::DeliveryKey>),
+}
+
+impl Change {
+    /// Whether it may leave a notice for the targets of `notify`.
+    fn may_notify(&self) -> bool {
+        match self {
+            Change::Hold(_) => true,
+            Change::Move(step) => step.notice.is_some(),
+            Change::Quarantine { notice, .. } => notice.is_some(),
+            _ => false,
+        }
+    }
 }
 
 /// All that was durable when the store was opened.
@@ -171,10 +178,8 @@ pub struct Snapshot {
     pub given: Vec<GivenRow>,
     /// In the order they were asked.
     pub approvals: Vec<ApprovalRow>,
-    /// In the order they happened.
-    pub notices: Vec<NoticeRow>,
-    /// In the order they were made.
-    pub deliveries: Vec<DeliveryRow>,
+    /// What targets of `notify` are to be told, oldest first.
+    pub deliveries: Vec<outbox::DeliveryRow>,
 }
 
 /// How many grants of one scope a session was ever given, those that are gone included.

@@ -7,8 +7,11 @@ mod approvals;
 mod notices;
 mod schema;
 
+pub(super) use notices::notices;
+
 use super::embedded::Refusal;
 use super::{Applied, Change, CostRow, GivenRow, GrantRow, SessionRow, Snapshot};
+use crate::policy::approval::Stage;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::id::SessionId;
 use crate::policy::name::{NameError, ScopeName};
@@ -71,15 +74,17 @@ pub(super) fn apply(
             reason,
             notice,
         } => {
-            let changed = run(
-                "UPDATE sessions SET quarantine_reason = iif(quarantined_at IS NULL, ?3, quarantine_reason), \
-                 quarantined_at = coalesce(quarantined_at, ?2) WHERE id = ?1",
-                &[&session.to_string(), &at.micros(), reason],
+            let session = session.to_string();
+            let fresh = run(
+                "UPDATE sessions SET quarantine_reason = ?3, quarantined_at = ?2 WHERE id = ?1 AND quarantined_at IS NULL",
+                &[&session, &at.micros(), reason],
             )?;
-            if let Some(notice) = notice.as_deref().filter(|_| changed > 0) {
+            // Told in the step that put it there: one that is repeated tells nobody again.
+            if let Some(notice) = notice.as_deref().filter(|_| fresh > 0) {
                 notices::insert(transaction, notice)?;
             }
-            changed
+            let mut there = transaction.prepare("SELECT 1 FROM sessions WHERE id = ?1")?;
+            usize::from(there.exists([session])?)
         }
         Change::Release { session } => run(
             "UPDATE sessions SET quarantined_at = NULL, quarantine_reason = NULL WHERE id = ?1",
@@ -108,21 +113,21 @@ pub(super) fn apply(
         Change::Unvote { approval, vote } => approvals::unvote(transaction, *approval, vote)?,
         Change::Move(step) => approvals::step(transaction, step)?,
         Change::Deliver { approval } => approvals::deliver(transaction, *approval)?,
-        Change::Forget { approval } => run(
-            "DELETE FROM approvals WHERE id = ?1",
-            &[&approval.to_string()],
-        )?,
-        Change::FanOut { notice, deliveries } => notices::fan_out(transaction, notice, deliveries)?,
-        Change::Reschedule {
-            delivery,
-            attempts,
-            next_at,
-            dead,
-        } => run(
-            "UPDATE deliveries SET attempts = ?2, next_at = ?3, dead = ?4 WHERE id = ?1",
-            &[delivery, attempts, &next_at.micros(), dead],
-        )?,
-        Change::Arrive { delivery } => run("DELETE FROM deliveries WHERE id = ?1", &[delivery])?,
+        Change::Forget { approval } => {
+            // One that came to nothing while it was asked for has nobody to be told.
+            let asked = format!("{approval}.{}", Stage::Pending.as_str());
+            run("DELETE FROM notices WHERE id = ?1", &[&asked])?;
+            run(
+                "DELETE FROM approvals WHERE id = ?1",
+                &[&approval.to_string()],
+            )?
+        }
+        Change::FanOut {
+            notices,
+            deliveries,
+        } => notices::fan_out(transaction, notices, deliveries)?,
+        Change::Reschedule { key, progress } => notices::progress(transaction, key, progress)?,
+        Change::Arrive(keys) => notices::remove(transaction, keys)?,
     };
     Ok(if changed > 0 {
         Applied::Done
@@ -238,13 +243,7 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> Result<Snapshot, 
             })
         })?,
         approvals: approvals::load(connection)?,
-        notices: all(connection, "notices", "ORDER BY rowid", notices::notice)?,
-        deliveries: all(
-            connection,
-            "deliveries",
-            "ORDER BY rowid",
-            notices::delivery,
-        )?,
+        deliveries: notices::deliveries(connection)?,
     })
 }
 

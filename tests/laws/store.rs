@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod approvals;
+mod held;
 mod model;
+mod notices;
 mod world;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ mod certificates;
 mod client;
 mod gate;
 mod ledger;
+mod program;
 mod wait;
 
 mod clients;
@@ -21,5 +22,6 @@ mod operations;
 mod reload;
 mod streams;
 mod tls;
+mod webhooks;
 mod websocket;
 mod wire;

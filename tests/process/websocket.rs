@@ -1,76 +1,20 @@
 //! Real WebSocket clients against a real WebSocket server, and what ends their tunnels.
 
+use crate::clients::script_path;
 use crate::gate::{Gate, Minted, Setup};
-use crate::wait::{PATIENCE, until};
+use crate::program::{Program, python};
+use crate::wait::until;
 use crate::wire::pki::{self, Authority};
 use http::Method;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 use std::time::Duration;
-
-/// A program, and its lines as it says them.
-struct Program {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Program {
-    fn start(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (sender, lines) = mpsc::channel();
-        let output = child.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                drop(sender.send(line));
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// The next line.
-    fn says(&self) -> String {
-        self.within(PATIENCE)
-    }
-
-    fn within(&self, patience: Duration) -> String {
-        self.lines
-            .recv_timeout(patience)
-            .expect("a line that comes")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-fn script(name: &str) -> String {
-    format!(
-        "{}/tests/process/clients/{name}",
-        env!("CARGO_MANIFEST_DIR")
-    )
-}
-
-fn python(name: &str) -> Command {
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/python");
-    let mut command = Command::new(python);
-    command.arg(script(name));
-    command
-}
 
 fn node(name: &str) -> Command {
     let mut command = Command::new("node");
     command
-        .arg(script(name))
+        .arg(script_path(name))
         .env("NODE_PATH", "/usr/share/nodejs");
     command
 }

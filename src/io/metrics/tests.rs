@@ -1,6 +1,7 @@
 //! What is counted is shown, under the names and labels of the contract.
 
 use super::*;
+use crate::policy::name::NotifyName;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -33,7 +34,7 @@ fn promtool_finds_nothing_to_say_where_it_is_installed() {
     metrics.grant_made(&project, GrantKind::OnUse);
     metrics.limit_exceeded(&project, &limit);
     metrics.quarantined(&project, None);
-    metrics.policies(&[(project, PolicyHash([7; 32]))]);
+    metrics.policies(&[(project.clone(), PolicyHash([7; 32]))]);
     metrics.request_took(1200);
     metrics.decision_took(3);
     metrics
@@ -48,6 +49,10 @@ fn promtool_finds_nothing_to_say_where_it_is_installed() {
         .sessions
         .with_label_values(&["demo", "bot", "live"])
         .set(1);
+    let target = NotifyName::parse("ops").unwrap();
+    metrics
+        .webhooks
+        .count(&project, &target, WebhookResult::Dead);
     let Ok(mut promtool) = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())

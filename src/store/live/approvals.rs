@@ -37,8 +37,7 @@ use crate::store::StoreFault;
 use crate::store::news::News;
 use book::Paper;
 use std::ops::Bound;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::{Notify, watch};
 

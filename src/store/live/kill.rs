@@ -3,8 +3,8 @@
 //! Revocation and quarantine are in force in memory before anything is waited for, and stay so whatever fails after.
 
 use super::super::Change;
-use super::super::approval::NoticeRow;
 use super::super::news::What;
+use super::super::outbox::NoticeRow;
 use super::{
     Busy, ChangeError, ENDED, LIVE, LiveSession, OWES_NOTICE, OWES_RECORD, OWES_STORE, QUARANTINED,
     Sessions, State, Table, locked,
@@ -227,8 +227,6 @@ impl Table {
             return;
         }
         session.paid(OWES_NOTICE);
-        let notice = session.notice_of_quarantine(&locked(&session.book), now);
-        self.outbox.put(notice);
         self.tell_of(session, "quarantined", now);
     }
 
@@ -290,6 +288,6 @@ impl LiveSession {
             Some(entry) => (entry.0, entry.1.as_str()),
             None => (now, ""),
         };
-        NoticeRow::quarantined(&self.facts.project, self.facts.id, at, reason)
+        NoticeRow::quarantined(&self.facts, at, reason)
     }
 }

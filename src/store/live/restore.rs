@@ -89,7 +89,6 @@ pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
     }
     sessions.values().for_each(|session| table.enter(session));
     approvals::restore(table, snapshot.approvals, now);
-    table.outbox.fill(snapshot.notices);
 }
 
 /// Names that many sessions share are kept once.

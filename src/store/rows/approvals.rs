@@ -17,7 +17,7 @@ use crate::policy::name::{
 };
 use crate::policy::resource::Resource;
 use crate::policy::time::{Tick, Timestamp};
-use crate::store::approval::NoticeRow;
+use crate::store::outbox::NoticeRow;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -159,6 +159,13 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &Move) -> Done {
         }
         _ => {}
     }
+    if step.to == Stage::Pending {
+        // Its agreement is taken back before anybody saw it.
+        let told = format!("{approval}.{}", Stage::Approved.as_str());
+        transaction
+            .prepare("DELETE FROM notices WHERE id = ?1")?
+            .execute([&told])?;
+    }
     let moved = set(transaction, &approval, step)?;
     if let Some(Outcome { fields, body, .. }) = &step.outcome
         && (body.is_some() || !fields.is_empty())
@@ -167,7 +174,8 @@ pub(super) fn step(transaction: &Transaction<'_>, step: &Move) -> Done {
             .prepare("INSERT OR REPLACE INTO answers (approval, fields, body) VALUES (?1, ?2, ?3)")?
             .execute(params![approval, lines_of(fields), body.as_deref()])?;
     }
-    if let Some(notice) = &step.notice {
+    // Told in the step that brought it there: one that is repeated tells nobody again.
+    if let Some(notice) = step.notice.as_ref().filter(|_| before != step.to) {
         notices::insert(transaction, notice)?;
     }
     Ok(moved)

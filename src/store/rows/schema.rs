@@ -121,21 +121,20 @@ CREATE TABLE notices (
     id TEXT NOT NULL UNIQUE,
     at INTEGER NOT NULL,
     project TEXT NOT NULL,
-    session TEXT NOT NULL,
-    approval TEXT,
-    what TEXT NOT NULL,
-    reason TEXT
+    chain TEXT,
+    kind TEXT NOT NULL,
+    data TEXT NOT NULL
 ) STRICT;
 CREATE TABLE deliveries (
-    id TEXT NOT NULL UNIQUE,
+    message TEXT NOT NULL,
     project TEXT NOT NULL,
     target TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    payload BLOB NOT NULL,
+    payload TEXT NOT NULL,
     attempts INTEGER NOT NULL,
-    next_at INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    dead INTEGER NOT NULL
-) STRICT;
+    due INTEGER NOT NULL,
+    dead_since INTEGER,
+    why TEXT,
+    PRIMARY KEY (message, project, target)
+) STRICT, WITHOUT ROWID;
 ",
 ];

@@ -413,9 +413,8 @@ impl World {
                 });
                 let mut given = session.grants_given();
                 given.sort();
-                let waits = self.approvals(session);
                 format!(
-                    "{waits:?} {} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {grants:?} {given:?}",
+                    "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {grants:?} {given:?}",
                     facts.id,
                     facts.attributes,
                     facts.narrowing,
@@ -429,31 +428,32 @@ impl World {
                     session.quarantine_reason(),
                 )
             })
+            .chain(self.approvals().into_values())
             .collect()
     }
 
-    /// What of its approvals a restart must bring back.
-    fn approvals(&self, session: &LiveSession) -> Vec<String> {
+    /// What of approvals a restart must bring back.
+    pub(super) fn approvals(&self) -> BTreeMap<ApprovalId, String> {
         let all = self.sessions.approvals(
             std::slice::from_ref(&self.policy.project),
             &[],
             None,
             usize::MAX,
         );
-        let own = all
-            .iter()
-            .filter(|one| one.facts.session == session.facts.id);
-        let own = own.filter(|one| !matches!(one.stage(), Stage::Executing));
-        let shown = own.map(|one| {
+        let shown = all.iter().map(|one| {
             let facts = Facts {
                 ends: Tick::from_nanos(0),
                 ..one.facts.clone()
             };
-            let standing = self.sessions.standing(session, facts.digest, self.now);
+            let session = self.sessions.by_id(facts.session);
+            let standing = session
+                .and_then(|session| self.sessions.standing(&session, facts.digest, self.now));
             let stands = standing.is_some_and(|found| found.facts.id == facts.id);
             let (votes, ending) = (one.votes(), one.ending());
             let (stage, since, outcome) = (one.stage(), one.since(), one.outcome());
-            format!("{stage:?} {stands} {since:?} {facts:?} {votes:?} {ending:?} {outcome:?}")
+            let line =
+                format!("{stage:?} {stands} {since:?} {facts:?} {votes:?} {ending:?} {outcome:?}");
+            (facts.id, line)
         });
         shown.collect()
     }
@@ -575,6 +575,10 @@ pub(super) fn facts(
         denied_for: chain.denied_for,
         quorum: chain.quorum,
     }
+}
+
+pub(super) fn approval_id(number: u128) -> ApprovalId {
+    ApprovalId::new(Uuid::from_u128(number))
 }
 
 pub(super) fn session_id(number: u128) -> SessionId {

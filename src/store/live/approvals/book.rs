@@ -19,6 +19,8 @@ use tokio::sync::{Notify, watch};
 pub(super) struct Paper {
     /// Store and ledger have it. Until then only its maker, and who waits to join, know of it.
     pub made: bool,
+    /// It came to nothing while it was made: it leaves with the next sweep.
+    pub unasked: bool,
     /// Its session's list has it.
     pub listed: bool,
     pub votes: Vec<Vote>,
@@ -68,6 +70,7 @@ impl LiveApproval {
     pub(super) fn new(facts: Facts, session: Weak<LiveSession>, room: Option<Room>) -> Self {
         let paper = Paper {
             made: false,
+            unasked: false,
             listed: true,
             votes: Vec::new(),
             casting: Vec::new(),

@@ -1,15 +1,17 @@
 //! Asking people: one approval for the same request, however many ask at once.
 
-use super::book::{OWES_RECORD, OWES_STORE, Scene, body_bytes};
+use super::book::{OWES_RECORD, Scene, body_bytes};
 use super::kept::Room;
 use super::step::Said;
+use super::sweep::NEVER_ASKED;
 use super::{Ending, Held, HoldError, LiveApproval, Step};
 use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, Chain, Facts, Stage};
 use crate::policy::decision::GrantUse;
 use crate::policy::time::Now;
-use crate::store::approval::{ApprovalRow, NoticeRow};
+use crate::store::approval::ApprovalRow;
 use crate::store::live::{Book, LiveSession, Sessions, State, Table, locked};
+use crate::store::outbox::NoticeRow;
 use crate::store::{Applied, Change};
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
@@ -124,7 +126,7 @@ impl Table {
             outcome: None,
             delivered: false,
         };
-        let notice = Some(NoticeRow::requested(facts));
+        let notice = Some(NoticeRow::requested(facts).id);
         let change = Change::Hold(Box::new(row));
         let told = self.tell_approval(
             &approval,
@@ -211,9 +213,10 @@ impl Drop for Making<'_> {
                 if let (Some(grant), Some(mut scene)) = (approval.grant(), scene) {
                     scene.release(grant);
                 }
-                // The store may have it, and a notice of it: the sweep tells both of its end.
-                paper.owes |= OWES_STORE | OWES_RECORD;
-                paper.ending = Some(Ending::by_itself("it could not be asked", *now));
+                // The store may have it, and a notice of it, and the ledger a record: the sweep takes it out.
+                paper.unasked = true;
+                paper.owes |= OWES_RECORD;
+                paper.ending = Some(Ending::by_itself(NEVER_ASKED, *now));
                 approval.enter(paper, Stage::Withdrawn, *now);
                 approval.show(paper, Stage::Withdrawn);
             }

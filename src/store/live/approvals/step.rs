@@ -6,9 +6,10 @@ use crate::ledger::record::{Cause, Event};
 use crate::ledger::{Ack, Level, Unavailable};
 use crate::policy::approval::{Stage, Vote, Word};
 use crate::policy::time::{Now, Timestamp};
-use crate::store::approval::{Move, NoticeRow};
+use crate::store::approval::Move;
 use crate::store::live::{ChangeError, HoldError, Table};
 use crate::store::news::What;
+use crate::store::outbox::NoticeRow;
 use crate::store::{Applied, Change, StoreFault, StoreFuture};
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ pub(in crate::store::live) struct Step {
     told: Vec<Ack>,
     /// What those who listen are told once it is durable.
     news: &'static str,
-    notice: Option<NoticeRow>,
+    /// [`NoticeRow::id`] of what goes with it.
+    notice: Option<Box<str>>,
     at: Timestamp,
     /// Whether memory has made it already, and owes it.
     taken: bool,
@@ -55,8 +57,9 @@ impl Table {
         let notice = match to {
             // Again, if its run came to nothing: that is no new decision.
             Stage::Approved if !from.contains(&Stage::Pending) => None,
-            _ => NoticeRow::decided(&approval.facts, to, paper.since),
+            _ => NoticeRow::decided(&approval.facts, to, paper.ending.as_ref(), paper.since),
         };
+        let named = notice.as_ref().map(|notice| notice.id.clone());
         let change = Change::Move(Box::new(Move {
             approval: approval.facts.id,
             from,
@@ -65,9 +68,9 @@ impl Table {
             ending: paper.ending.clone(),
             outcome: paper.outcome.as_deref().cloned(),
             vote: vote.cloned(),
-            notice: notice.clone(),
+            notice,
         }));
-        self.step(approval, change, to.as_str(), notice, now)
+        self.step(approval, change, to.as_str(), named, now)
     }
 
     pub(super) fn step(
@@ -75,7 +78,7 @@ impl Table {
         approval: &Arc<LiveApproval>,
         change: Change,
         news: &'static str,
-        notice: Option<NoticeRow>,
+        notice: Option<Box<str>>,
         now: Now,
     ) -> Step {
         Step {
@@ -168,7 +171,8 @@ pub(super) struct Settled {
     pub applied: Applied,
     happened: bool,
     news: &'static str,
-    notice: Option<NoticeRow>,
+    /// [`NoticeRow::id`] of what goes with it.
+    notice: Option<Box<str>>,
     at: Timestamp,
     _busy: Busy,
 }
@@ -178,9 +182,6 @@ impl Settled {
     pub fn announce(self, table: &Table) {
         if !self.happened {
             return;
-        }
-        if let Some(notice) = self.notice {
-            table.outbox.put(notice);
         }
         let facts = &self.approval.facts;
         let what = What::Approval {
@@ -195,7 +196,7 @@ impl Settled {
         if let Some(notice) = self.notice {
             // The store makes the change whether or not it is waited for; told in vain, it does no harm.
             drop(table.store.apply(Change::FanOut {
-                notice: notice.id,
+                notices: vec![notice],
                 deliveries: Vec::new(),
             }));
         }

@@ -2,7 +2,7 @@
 //!
 //! Nothing waits for it: past its end an approval counts for nothing, swept or not.
 
-use super::book::{OWES_DELIVERY, OWES_RECORD, OWES_STORE, Paper};
+use super::book::{OWES_DELIVERY, OWES_RECORD, OWES_STORE, Paper, Scene};
 use super::give::Giving;
 use super::step::Said;
 use super::take::NOT_OVER;
@@ -58,6 +58,9 @@ impl Table {
         approval.with(|scene, paper| {
             if approval.is_busy() {
                 return None;
+            }
+            if paper.unasked {
+                return Some(self.never_asked(scene, approval, paper, now));
             }
             if paper.owes & (OWES_STORE | OWES_RECORD) != 0 {
                 return Some(Chore::Step(self.step_again(approval, paper, now)));
@@ -119,6 +122,35 @@ impl Table {
             true => swept.approvals += 1,
             false => swept.failed += 1,
         }
+    }
+
+    /// Takes out what came to nothing while it was made. The ledger may have that it was asked for.
+    fn never_asked(
+        &self,
+        scene: Option<Scene<'_>>,
+        approval: &Arc<LiveApproval>,
+        paper: &mut Paper,
+        now: Now,
+    ) -> Chore<'_> {
+        if let Some(mut scene) = scene {
+            scene.strike(approval);
+        }
+        paper.listed = false;
+        if paper.owes & OWES_RECORD != 0 {
+            paper.owes = 0;
+            let stage = Stage::Withdrawn;
+            let said = Said {
+                note: Some(NEVER_ASKED),
+                ..Said::default()
+            };
+            let (change, cause) = (stage.as_str(), Cause::Gate);
+            // Once: of what was never in force, no record is owed.
+            drop(self.tell_approval(approval, change, stage, said, cause, now.wall));
+        }
+        let forgotten = self.store.apply(Change::Forget {
+            approval: approval.facts.id,
+        });
+        Chore::Forget(Arc::clone(approval), forgotten)
     }
 
     /// What memory has done, handed over once more.
@@ -207,6 +239,7 @@ impl LiveApproval {
     fn is_due(&self, paper: &Paper, now: Now) -> bool {
         let stage = self.stage();
         let due = paper.owes != 0
+            || paper.unasked
             || paper.due.is_some()
             || self.is_out_of_time(paper, now.tick)
             || paper.listed && !self.stands(paper, now.tick)
@@ -228,6 +261,8 @@ impl Paper {
     }
 }
 
+/// Why nobody was asked.
+pub(super) const NEVER_ASKED: &str = "it could not be asked";
 /// Approvals in one sweep; the rest come with the next.
 const DUE_MAX: usize = 4096;
 /// Approvals whose changes wait at once.

@@ -1,0 +1,182 @@
+//! One attempt to deliver one message: a connection of its own, one POST, one answer, all of it within [`ATTEMPT_MAX`].
+//!
+//! The answer's status decides and nothing else of it: 2xx is delivered, 410 is the wish never to be called again, and
+//! everything else is a failure. It refuses to follow redirects, since what they name is no target of the operator's.
+
+use super::target::Target;
+use crate::io::tls::client::Offer;
+use crate::ledger::record::TlsFault;
+use crate::policy::time::Timestamp;
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What is to be delivered: `id` and payload are the same in every attempt, so that a receiver knows one it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    pub id: &'a str,
+    pub payload: &'a str,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// The receiver has it.
+    Delivered,
+    /// It wants none of this any more.
+    Gone,
+    /// It does not have it, as far as can be told.
+    Failed {
+        why: Failure,
+        /// Before when it does not want to be asked again.
+        after: Option<Duration>,
+    },
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("it could not be reached")]
+    Unreachable,
+    #[error("{0}")]
+    Tls(TlsFault),
+    #[error("it broke off, or what it says is not HTTP")]
+    Broken,
+    #[error("it took longer than {} s", ATTEMPT_MAX.as_secs())]
+    Late,
+    #[error("it answered {0}, and redirects are not followed")]
+    Redirect(u16),
+    #[error("it answered {0}")]
+    Status(u16),
+}
+
+/// For one attempt, from looking the name up to the answer.
+pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(15);
+/// Most of an answer's body that is read, and for how long; there is nothing in it for the gate.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const READ_OFF_MAX: Duration = Duration::from_secs(1);
+/// Longest that a receiver's `Retry-After` puts an attempt off.
+const AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Delivers `message`, if it can be done now.
+pub(super) async fn attempt(target: &Target, message: Message<'_>, now: Timestamp) -> Attempt {
+    let why = match timeout(ATTEMPT_MAX, post(target, message, now)).await {
+        Ok(Ok(answer)) => {
+            let attempt = judge(answer.status, &answer.fields);
+            answer.read_off().await;
+            return attempt;
+        }
+        Ok(Err(why)) => why,
+        Err(_) => Failure::Late,
+    };
+    Attempt::Failed { why, after: None }
+}
+
+async fn post(target: &Target, message: Message<'_>, now: Timestamp) -> Result<Answer, Failure> {
+    let stream = TcpStream::connect(&*target.authority)
+        .await
+        .map_err(|_| Failure::Unreachable)?;
+    let request = request(target, message, now)?;
+    match &target.tls {
+        None => exchange(stream, request).await,
+        Some(tls) => {
+            let stream = tls.connect(stream, Offer::Http1).await;
+            exchange(stream.map_err(Failure::Tls)?, request).await
+        }
+    }
+}
+
+/// Signed with this moment, not with that of the event: receivers refuse what is older than some minutes.
+fn request(
+    target: &Target,
+    message: Message<'_>,
+    now: Timestamp,
+) -> Result<Request<Full<Bytes>>, Failure> {
+    let seconds = now.micros().div_euclid(1_000_000);
+    Request::builder()
+        .method(Method::POST)
+        .uri(target.place.clone())
+        .header(HOST, &target.host)
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, concat!("toolgate/", env!("CARGO_PKG_VERSION")))
+        .header(CONNECTION, "close")
+        .header("webhook-id", message.id)
+        .header("webhook-timestamp", HeaderValue::from(seconds))
+        .header(
+            "webhook-signature",
+            target.sign(message.id, seconds, message.payload),
+        )
+        .body(Full::from(message.payload.to_owned()))
+        .map_err(|_| Failure::Broken)
+}
+
+/// An answer's head; its body is still on the way.
+struct Answer {
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Incoming,
+    connection: Connection,
+}
+
+type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Failure> {
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|_| Failure::Broken)?;
+    // Driven here, beside its only request: there is nothing to spawn and nothing to leave behind.
+    let mut connection: Connection = Box::pin(connection);
+    let mut answering = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut answering => answer,
+        _ = &mut connection => answering.await,
+    };
+    let (head, body) = answer.map_err(|_| Failure::Broken)?.into_parts();
+    Ok(Answer {
+        status: head.status,
+        fields: head.headers,
+        body,
+        connection,
+    })
+}
+
+impl Answer {
+    /// Only so that the receiver is not cut off while it writes: how this ends changes nothing.
+    async fn read_off(self) {
+        let reading = timeout(
+            READ_OFF_MAX,
+            Limited::new(self.body, ANSWER_BYTES_MAX).collect(),
+        );
+        tokio::select! {
+            _ = reading => {}
+            _ = self.connection => {}
+        }
+    }
+}
+
+fn judge(status: StatusCode, fields: &HeaderMap) -> Attempt {
+    let why = match status {
+        _ if status.is_success() => return Attempt::Delivered,
+        StatusCode::GONE => return Attempt::Gone,
+        _ if status.is_redirection() => Failure::Redirect(status.as_u16()),
+        _ => Failure::Status(status.as_u16()),
+    };
+    let asked = fields
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
+    let seconds = asked.and_then(|text| text.parse().ok());
+    let after = seconds.map(|seconds| Duration::from_secs(seconds).min(AFTER_MAX));
+    Attempt::Failed { why, after }
+}
