@@ -106,11 +106,14 @@ impl Gate {
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {
         let (gate, caller) = (&self.0, arrival.caller);
+        // From here on: an answer that another call is given meanwhile is kept for this one.
+        let watched = approval.watch();
         entry.hold(approval.facts.id).await?;
         let chain = gate.chain(caller, &approval);
         let preferred = Preferred::read(&arrival.head.headers);
         let span = preferred.at_most(chain.map_or_else(Default::default, |chain| chain.hold));
         let mut wait = Wait::begin(gate, &caller.session, &approval, span);
+        drop(watched);
         let mut tried = false;
         loop {
             let waited = match wait.stage() {

@@ -182,6 +182,11 @@ impl Guard {
         self.with(Slot::arm);
     }
 
+    /// The wait lapses at `due`: for waits so long that the owner looks at the clock itself.
+    pub fn until(&self, due: Tick) {
+        self.with(|slot| slot.wait(Wait::Due(due)));
+    }
+
     /// No deadline for now; one that passed and was not acted upon is forgotten.
     pub fn disarm(&self) {
         self.with(Slot::disarm);

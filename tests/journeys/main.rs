@@ -118,3 +118,8 @@ fn what_can_not_be_recorded_is_not_forwarded() {
 fn the_gates_own_paths_serve_the_caller_alone() {
     check("own");
 }
+
+#[test]
+fn a_call_that_a_person_must_agree_to_waits_and_runs_once_as_it_was_shown() {
+    check("approvals");
+}

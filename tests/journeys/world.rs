@@ -65,6 +65,8 @@ pub struct World {
     kept: BTreeMap<String, String>,
     /// Calls under way.
     begun: BTreeMap<String, Begun>,
+    /// Calls that backends held back and were told to answer.
+    answered: usize,
     /// Ledger bytes that the transcript has.
     read: usize,
 }
@@ -106,6 +108,7 @@ impl World {
             minted: BTreeMap::new(),
             kept: BTreeMap::new(),
             begun: BTreeMap::new(),
+            answered: 0,
             read: 0,
         };
         let policies = if case.policies.is_empty() {
@@ -222,7 +225,11 @@ impl World {
         } else {
             transcript.happened(&self.act(step).await);
         }
-        transcript.recorded(&self.read_ledger().await);
+        // What goes on beside the steps is told once it is over, in one piece.
+        if self.begun.is_empty() && self.backends.held.get() == self.answered {
+            self.gate.errands_over().await;
+            transcript.recorded(&self.read_ledger().await);
+        }
     }
 
     async fn act(&mut self, step: &Step) -> String {
@@ -241,6 +248,10 @@ impl World {
             }
         }
         if step.answer {
+            while self.backends.held.get() == self.answered {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            self.answered = self.backends.held.get();
             self.backends.go.notify_waiters();
             return "the backends answer".to_owned();
         }

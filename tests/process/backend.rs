@@ -2,7 +2,7 @@
 
 use crate::client::Payload;
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -12,6 +12,7 @@ use serde_json::json;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
@@ -27,6 +28,8 @@ struct Shared {
     name: String,
     /// Requests by method and target.
     seen: Mutex<HashMap<String, u64>>,
+    /// Numbers the answers, in `x-serial`.
+    serial: AtomicU64,
     /// What `/held` waits for, one permit an answer.
     release: Semaphore,
     /// What the next `/events` streams.
@@ -36,11 +39,22 @@ struct Shared {
 impl Backend {
     /// Starts one that answers with `x-backend: NAME`.
     pub async fn start(name: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(name, TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    /// As [`Backend::start`], on a socket that is bound and did not listen until now.
+    pub fn open(name: &str, socket: socket2::Socket) -> Self {
+        socket.listen(1024).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self::on(name, TcpListener::from_std(socket.into()).unwrap())
+    }
+
+    fn on(name: &str, listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             seen: Mutex::default(),
+            serial: AtomicU64::new(0),
             release: Semaphore::new(0),
             events: Mutex::default(),
         });
@@ -87,6 +101,11 @@ impl Backend {
         self.shared.seen.lock().unwrap().values().sum()
     }
 
+    /// Counts anew.
+    pub fn forget(&self) {
+        self.shared.seen.lock().unwrap().clear();
+    }
+
     /// Lets `count` requests to `/held` be answered.
     pub fn release(&self, count: usize) {
         self.shared.release.add_permits(count);
@@ -104,7 +123,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
     let target = request.uri().path_and_query().unwrap().to_string();
     let line = format!("{} {target}", request.method());
     *shared.seen.lock().unwrap().entry(line).or_default() += 1;
-    let reply = || Response::builder().header("x-backend", &shared.name);
+    let serial = shared.serial.fetch_add(1, Ordering::Relaxed);
+    let reply = || {
+        Response::builder()
+            .header("x-backend", &shared.name)
+            .header("x-serial", serial)
+    };
     let reply = match request.uri().path() {
         "/big" => reply().body(Payload::Zeros(number(&target, "bytes="))),
         "/sink" => {
@@ -123,14 +147,26 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
             reply().body(Payload::from(&json!({ "released": true })))
         }
         "/stall" => std::future::pending().await,
+        // A tenth of what it says it is.
+        "/cut" => {
+            let (sender, fed) = mpsc::channel(1);
+            drop(sender.try_send(Bytes::from_static(&[b'x'; 100])));
+            reply()
+                .header("content-length", 1000)
+                .body(Payload::Fed(fed))
+        }
         "/broken" => return Err(io::Error::other("closes without an answer")),
-        _ => return echo(&shared.name, request).await,
+        _ => return echo(&shared.name, reply(), request).await,
     };
     Ok(reply.unwrap())
 }
 
 /// Says what arrived.
-async fn echo(name: &str, request: Request<Incoming>) -> io::Result<Response<Payload>> {
+async fn echo(
+    name: &str,
+    reply: response::Builder,
+    request: Request<Incoming>,
+) -> io::Result<Response<Payload>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let fields: Vec<(String, String)> = head
@@ -150,9 +186,7 @@ async fn echo(name: &str, request: Request<Incoming>) -> io::Result<Response<Pay
         "fields": fields,
         "body": String::from_utf8_lossy(&body),
     });
-    let reply = Response::builder()
-        .header("x-backend", name)
-        .header("content-type", "application/json");
+    let reply = reply.header("content-type", "application/json");
     let payload = if head.method == Method::HEAD {
         Payload::from(())
     } else {

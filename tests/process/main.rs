@@ -12,6 +12,7 @@ mod ledger;
 mod program;
 mod wait;
 
+mod approvals;
 mod clients;
 mod console;
 mod crash;

@@ -182,7 +182,7 @@ async fn on_a_full_disk_nothing_is_forwarded_unrecorded_and_service_returns_with
 }
 
 /// Sets the soft limit on the size of files a running process writes: what a full disk is to it.
-async fn limit_file_size(id: u32, limit: &str) {
+pub async fn limit_file_size(id: u32, limit: &str) {
     let mut prlimit = Command::new("prlimit");
     prlimit.args(["--pid", &id.to_string(), &format!("--fsize={limit}")]);
     let output = run(prlimit).await;

@@ -109,7 +109,7 @@ impl Inbox {
     }
 
     /// The approval that was asked for, or the one that is looked at, as it stands now.
-    pub(super) fn shown(&mut self, approval: Value) {
+    pub(super) fn shown(&mut self, mut approval: Value) {
         let again = self.open.take_if(|open| {
             let same = |name: &str| open.approval[name] == approval[name];
             same("id") && same("digest")
@@ -117,12 +117,18 @@ impl Inbox {
         let waits = approval["state"] == "pending";
         self.open = Some(match again {
             // Where the person was; a question about what can't be decided any more is over.
-            Some(open) => Open {
-                ask: if waits { open.ask } else { Ask::Nothing },
-                width: 0,
-                approval,
-                ..open
-            },
+            Some(mut open) => {
+                // What went before is asked for once.
+                if approval["history"].is_null() {
+                    approval["history"] = open.approval["history"].take();
+                }
+                Open {
+                    ask: if waits { open.ask } else { Ask::Nothing },
+                    width: 0,
+                    approval,
+                    ..open
+                }
+            }
             None => Open {
                 approval,
                 lines: Vec::new(),
@@ -356,7 +362,8 @@ impl Open {
     /// Returns the help line.
     fn rows(&mut self, rows: &mut Vec<Row>, width: usize, page: usize, now: Timestamp) -> String {
         if self.width != width {
-            let text = shown::whole(&self.approval, now);
+            let text =
+                shown::whole(&self.approval, now) + &shown::history(&self.approval["history"]);
             self.lines = text.lines().flat_map(|line| wrap(line, width)).collect();
             self.width = width;
         }
@@ -366,7 +373,7 @@ impl Open {
         let below = self.lines.len().saturating_sub(self.top + page);
         let more = match below {
             0 => String::new(),
-            n => format!("{n} more lines below   "),
+            n => format!("lines below: {n}   "),
         };
         let left = shown::left(&self.approval, now)
             .map_or_else(String::new, |left| format!("time left: {left}   "));

@@ -287,7 +287,7 @@ fn ask(client: &Client, job: Job) -> Asking<'_> {
                 let listed = client.list(&format!("{PATH}{WAITING}")).await;
                 Answer::Listed(listed.map(|(items, _)| items))
             }
-            Job::Show(id) => Answer::Shown(one(client, &id).await),
+            Job::Show(id) => Answer::Shown(with_history(client, &id).await),
             Job::Refresh(id) => Answer::Refreshed(one(client, &id).await),
             Job::Decide(decision) => Answer::Decided(word(client, &decision).await),
         }
@@ -297,6 +297,16 @@ fn ask(client: &Client, job: Job) -> Asking<'_> {
 async fn one(client: &Client, id: &str) -> Result<Value, Failure> {
     let path = super::path(known(id)?);
     client.call(Method::GET, &path, None).await
+}
+
+/// The approval, and what its session did before, if that can be told.
+async fn with_history(client: &Client, id: &str) -> Result<Value, Failure> {
+    let mut approval = one(client, id).await?;
+    let path = super::path(known(id)?) + "/history";
+    if let Ok(history) = client.call(Method::GET, &path, None).await {
+        approval["history"] = history;
+    }
+    Ok(approval)
 }
 
 async fn word(client: &Client, decision: &Decision) -> Result<Value, Failure> {

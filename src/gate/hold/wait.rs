@@ -117,7 +117,7 @@ impl Wait {
     ) -> Self {
         let session: Arc<LiveSession> = Arc::clone(session);
         let guard = sweep::here(&gate.clock).guard(Some(session), span);
-        guard.arm();
+        guard.until(gate.clock.now().tick.plus(span));
         let facts = &approval.facts;
         Self {
             stage: approval.watch(),

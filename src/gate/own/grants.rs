@@ -89,8 +89,10 @@ pub(super) async fn ask(
     let span = preferred.asked(WAIT_MAX);
     let mut wait = Wait::begin(&gate.0, &caller.session, &approval, span);
     loop {
+        // Given by whoever is first to find it agreed to.
+        gate.fulfil(&approval).await;
         match wait.stage() {
-            Stage::Pending | Stage::Executing => match wait.next().await {
+            Stage::Pending | Stage::Approved | Stage::Executing => match wait.next().await {
                 Waited::News => {}
                 Waited::Enough => {
                     let mut response = respond::pending(&approval, None);
@@ -106,8 +108,7 @@ pub(super) async fn ask(
             Stage::Expired => return Err(Refusal::approval_expired(&approval)),
             Stage::Withdrawn => return Err(Refusal::approval_void(&approval)),
             Stage::Unknown => return Err(Refusal::outcome_unknown(&approval)),
-            Stage::Approved | Stage::Executed => {
-                // Given by whoever asks first, and to whoever asks.
+            Stage::Executed => {
                 let wish = gate.wish(&caller.session, ask.clone(), wisher()).await;
                 return match wish.map_err(refused)? {
                     Wish::Given(grant) => Ok(given(&grant)),
