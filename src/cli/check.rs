@@ -143,7 +143,11 @@ fn words_of(index: usize, chain: &Chain, policy: &Policy, loaded: &Loaded) -> St
         chain.name,
         chain.quorum,
         some_of(&groups),
-        if chain.quorum == 1 { "decides" } else { "decide" }
+        if chain.quorum == 1 {
+            "decides"
+        } else {
+            "decide"
+        }
     )
 }
 
