@@ -361,6 +361,9 @@ impl Running {
     fn start_chores(&self, changes: Option<watch::Receiver<u64>>) {
         let parts = || Arc::clone(&self.parts);
         self.control.chore(chores::sweep(parts()));
+        let gate = self.parts.gate.clone();
+        self.control
+            .chore(async move { gate.count_approvals().await });
         self.control
             .chore(chores::sum_up(parts(), Arc::clone(&self.admin)));
         self.control.chore(self.parts.notifier.clone().run());
