@@ -199,9 +199,7 @@ fn traced(setup: &Setup, point: Point, kill: Option<usize>) -> (Command, PathBuf
     let folder = setup.config().parent().unwrap().to_owned();
     let log = folder.join("strace.log");
     let mut command = Command::new("strace");
-    command
-        .args(["-D", "-f", "--seccomp-bpf", "-qq", "-o"])
-        .arg(&log);
+    command.args(["-D", "-f", "-qq", "-o"]).arg(&log);
     command.arg("-P").arg(folder.join(point.file));
     // Where the syncs are is of interest for all.
     command.args(["-e", &format!("trace={SYNCS},{}", point.calls)]);
