@@ -1,12 +1,25 @@
-//! The process's own bounds, looked at once at the start.
+//! The process's own bounds, looked at once at the start, and those of the listener that has no settings.
 
-use crate::config::Server;
+use crate::config::{Caps, Server, Timeouts};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::time::Duration;
 
 /// Descriptors beside those of connections: files, listeners, runtimes.
 const SPARE: u64 = 128;
 /// Connections of the metrics listener, which has no settings.
-const METRICS: u64 = super::OPS_CAPS.connections as u64;
+const METRICS: u64 = OPS_CAPS.connections as u64;
+
+/// What the metrics listener, which has no settings, holds at once and waits for.
+pub(super) const OPS_CAPS: Caps = Caps {
+    connections: 256,
+    per_address: 256,
+};
+pub(super) const OPS_TIMEOUTS: Timeouts = Timeouts {
+    tls: Duration::from_secs(10),
+    head: Duration::from_secs(10),
+    body_idle: Duration::from_secs(30),
+    idle: Duration::from_secs(75),
+};
 
 /// Raises the limit of file descriptors as far as the system lets it, and says so where that is less than the caps
 /// promise.
@@ -55,7 +68,7 @@ mod tests {
     fn a_call_needs_two_descriptors_and_what_administers_one() {
         assert_eq!(
             needed(20_000, 1_000),
-            40_000 + 1_000 + u64::from(super::super::OPS_CAPS.connections) + SPARE
+            40_000 + 1_000 + u64::from(OPS_CAPS.connections) + SPARE
         );
     }
 

@@ -19,7 +19,7 @@ use self::control::Control;
 use self::hand_over::{Endpoint, Process, Successor};
 use self::parts::Parts;
 use self::reload::Reloader;
-use crate::config::{Caps, Loaded, Server, Timeouts};
+use crate::config::{Loaded, Server};
 use crate::gate::{Gate, Unsendable};
 use crate::io::metrics::Decided;
 use crate::io::notify::{TargetError, Targets};
@@ -198,17 +198,6 @@ pub struct Running {
     endpoint: Option<Endpoint>,
 }
 
-/// What the metrics listener, which has no settings, holds at once and waits for.
-const OPS_CAPS: Caps = Caps {
-    connections: 256,
-    per_address: 256,
-};
-const OPS_TIMEOUTS: Timeouts = Timeouts {
-    tls: Duration::from_secs(10),
-    head: Duration::from_secs(10),
-    body_idle: Duration::from_secs(30),
-    idle: Duration::from_secs(75),
-};
 /// How long tunnels have to say goodbye before everything is cut.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
 /// How long webhooks in flight are waited for; what is cut is sent by the next process.
@@ -326,8 +315,8 @@ impl Running {
         let ops = Ops::new(Arc::clone(&parts.metrics), parts.ledger.clone());
         control.listen(serve(
             sockets.metrics,
-            OPS_TIMEOUTS,
-            OPS_CAPS,
+            limits::OPS_TIMEOUTS,
+            limits::OPS_CAPS,
             None,
             control_stage.subscribe(),
             {
@@ -372,6 +361,9 @@ impl Running {
     fn start_chores(&self, changes: Option<watch::Receiver<u64>>) {
         let parts = || Arc::clone(&self.parts);
         self.control.chore(chores::sweep(parts()));
+        let gate = self.parts.gate.clone();
+        self.control
+            .chore(async move { gate.count_approvals().await });
         self.control
             .chore(chores::sum_up(parts(), Arc::clone(&self.admin)));
         self.control.chore(self.parts.notifier.clone().run());

@@ -152,6 +152,7 @@ impl Parts {
             sessions: self.sessions.clone(),
             ledger: self.ledger.clone(),
             metrics: Arc::clone(&self.metrics),
+            notifier: self.notifier.clone(),
             clock: Arc::clone(&self.clock),
             principals: Arc::clone(&self.principals),
             hosts: server.admin.hosts.clone(),

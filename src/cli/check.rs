@@ -125,7 +125,7 @@ fn prose(loaded: &Loaded) -> String {
     text
 }
 
-/// Who decides what: `default: 1 of dana (support-leads) decides users.delete`.
+/// Who decides what: `default: 1 of support-leads (dana) decides users.delete`.
 fn words_of(index: usize, chain: &Chain, policy: &Policy, loaded: &Loaded) -> String {
     let people = approvers(chain, policy, loaded);
     let who = match people.len() {
@@ -139,10 +139,15 @@ fn words_of(index: usize, chain: &Chain, policy: &Policy, loaded: &Loaded) -> St
         _ => some_of(&decided),
     };
     format!(
-        "{}: {} of {who} ({}) decides {what}",
+        "{}: {} of {} ({who}) {} {what}",
         chain.name,
         chain.quorum,
-        some_of(&groups)
+        some_of(&groups),
+        if chain.quorum == 1 {
+            "decides"
+        } else {
+            "decide"
+        }
     )
 }
 

@@ -3,6 +3,8 @@
 //!
 //! The journey observes a call once, from the same facts that its ledger records show. Handles hang on the policy's
 //! routes and tools, so that a served call looks nothing up.
+//!
+//! It is long because names, helps and labels of the families, which are a contract, are declared in one list.
 
 use crate::ledger::Ledger;
 use crate::policy::approval::Stage;

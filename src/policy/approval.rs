@@ -15,9 +15,9 @@ use super::name::{
 };
 use super::resource::Resource;
 use super::time::{Tick, Timestamp};
+use core::net::IpAddr;
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 

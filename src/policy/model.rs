@@ -1,10 +1,10 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after.
 
-mod notify;
+mod told;
 mod upstream;
 
-pub use notify::Notify;
+pub use told::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
 use super::approval::{Chain, ChainIndex};

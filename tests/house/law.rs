@@ -14,7 +14,7 @@ const IMPURE: [&str; 21] = [
     "hyper",
     "hyper_util",
     "axum",
-    "notify",
+    "notify::",
     "rusqlite",
     "socket2",
     "std::fs",
@@ -188,6 +188,8 @@ fn names(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
-        !before.is_some_and(|it| part(it) || it == '"') && !after.is_some_and(part)
+        // A word that ends in `::` is a crate's, and what follows is of it.
+        let ends = word.ends_with(':') || !after.is_some_and(part);
+        !before.is_some_and(|it| part(it) || it == '"') && ends
     })
 }

@@ -238,6 +238,10 @@ impl World {
         let cause = || Cause::Principal(&by);
         if let Some(name) = &step.leave {
             let begun = self.begun.remove(name).expect("a call under way");
+            // It leaves while the backend has the call, where that is to hold it back.
+            while begun.call.contains("held=1") && self.backends.held.get() == self.answered {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
             begun.task.abort();
             let _ = begun.task.await;
             return format!("{name} leaves");

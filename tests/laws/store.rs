@@ -5,6 +5,7 @@
 mod approvals;
 mod held;
 mod model;
+mod notices;
 mod world;
 
 use std::collections::BTreeMap;

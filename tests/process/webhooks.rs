@@ -1,7 +1,8 @@
 //! Webhooks, received by the library of Standard Webhooks for Python: every one of them verifies, and none is lost.
 
 use crate::backend::Backend;
-use crate::gate::{Gate, Setup};
+use crate::client::{self, Connection, Payload};
+use crate::gate::{Gate, Role, Setup};
 use crate::program::{Program, python};
 use crate::wait::until;
 use crate::wire::pki::Authority;
@@ -33,7 +34,16 @@ impl Scene {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = port.local_addr().unwrap().port();
         let backend = Backend::start("t").await;
-        let setup = Setup::new("demo", "");
+        let role = |name, roles| Role {
+            name,
+            roles,
+            projects: "demo",
+        };
+        let root = role("root", "issuer, operator, auditor");
+        let setup = Setup::with(&[("demo", "")], &[root, role("dana", "approver")]);
+        setup.edit_server(|text| {
+            text.replace("roles: [approver],", "roles: [approver], groups: [leads],")
+        });
         let scene = Self {
             setup,
             backend,
@@ -59,12 +69,14 @@ impl Scene {
         let yaml = format!(
             "version: 1
 project: demo
-agents: {{ bot: {{ scopes: {{ read: on_use }} }} }}
+agents: {{ bot: {{ scopes: {{ remove: on_use }} }} }}
 tools:
   t:
     mount: /t
     upstream: {{ url: 'http://{backend}' }}
-    routes: [{{ id: items, match: GET /items, scope: read }}]
+    routes: [{{ id: items.delete, match: 'DELETE /items/{{item}}', scope: remove, resource: 'item:{{item}}' }}]
+approvals:
+  default: {{ approvers: [leads], notify: [ops] }}
 notify:
   ops: {{ webhook: {{ url: '{scheme}://127.0.0.1:{port}{PLACE}', {secrets} }} }}
 "
@@ -172,6 +184,72 @@ async fn every_webhook_verifies_while_the_secret_is_rotated_and_links_to_the_con
     assert_eq!(next(&receiver).verified(), session);
     counts(&gate, "delivered", 8.0).await;
     assert_eq!(gate.metric("toolgate_webhook_queue", &[]).await, 0.0);
+    keeps_secrets(&gate);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_decides_is_told_what_is_asked_and_what_was_decided_and_nothing_that_was_sent() {
+    let scene = Scene::new("http").await;
+    let gate = scene.setup.start().await;
+    let receiver = scene.receiver(&[OLD], "");
+    let session = gate.mint("demo", "bot").await;
+    let mut agent = Connection::open(gate.agents, &session.token).await.unwrap();
+    let fields = [
+        ("prefer", "respond-async"),
+        ("toolgate-intent", "tidying up"),
+        ("x-note", "F1ELD"),
+    ];
+    let body = Payload::from(bytes::Bytes::from_static(b"B0DY"));
+    let path = "/t/items/7?why=QU3RY";
+    let answer = agent
+        .start(Method::DELETE, path, &fields, body)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 202);
+
+    let asked = next(&receiver);
+    assert_eq!(asked.0["good"], json!([true]));
+    let event = &asked.0["event"];
+    assert_eq!(event["type"], "approval.requested");
+    let data = &event["data"];
+    for (name, value) in [
+        ("agent", "bot"),
+        ("session", &session.id),
+        ("route", "items.delete"),
+        ("resource", "item:7"),
+        ("method", "DELETE"),
+        ("stage", "pending"),
+        ("intent", "tidying up"),
+        ("chain", "default"),
+    ] {
+        assert_eq!(data[name], value, "{event}");
+    }
+    let approval = data["approval"].as_str().unwrap();
+    let url = format!("http://{}/approvals/{approval}", gate.admin);
+    assert_eq!(data["url"], url.as_str());
+
+    let dana = scene.setup.key("dana");
+    let path = format!("/v1/approvals/{approval}");
+    let shown = client::get(gate.admin, dana, &path)
+        .await
+        .expect(200)
+        .json();
+    let denial = json!({"decision": "deny", "digest": shown["digest"], "note": "N0TE"});
+    let path = format!("{path}/decision");
+    let answer = client::call(gate.admin, dana, Method::POST, &path, &denial).await;
+    answer.expect(200);
+    let decided = next(&receiver);
+    assert_eq!(decided.0["good"], json!([true]));
+    let event = &decided.0["event"];
+    assert_eq!(event["type"], "approval.decided");
+    assert_eq!(event["data"]["stage"], "denied");
+    assert_eq!(event["data"]["decided_by"], "dana");
+    assert_eq!(event["data"]["approval"], approval);
+    for said in [&asked.0, &decided.0] {
+        for sent in ["B0DY", "QU3RY", "F1ELD", "N0TE", &session.token] {
+            assert!(!said.to_string().contains(sent), "{sent}: {said}");
+        }
+    }
     keeps_secrets(&gate);
 }
 

@@ -96,8 +96,8 @@ fn grant(
 ) -> GrantMode {
     let mode = raw.grant.as_ref().map(|at| at.value);
     let asked = match (mode, &raw.approval) {
-        (Some(raw::Grant::OnApproval), Some(named)) => chains.named(named, reports),
-        (Some(raw::Grant::OnApproval), None) => {
+        (Some(raw::Grant::Approval), Some(named)) => chains.named(named, reports),
+        (Some(raw::Grant::Approval), None) => {
             let chain = chains.default();
             if chain.is_none() {
                 reports.error(
@@ -108,7 +108,7 @@ fn grant(
             }
             chain
         }
-        (Some(raw::Grant::OnUse | raw::Grant::OnRequest) | None, Some(named)) => {
+        (Some(raw::Grant::Use | raw::Grant::Request) | None, Some(named)) => {
             reports.error(
                 named.place,
                 format!("`approval` names who decides grants of `{}`, which nobody is asked for", scope.value),
@@ -116,13 +116,13 @@ fn grant(
             );
             None
         }
-        (Some(raw::Grant::OnUse | raw::Grant::OnRequest) | None, None) => None,
+        (Some(raw::Grant::Use | raw::Grant::Request) | None, None) => None,
     };
     match (mode, asked) {
-        (Some(raw::Grant::OnUse) | None, _) => GrantMode::OnUse,
+        (Some(raw::Grant::Use) | None, _) => GrantMode::OnUse,
         (_, Some(chain)) => GrantMode::OnApproval(chain),
         // A chain that is missing was reported.
-        (Some(raw::Grant::OnRequest | raw::Grant::OnApproval), None) => GrantMode::OnRequest,
+        (Some(raw::Grant::Request | raw::Grant::Approval), None) => GrantMode::OnRequest,
     }
 }
 

@@ -96,9 +96,9 @@ impl JsonSchema for ScopeRule {
 words! {
     /// How a grant comes about.
     Grant: "a way to grant";
-    OnUse = "on_use",
-    OnRequest = "on_request",
-    OnApproval = "on_approval",
+    Use = "on_use",
+    Request = "on_request",
+    Approval = "on_approval",
 }
 
 record! {

@@ -175,6 +175,11 @@ impl Notifier {
         }
     }
 
+    /// How many messages wait for a target, those in flight included.
+    pub fn waiting(&self, address: &Address) -> usize {
+        self.0.queue().waiting(address)
+    }
+
     /// The dead letters of these projects, by target and age.
     pub fn dead(&self, projects: &[ProjectName]) -> Vec<DeadLetter> {
         let queue = self.0.queue();

@@ -239,6 +239,12 @@ impl Queue {
         })
     }
 
+    /// How many wait for one target, or are being tried.
+    pub fn waiting(&self, address: &Address) -> usize {
+        let line = self.lines.get(address);
+        line.map_or(0, |line| line.deliveries.len() - line.dead.len())
+    }
+
     /// How many wait or are being tried, and how many are dead.
     pub fn counts(&self) -> (usize, usize) {
         (self.held - self.dead, self.dead)

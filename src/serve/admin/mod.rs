@@ -27,6 +27,7 @@ use crate::gate::strangers::Strangers;
 use crate::gate::{Gate, Peer};
 use crate::io::clock::{self, Clock};
 use crate::io::metrics::Metrics;
+use crate::io::notify::Notifier;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::decision::Reason;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Who called is recorded here.
     pub ledger: Ledger,
+    /// What targets of `notify` have not got.
+    pub notifier: Notifier,
     /// Grants that issuers give are counted here.
     pub metrics: Arc<Metrics>,
     /// The one clock.

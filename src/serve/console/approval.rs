@@ -61,7 +61,8 @@ struct Request {
     route: String,
     authority: Text,
     grant: String,
-    fields: Vec<HeaderField>,
+    /// As `body`.
+    fields: Option<Vec<HeaderField>>,
     /// `None`: not for this visitor's role.
     body: Option<Body>,
 }
@@ -285,7 +286,10 @@ impl Request {
                 "on_use" => "one made for this call alone".to_owned(),
                 id => format!("stored grant {id}, of which one call is reserved"),
             },
-            fields: view.fields.iter().flatten().map(HeaderField::new).collect(),
+            fields: view
+                .fields
+                .as_ref()
+                .map(|fields| fields.iter().map(HeaderField::new).collect()),
             body: (depth == Depth::Whole).then(|| Body::new(call)),
         }
     }
@@ -438,9 +442,10 @@ impl Standing {
 }
 
 fn waits(view: &ApprovalView) -> String {
+    let done = if view.grant.is_some() { "given" } else { "run" };
     match view.quorum {
-        1 => "One approval lets it run; one refusal ends it.".to_owned(),
-        many => format!("{many} people must agree before it runs; one refusal ends it."),
+        1 => format!("One approval is enough for it to be {done}; one refusal ends it."),
+        many => format!("{many} people must agree before it is {done}; one refusal ends it."),
     }
 }
 

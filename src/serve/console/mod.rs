@@ -20,6 +20,7 @@ mod policy;
 mod sessions;
 mod sign;
 mod text;
+mod told;
 mod visits;
 
 pub(in crate::serve) use visits::Visits;

@@ -17,6 +17,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
+use std::collections::BTreeMap;
 
 /// What each page of a visitor stands in.
 #[derive(Debug)]
@@ -74,10 +75,37 @@ impl Frame {
                     current: href == current,
                 })
                 .collect(),
-            banners: Vec::new(),
+            banners: banners(admin, visitor),
             live: visitor.has(SEES_INBOX),
         }
     }
+}
+
+/// What operators must see to, wherever they are.
+fn banners(admin: &Admin, visitor: &Visitor) -> Vec<Banner> {
+    if !visitor.has(&[Role::Operator]) {
+        return Vec::new();
+    }
+    let own = &visitor.caller.principal.projects;
+    // By target: how many, and why the first.
+    let mut targets: BTreeMap<String, (usize, Box<str>)> = BTreeMap::new();
+    for letter in admin.parts.notifier.dead(own) {
+        let name = format!("{} of {}", letter.address.target, letter.address.project);
+        targets.entry(name).or_insert((0, letter.why)).0 += 1;
+    }
+    let banner = |(name, (count, why)): (String, (usize, Box<str>))| {
+        let messages = match count {
+            1 => "One message".to_owned(),
+            _ => format!("{count} messages"),
+        };
+        Banner {
+            tone: "warn",
+            text: format!(
+                "{messages} to the webhook {name} could not be delivered and will not be tried again: {why}."
+            ),
+        }
+    };
+    targets.into_iter().map(banner).collect()
 }
 
 fn waiting(admin: &Admin, visitor: &Visitor) -> usize {

@@ -3,9 +3,11 @@
 use super::door::Visitor;
 use super::page::{Frame, Trouble, page};
 use super::text::length;
+use super::told::Told;
 use crate::config::Role;
 use crate::policy::approval::Chain;
 use crate::policy::model::{GrantMode, Policy, Resources, Route};
+use crate::policy::time::Timestamp;
 use crate::serve::admin::Admin;
 use askama::Template;
 use axum::extract::State;
@@ -26,6 +28,7 @@ struct Project {
     hash: String,
     routes: Vec<RouteLine>,
     chains: Vec<ChainLine>,
+    told: Told,
 }
 
 #[derive(Debug)]
@@ -70,13 +73,13 @@ pub(super) async fn show(
     let shown = PolicyPage {
         frame: Frame::new(&admin, &visitor, "/policy", now),
         projects: rulesets
-            .map(|ruleset| project(&admin, &ruleset.policy))
+            .map(|ruleset| project(&admin, &ruleset.policy, now.wall))
             .collect(),
     };
     Ok(page(StatusCode::OK, &shown))
 }
 
-fn project(admin: &Admin, policy: &Policy) -> Project {
+fn project(admin: &Admin, policy: &Policy, now: Timestamp) -> Project {
     Project {
         name: policy.project.to_string(),
         hash: policy.hash.to_string(),
@@ -90,6 +93,7 @@ fn project(admin: &Admin, policy: &Policy) -> Project {
             .iter()
             .map(|chain| chain_line(admin, policy, chain))
             .collect(),
+        told: Told::of(admin, policy, now),
     }
 }
 

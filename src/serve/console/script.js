@@ -41,22 +41,32 @@ function items(root) {
   return new Set(Array.from(root.querySelectorAll("[data-item]"), (each) => each.dataset.item));
 }
 
+/** What an element holds, but for the clocks in it. */
+function bare(element) {
+  const copy = element.cloneNode(true);
+  for (const clock of copy.querySelectorAll("[data-ends]")) clock.replaceChildren();
+  for (const each of copy.querySelectorAll(".new, .soon")) each.classList.remove("new", "soon");
+  return copy.innerHTML.replaceAll(' class=""', "");
+}
+
 /** Puts the server's new rendering in place of the old one, and the focus back to where it was. */
 function replace(fresh) {
   const before = items(document);
   const focused = document.activeElement;
+  let changed = false;
   for (const old of document.querySelectorAll("[data-live]")) {
     const next = fresh.getElementById(old.id);
     if (!next) {
       old.remove();
       continue;
     }
-    if (next.dataset.live === old.dataset.live && next.innerHTML === old.innerHTML) continue;
+    if (bare(next) === bare(old)) continue;
     // What somebody is filling in stays, unless it is no longer asked for.
     const form = old.querySelector("form");
     if (form && next.querySelector("form") && (form.contains(focused) || touched(form))) continue;
     const key = old.contains(focused) ? focused.id || focused.getAttribute("href") : null;
     old.replaceWith(next);
+    changed = changed || next.tagName === "SECTION";
     if (key) {
       const link = Array.from(next.querySelectorAll("a, button, input, textarea"))
         .find((each) => each.id === key || each.getAttribute("href") === key);
@@ -72,7 +82,7 @@ function replace(fresh) {
     }
   }
   if (arrived > 0) say(arrived === 1 ? "One new request waits." : `${arrived} new requests wait.`);
-  else if (body.dataset.changed) say(body.dataset.changed);
+  else if (changed && body.dataset.changed) say(body.dataset.changed);
   tick();
 }
 
@@ -117,12 +127,10 @@ function soon() {
 
 function listen() {
   const events = new EventSource("/events");
-  let opened = false;
   events.addEventListener("open", () => {
     lost.hidden = true;
-    // Whatever happened while nobody listened.
-    if (opened) soon();
-    opened = true;
+    // Whatever happened while nobody listened: since the page was rendered, or since the connection was lost.
+    soon();
     body.dataset.listening = "yes";
   });
   for (const name of ["approval", "quarantine", "policy", "reset"]) events.addEventListener(name, soon);
@@ -168,4 +176,4 @@ tick();
 setInterval(tick, 1000);
 document.addEventListener("submit", once);
 document.addEventListener("keydown", keys);
-if (body.dataset.live === "yes") listen();
+if (body.dataset.events === "yes") listen();

@@ -130,12 +130,12 @@ impl Deadline {
 fn time_left(span: Duration) -> String {
     match span.as_secs() {
         0 => "time is up".to_owned(),
-        _ => format!("{} left", length(span)),
+        _ => format!("{} left", running(span)),
     }
 }
 
-/// `1 h 5 min`.
-pub(super) fn length(span: Duration) -> String {
+/// `1 h 5 min`: its largest unit and the next smaller one, as a clock that runs shows it.
+fn running(span: Duration) -> String {
     let seconds = span.as_secs();
     let (d, h, m, s) = (
         seconds / 86400,
@@ -148,6 +148,15 @@ pub(super) fn length(span: Duration) -> String {
         (0, 0, _) => format!("{m} min {s} s"),
         (0, _, _) => format!("{h} h {m} min"),
         _ => format!("{d} d {h} h"),
+    }
+}
+
+/// The same of a span that stands still: `10 min`.
+pub(super) fn length(span: Duration) -> String {
+    let text = running(span);
+    match text.split_once(" 0 ") {
+        Some((whole, _)) => whole.to_owned(),
+        None => text,
     }
 }
 
@@ -211,6 +220,14 @@ mod tests {
             (90_000, "1 d 1 h left"),
         ] {
             assert_eq!(time_left(Duration::from_secs(seconds)), said);
+        }
+        for (seconds, said) in [
+            (50, "50 s"),
+            (600, "10 min"),
+            (3660, "1 h 1 min"),
+            (86400, "1 d"),
+        ] {
+            assert_eq!(length(Duration::from_secs(seconds)), said);
         }
         assert_eq!(
             [1, 999, 1_048_576].map(size),

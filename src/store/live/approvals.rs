@@ -17,6 +17,7 @@ mod book;
 mod give;
 mod hold;
 mod kept;
+mod resolve;
 mod restore;
 mod run;
 mod step;

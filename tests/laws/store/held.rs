@@ -152,7 +152,7 @@ impl Play {
         let known = self.oracle.approvals.iter().enumerate();
         let all: Vec<_> = known.filter(|one| here(one.1)).map(|one| one.0).collect();
         match at.checked_rem(all.len()) {
-            Some(place) if at % 5 > 0 => self.pick(all[place]),
+            Some(place) if !at.is_multiple_of(5) => self.pick(all[place]),
             _ => self.pick(at),
         }
     }

@@ -119,8 +119,10 @@ async fn serve(
         Answer::Close => return Ok(()),
     };
     stream.write_all(text.as_bytes()).await?;
-    while matches!(answer, Answer::Endless) {
-        stream.write_all(&[b'x'; 4096]).await?;
+    if matches!(answer, Answer::Endless) {
+        loop {
+            stream.write_all(&[b'x'; 4096]).await?;
+        }
     }
     stream.shutdown().await
 }

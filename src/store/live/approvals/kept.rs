@@ -55,3 +55,23 @@ pub const OVER_MAX: usize = 10_000;
 pub const OVER_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// How long one that is over is shown.
 pub const VIEWED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_in_all_is_bounded_by_number_and_by_bytes_and_what_ends_makes_room() {
+        let kept = Arc::new(Kept::default());
+        let mut rooms: Vec<_> = (0..WAITING_MAX)
+            .map(|_| Room::take(&kept, 0).expect("there is room"))
+            .collect();
+        assert!(Room::take(&kept, 0).is_none());
+        rooms.pop();
+        let large = Room::take(&kept, WAITING_BYTES_MAX).expect("one has gone");
+        rooms.clear();
+        assert!(Room::take(&kept, 1).is_none());
+        drop(large);
+        assert!(Room::take(&kept, 1).is_some());
+    }
+}

@@ -5,8 +5,7 @@ use super::step::Said;
 use super::take::NOT_OVER;
 use super::{Ending, LiveApproval, Outcome, Step, VoteError};
 use crate::ledger::record::Cause;
-use crate::policy::approval::{KEPT_BYTES_MAX, NOTE_BYTES_MAX, Stage};
-use crate::policy::name::PrincipalName;
+use crate::policy::approval::{KEPT_BYTES_MAX, Stage};
 use crate::policy::time::Now;
 use crate::store::live::{Sessions, State, Table};
 use crate::store::{Applied, Change};
@@ -145,67 +144,6 @@ impl Sessions {
                 }
             }
         });
-    }
-
-    /// An operator found out how an unknown run ended: it `ran`, or it may run now.
-    ///
-    /// # Errors
-    /// [`VoteError::Late`]: its outcome is not unknown; or store or ledger have a fault.
-    pub async fn resolve(
-        &self,
-        approval: &Arc<LiveApproval>,
-        ran: bool,
-        note: &str,
-        principal: &PrincipalName,
-        now: Now,
-    ) -> Result<(), VoteError> {
-        if note.len() > NOTE_BYTES_MAX {
-            return Err(VoteError::Note);
-        }
-        let ending = Ending {
-            by: Some(principal.clone()),
-            ..Ending::by_itself(note, now)
-        };
-        let begun = approval.with(|_, paper| {
-            let stage = approval.stage();
-            if stage != Stage::Unknown || paper.giving || approval.is_out_of_time(paper, now.tick) {
-                return Err(VoteError::Late(stage));
-            }
-            if !ran {
-                let (step, giving) = self.0.offer(approval, paper, Due::Resolve(ending), now);
-                return Ok((step, Some(giving)));
-            }
-            paper.ending = Some(ending);
-            paper.outcome = Some(Box::default());
-            approval.enter(paper, Stage::Executed, now);
-            approval.show(paper, Stage::Executed);
-            let said = Said {
-                note: Some(note),
-                ..Said::default()
-            };
-            let cause = Cause::Principal(principal);
-            let (change, stage) = ("resolved", Stage::Executed);
-            let told = self
-                .0
-                .tell_approval(approval, change, stage, said, cause, now.wall);
-            let step = self
-                .0
-                .hand_over(approval, paper, stage, NOT_OVER, None, now);
-            Ok((step.with_record(told).owed(paper), None))
-        })?;
-        match begun {
-            (step, None) => Ok(self.0.conclude(step).await?),
-            (step, Some(giving)) => match self.0.settle(step).await {
-                Ok(settled) => {
-                    let steps = giving.give(settled, now);
-                    Ok(self.0.conclude_all(steps).await?)
-                }
-                Err(fault) => {
-                    giving.undo();
-                    Err(fault.into())
-                }
-            },
-        }
     }
 }
 
