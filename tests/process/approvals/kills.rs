@@ -199,9 +199,7 @@ fn traced(setup: &Setup, point: Point, kill: Option<usize>) -> (Command, PathBuf
     let folder = setup.config().parent().unwrap().to_owned();
     let log = folder.join("strace.log");
     let mut command = Command::new("strace");
-    command
-        .args(["-D", "-f", "--seccomp-bpf", "-qq", "-o"])
-        .arg(&log);
+    command.args(["-D", "-f", "-qq", "-o"]).arg(&log);
     command.arg("-P").arg(folder.join(point.file));
     // Where the syncs are is of interest for all.
     command.args(["-e", &format!("trace={SYNCS},{}", point.calls)]);
@@ -220,13 +218,14 @@ fn traced(setup: &Setup, point: Point, kill: Option<usize>) -> (Command, PathBuf
 /// must not be taken for those of the start.
 const BEFORE: usize = 8;
 
-async fn warm_up(dying: &Dying<'_>) {
+async fn warm_up(dying: &Dying<'_>) -> Option<()> {
     let session = dying.gate.mint("demo", "bot").await;
     for number in 0..BEFORE {
         let order = Order::post(format!("/t/act/before-{number}"));
-        let shown = dying.ask(&session, &order).await.unwrap();
-        dying.decide("dana", &shown, DENY).await.unwrap();
+        let shown = dying.ask(&session, &order).await?;
+        dying.decide("dana", &shown, DENY).await?;
     }
+    Some(())
 }
 
 /// The numbers of the calls of this kind that the story makes, behind each of which something else would be on the disk.
@@ -239,7 +238,7 @@ async fn steps(point: Point) -> Vec<usize> {
         setup: &setup,
         gate: &gate,
     };
-    warm_up(&dying).await;
+    warm_up(&dying).await.expect("nobody kills it");
     let before = calls(&log, point);
     let mut told = Told::default();
     dying.live(&mut told).await.expect("nobody kills it");
@@ -306,9 +305,10 @@ async fn killed(point: Point, number: usize) -> (Told, bool) {
         setup: &setup,
         gate: &gate,
     };
-    warm_up(&dying).await;
     let mut told = Told::default();
-    let died = dying.live(&mut told).await.is_none();
+    // How many commits there are before the story is a matter of a few: killed before it began, there is nothing to judge.
+    let begun = warm_up(&dying).await.is_some();
+    let died = begun && dying.live(&mut told).await.is_none();
     gate.kill();
     let gate = setup.start().await;
     let scene = Scene {
@@ -476,9 +476,9 @@ async fn killed_at_each_durable_step_of_an_approval_nothing_acknowledged_is_lost
         stories.push(told);
         survived += usize::from(!died);
     }
-    // What follows on the last answer is nothing that anybody waits for.
+    // For the same reason some come before the story or behind it.
     assert!(
-        survived <= 2 * POINTS.len(),
+        survived <= stories.len() / 4,
         "{survived} stories were not cut"
     );
     let cut = |taken: fn(&Told) -> Step| {
@@ -488,7 +488,7 @@ async fn killed_at_each_durable_step_of_an_approval_nothing_acknowledged_is_lost
             .count()
     };
     println!(
-        "{} kills, {survived} after the last answer; during the first word {}, the second {}, the run {}, a denial {}, a withdrawal {}, a grant {}, its use {}",
+        "{} kills, {survived} of them outside of the story; during the first word {}, the second {}, the run {}, a denial {}, a withdrawal {}, a grant {}, its use {}",
         stories.len(),
         cut(|it| it.first_word),
         cut(|it| it.second_word),

@@ -47,7 +47,7 @@ async fn is_answered(timeout: f64, after: Duration) {
     assert_eq!(told["status"], 200, "{told}");
     assert_eq!(told["echo"]["body"], "{\"amount\": 7}", "{told}");
     assert!(
-        told["timeouts"].as_u64().unwrap() >= 2,
+        told["timeouts"].as_u64().unwrap() >= 1,
         "it was impatient: {told}"
     );
     assert_eq!(scene.backend.seen("POST /act/1"), 1);
