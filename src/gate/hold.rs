@@ -8,6 +8,7 @@
 //! ended is learnt whether or not the agent stays. It refuses to run anything that was not shown, and anything twice.
 
 mod answer;
+mod count;
 mod grant;
 mod redeem;
 mod request;

@@ -44,14 +44,12 @@ use crate::io::metrics::Metrics;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::approval::Approvers;
-use crate::policy::approval::Stage;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::{GrantUse, Permit};
 use crate::policy::model::Policy;
 use crate::policy::name::{ProjectName, ToolName};
 use crate::store::CostRow;
 use crate::store::live::Sessions;
-use crate::store::news::What;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
@@ -70,7 +68,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 
 /// The gate. One for all threads and listeners.
@@ -294,39 +291,6 @@ impl Gate {
     /// Says goodbye on every tunnel, and on those that open from now on: the gate stops.
     pub fn close_tunnels(&self) {
         self.0.stopping.send_replace(true);
-    }
-
-    /// Counts what becomes of approvals, for as long as it is polled.
-    pub async fn count_approvals(&self) {
-        let (sessions, metrics) = (&self.0.sessions, &self.0.metrics);
-        let mut news = sessions.news().after(None).rest;
-        loop {
-            let item = match news.recv().await {
-                Ok(item) => item,
-                // More at once than are kept: what is lost is not counted.
-                Err(RecvError::Lagged(_)) => continue,
-                Err(RecvError::Closed) => return,
-            };
-            let What::Approval { id, change } = item.what else {
-                continue;
-            };
-            if let (Some(outcome), Some(approval)) = (Stage::parse(change), sessions.approval(id)) {
-                let facts = &approval.facts;
-                let waited = item.at.micros() - facts.created_at.micros();
-                let waited = Duration::from_micros(u64::try_from(waited).unwrap_or(0));
-                // People are waited for until one of these.
-                let decided = matches!(
-                    outcome,
-                    Stage::Approved | Stage::Denied | Stage::Expired | Stage::Withdrawn
-                );
-                metrics.approval(
-                    &facts.project,
-                    &facts.chain,
-                    outcome,
-                    decided.then_some(waited),
-                );
-            }
-        }
     }
 
     /// Tells all who wait for people, and those who come from now on, to come again: the gate stops.

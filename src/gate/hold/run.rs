@@ -78,7 +78,7 @@ impl Errands {
 
 /// What the agent that waits is told.
 enum Said {
-    Answer(Parts, HeldBody, Begun),
+    Answer(Box<(Parts, HeldBody, Begun)>),
     /// Another was faster.
     Late,
     /// Nothing was sent, or nobody can say what came of it.
@@ -113,7 +113,8 @@ pub(super) async fn run(
     };
     gate.errands.spawn(errand.run(says));
     match hears.await {
-        Ok(Said::Answer(head, body, begun)) => {
+        Ok(Said::Answer(answer)) => {
+            let (head, body, begun) = *answer;
             entry.ran(begun);
             Ok(Some(Response::from_parts(
                 head,
@@ -320,7 +321,9 @@ impl Errand {
             (!over).then(|| body.size_hint().exact()),
             taken,
         );
-        let told = says.send(Said::Answer(head, held, begun)).is_ok();
+        let told = says
+            .send(Said::Answer(Box::new((head, held, begun))))
+            .is_ok();
         let mut pieces = told.then_some(pieces);
         let guard = sweep::here(&self.gate.clock).guard(None, timeout);
         if pieces.is_none() {
@@ -353,15 +356,14 @@ impl Errand {
                 // Before the agent has the last of it.
                 outcome.finish().await;
             }
-            match &pieces {
-                Some(to_agent) => {
-                    if to_agent.send(piece).await.is_err() {
-                        pieces = None;
-                        guard.arm();
-                    }
-                }
+            let left = match &pieces {
+                Some(to_agent) => to_agent.send(piece).await.is_err(),
                 None if outcome.is_too_long() => break,
-                None => {}
+                None => false,
+            };
+            if left {
+                pieces = None;
+                guard.arm();
             }
         }
         if !over {
