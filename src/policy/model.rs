@@ -1,9 +1,11 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after.
 
+mod parts;
 mod told;
 mod upstream;
 
+pub use parts::{MatchPart, Parts, RoutePart};
 pub use told::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
@@ -13,7 +15,6 @@ use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ChainName, NotifyName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
 use super::route::{RouteMatch, RouteTable, TableError};
-use super::template::Template;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
@@ -64,63 +65,6 @@ pub struct Policy {
     pub layout: Arc<Layout>,
     /// `agents`, laid out for decisions.
     pub(super) held: Held,
-}
-
-/// What `config::lower` has read of one project file: names resolved, nothing derived yet.
-#[derive(Debug)]
-pub struct Parts {
-    /// Whose it is.
-    pub project: ProjectName,
-    /// SHA-256 of the file.
-    pub hash: PolicyHash,
-    /// In file order; names are unique.
-    pub agents: Vec<Agent>,
-    /// In file order.
-    pub tools: Vec<Tool>,
-    /// In file order over all tools.
-    pub routes: Vec<RoutePart>,
-    /// In file order; ids are unique.
-    pub limits: Vec<Limit>,
-    /// In file order; names are unique.
-    pub chains: Vec<Chain>,
-    /// In file order; names are unique.
-    pub notify: Vec<Notify>,
-}
-
-/// One rule as written.
-#[derive(Debug)]
-pub struct RoutePart {
-    /// Unique in the project.
-    pub id: RouteId,
-    /// Whose it is.
-    pub tool: ToolIndex,
-    /// What it answers to; at least one.
-    pub matches: Vec<MatchPart>,
-    /// The permission it needs.
-    pub scope: ScopeName,
-    /// What it acts on.
-    pub resource: Option<ResourceTemplate>,
-    /// What a call costs.
-    pub cost: Option<Cost>,
-    /// Written `irreversible: true`; a DELETE is irreversible whatever is written.
-    pub irreversible: bool,
-    /// Whether the agent must say what it is doing.
-    pub intent: IntentRule,
-    /// Bytes of a body read where one is needed.
-    pub body_limit: u64,
-    /// What a call may become.
-    pub upgrade: Option<Upgrade>,
-    /// Who must agree to each call; `None`: nobody.
-    pub approval: Option<ChainIndex>,
-}
-
-/// One part of a route's match.
-#[derive(Clone, Debug)]
-pub struct MatchPart {
-    /// Upper-case method names; at least one. GET also answers HEAD.
-    pub methods: Vec<Box<str>>,
-    /// The path behind the mount.
-    pub template: Template,
 }
 
 /// Position in [`Policy::tools`].
@@ -470,13 +414,6 @@ fn session_wide(limits: &[Limit]) -> Box<[LimitIndex]> {
     indices
         .map(|(position, _)| LimitIndex(position_of(position)))
         .collect()
-}
-
-impl RoutePart {
-    fn deletes(&self) -> bool {
-        let mut methods = self.matches.iter().flat_map(|each| &each.methods);
-        methods.any(|method| &**method == "DELETE")
-    }
 }
 
 fn written_match(matches: &[MatchPart], mount: &Mount) -> Box<str> {

@@ -366,19 +366,16 @@ async fn a_word_that_is_late_or_on_something_else_or_against_ones_own_changes_no
     let mut other = digest.clone().into_bytes();
     other[0] = if other[0] == b'0' { b'1' } else { b'0' };
     let other = String::from_utf8(other).unwrap();
-    let detail = scene
-        .post(
-            "dana",
-            &path,
-            &json!({ "decision": "approve", "digest": other }),
-        )
-        .await
-        .refused(409, "conflict");
-    assert!(detail.contains("look at it again"), "{detail}");
+    for other in [other, digest.to_uppercase(), digest[1..].to_owned()] {
+        let decision = json!({ "decision": "approve", "digest": other });
+        let detail = scene
+            .post("dana", &path, &decision)
+            .await
+            .refused(409, "conflict");
+        assert!(detail.contains("look at it again"), "{detail}");
+    }
     for wrong in [
         json!({ "decision": "approve" }),
-        json!({ "decision": "approve", "digest": digest.to_uppercase() }),
-        json!({ "decision": "approve", "digest": &digest[1..] }),
         json!({ "decision": "maybe", "digest": digest }),
         json!({ "decision": "approve", "digest": digest, "nota": "x" }),
         json!({ "decision": "approve", "digest": digest, "note": "x".repeat(1025) }),

@@ -284,11 +284,8 @@ pub(in crate::serve) async fn decide(
 ) -> Result<Arc<LiveApproval>, Refused> {
     let approval = find(admin, caller, id)?;
     let facts = &approval.facts;
-    let digest = RequestDigest::parse(&input.digest).ok_or_else(|| {
-        Refused::invalid(
-            "`digest`: give back the approval's own, 64 lower-case hex digits, as it was shown to you",
-        )
-    })?;
+    // Whatever else it is, it is not what was shown.
+    let digest = RequestDigest::parse(&input.digest).ok_or_else(|| Refused::conflict(CHANGED))?;
     let note = note(input.note.as_deref())?;
     let word = match input.decision {
         DecisionWord::Approve => Word::Approve,
@@ -379,9 +376,7 @@ fn note(text: Option<&str>) -> Result<Option<&str>, Refused> {
 fn not_taken(why: &VoteError, approval: &LiveApproval, chain: &Chain) -> Refused {
     match why {
         VoteError::Late(stage) => Refused::conflict(late(approval, *stage)),
-        VoteError::Changed => Refused::conflict(
-            "`digest` is not that of what is asked: what you were shown is something else; look at it again",
-        ),
+        VoteError::Changed => Refused::conflict(CHANGED),
         VoteError::OtherWord => Refused::conflict(
             "you have said the opposite of it already; a word can't be taken back",
         ),
@@ -449,3 +444,5 @@ fn wanted(target: &http::Uri) -> Result<Wanted, Refused> {
         limit: input::limit(raw.limit)?,
     })
 }
+
+const CHANGED: &str = "`digest` is not that of what is asked, 64 lower-case hex digits as it was shown: what you were shown is something else; look at it again";
