@@ -188,9 +188,12 @@ impl Inner {
                 self.clock.now(),
             )
             .await;
-        self.metrics.quarantined(&policy.project, Some(limit));
+        // Many calls may trip at once, and one of them puts it there.
+        if !matches!(done, Ok(false)) {
+            self.metrics.quarantined(&policy.project, Some(limit));
+        }
         match done {
-            Ok(()) => {
+            Ok(_) => {
                 tracing::warn!(session = %caller.session.facts.id, %limit, "session quarantined")
             }
             // It holds in memory; a restart before the store is back would forget it.

@@ -254,14 +254,13 @@ async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
     let mut known = 0;
     for line in lines {
         let words = line.split('#').next().unwrap().split_whitespace();
-        // A session's id stands for any of its shape.
-        let words = words.map(|word| {
-            if word == "ID" {
-                "ses_0198c0de000070008000000000000000"
-            } else {
-                word
-            }
-        });
+        // An id stands for any of its shape.
+        let id = if line.starts_with("approvals") {
+            "apr_0198c0de000070008000000000000000"
+        } else {
+            "ses_0198c0de000070008000000000000000"
+        };
+        let words = words.map(|word| if word == "ID" { id } else { word });
         let mut command = Command::new(env!("CARGO_BIN_EXE_toolgate"));
         // `--help` comes last: everything before it has been understood by then, and nothing is done.
         command.args(words).arg("--help");

@@ -232,7 +232,16 @@ pub(in crate::serve) async fn step_in(
     let cause = Cause::Principal(&caller.principal.name);
     let sessions = &admin.parts.sessions;
     let done = match step {
-        Step::Quarantine => sessions.quarantine(&session, &reason, cause, now).await,
+        Step::Quarantine => {
+            let done = sessions.quarantine(&session, &reason, cause, now).await;
+            if !matches!(done, Ok(false) | Err(ChangeError::Ended)) {
+                admin
+                    .parts
+                    .metrics
+                    .quarantined(&session.facts.project, None);
+            }
+            done.map(drop)
+        }
         Step::Release => sessions.release(&session, &reason, cause, now).await,
     };
     done.map_err(not_changed)?;

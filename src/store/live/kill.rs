@@ -78,7 +78,8 @@ impl Sessions {
         result
     }
 
-    /// Lets nothing of a session pass until it is released. A session in quarantine keeps its first reason.
+    /// Lets nothing of a session pass until it is released. A session in quarantine keeps its first reason. True for whoever
+    /// put it there.
     ///
     /// # Errors
     /// [`ChangeError`]: it has ended; or it is in quarantine in memory, and the store or the ledger does not know yet.
@@ -88,9 +89,9 @@ impl Sessions {
         reason: &str,
         cause: Cause<'_>,
         now: Now,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<bool, ChangeError> {
         let busy = Busy::with(session);
-        let (stored, told) = {
+        let (stored, told, first) = {
             let mut book = locked(&session.book);
             let first = session.own() == State::Live;
             let fresh = match session.own() {
@@ -114,7 +115,7 @@ impl Sessions {
                 self.0
                     .tell_quarantine(session, "quarantined", reason, cause.clone(), now.wall)
             });
-            (stored, told)
+            (stored, told, first)
         };
         let mut withdrawn = Vec::new();
         let why = "its session is in quarantine";
@@ -142,7 +143,8 @@ impl Sessions {
         let withdrawn = self.0.conclude_all(withdrawn).await;
         recorded?;
         stored?;
-        Ok(withdrawn?)
+        withdrawn?;
+        Ok(first)
     }
 
     /// Lets a session out of quarantine; its counters start anew.

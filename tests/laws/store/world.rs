@@ -294,6 +294,7 @@ impl World {
         self.sessions
             .quarantine(session, "strange", cause, self.now)
             .await
+            .map(drop)
     }
 
     pub(super) async fn release(&self, session: &Arc<LiveSession>) -> Result<(), ChangeError> {

@@ -68,9 +68,9 @@ fn swaps(order: &Order) -> Vec<(String, Order)> {
                 order.fields[number].0 = changed(name, at);
             });
         }
-        for at in 0..value.len() {
+        for (at, byte) in value.iter().enumerate() {
             swap(format!("value of {name}, byte {at}"), &|order| {
-                order.fields[number].1[at] = other(value[at]);
+                order.fields[number].1[at] = other(*byte);
             });
         }
     }
