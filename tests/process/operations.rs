@@ -253,17 +253,22 @@ async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
         .filter_map(|line| line.strip_prefix("toolgate "));
     let mut known = 0;
     for line in lines {
-        let words = line.split('#').next().unwrap().split_whitespace();
         // An id stands for any of its shape.
         let id = if line.starts_with("approvals") {
             "apr_0198c0de000070008000000000000000"
         } else {
             "ses_0198c0de000070008000000000000000"
         };
-        let words = words.map(|word| if word == "ID" { id } else { word });
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toolgate"));
+        let call = line
+            .split(['#', '|'])
+            .next()
+            .unwrap()
+            .replace(" ID", &format!(" {id}"));
+        // Words are what the shell makes of them.
+        let mut command = Command::new("sh");
         // `--help` comes last: everything before it has been understood by then, and nothing is done.
-        command.args(words).arg("--help");
+        command.args(["-c", &format!("exec \"$0\" {call} --help")]);
+        command.arg(env!("CARGO_BIN_EXE_toolgate"));
         let output = run(command).await;
         assert!(
             output.status.success(),
