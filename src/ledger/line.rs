@@ -176,7 +176,7 @@ fn hex_into(bytes: &[u8; 32], out: &mut [u8]) {
 }
 
 /// RFC 3339, UTC, six digits behind the second.
-pub(super) fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     let time = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or(jiff::Timestamp::MAX);
     format!("{time:.6}")
 }

@@ -32,6 +32,7 @@ pub use ack::Ack;
 use encode::{Damage, Encoder};
 use flush::Flusher;
 use line::Template;
+pub use line::rfc3339;
 use queue::{Entry, Fate, Queue, locked};
 pub use recent::Recent;
 use record::{DecisionRecord, Event, OutcomeRecord};

@@ -12,7 +12,7 @@ pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 use super::approval::{Chain, ChainIndex};
 use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
-use super::name::{AgentName, ChainName, NotifyName, ProjectName, RouteId, ScopeName, ToolName};
+use super::name::{AgentName, ChainName, ProjectName, RouteId, ScopeName, ToolName};
 use super::resource::{ResourcePattern, ResourceTemplate, Shared};
 use super::route::{RouteMatch, RouteTable, TableError};
 use std::collections::{HashMap, HashSet};
@@ -323,11 +323,6 @@ impl Policy {
     /// The chain of this name.
     pub fn chain_named(&self, name: &ChainName) -> Option<&Chain> {
         self.chains.iter().find(|chain| chain.name == *name)
-    }
-
-    /// The target of this name.
-    pub fn notify_named(&self, name: &NotifyName) -> Option<&Notify> {
-        self.notify.iter().find(|target| target.name == *name)
     }
 
     /// The route at a position of this policy.

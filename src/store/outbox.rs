@@ -5,6 +5,7 @@
 //! sends (target, fields, body), save its own claim of what it is doing. Who sends it, to whom and when is not known here.
 
 use super::approval::Ending;
+use crate::ledger::rfc3339;
 use crate::policy::approval::{Asked, Facts, Stage};
 use crate::policy::id::MessageId;
 use crate::policy::name::{ChainName, NotifyName, ProjectName};
@@ -131,12 +132,6 @@ fn told(facts: &Facts, stage: Stage) -> Map<String, Value> {
     say("created_at", rfc3339(facts.created_at).into());
     say("expires_at", rfc3339(facts.expires_at).into());
     data
-}
-
-/// UTC, six digits behind the second.
-pub fn rfc3339(at: Timestamp) -> String {
-    let at = jiff::Timestamp::from_microsecond(at.micros()).unwrap_or(jiff::Timestamp::MAX);
-    format!("{at:.6}")
 }
 
 /// A delivery: one message for one target.

@@ -32,17 +32,9 @@ impl From<Void> for Stale {
 }
 
 /// A kept call under one version of the policy.
-pub(super) struct Judged<'c> {
-    pub hold: Hold<'c>,
-    pub outfit: &'c Outfit,
-    pub path: &'c str,
-    pub tool: ToolIndex,
-    pub route: RouteIndex,
-}
-
-/// A kept call that may run.
-pub(super) struct Redeemed<'c> {
-    pub permit: Permit<'c>,
+pub(super) struct Judged<'c, Evidence> {
+    /// What the policy gave for it: a [`Hold`], and for the word of people a [`Permit`].
+    pub evidence: Evidence,
     pub outfit: &'c Outfit,
     pub path: &'c str,
     pub tool: ToolIndex,
@@ -56,10 +48,7 @@ impl Inner {
         caller: &'c Caller,
         approval: &LiveApproval,
     ) -> Option<&'c Chain> {
-        let chains = &caller.ruleset.policy.chains;
-        chains
-            .iter()
-            .find(|chain| chain.name == approval.facts.chain)
+        caller.ruleset.policy.chain_named(&approval.facts.chain)
     }
 
     /// The kept target; it was canonical when it was kept.
@@ -75,7 +64,7 @@ impl Inner {
         call: &HeldCall,
         target: &'c Target,
         now: Now,
-    ) -> Result<Judged<'c>, Stale> {
+    ) -> Result<Judged<'c, Hold<'c>>, Stale> {
         let session = &caller.session;
         match session.state(now.tick) {
             State::Live => {}
@@ -112,7 +101,7 @@ impl Inner {
             }
         };
         Ok(Judged {
-            hold,
+            evidence: hold,
             outfit: caller.ruleset.outfit(matched.tool),
             path: matched.path,
             tool: matched.tool,
@@ -128,16 +117,21 @@ impl Inner {
         call: &HeldCall,
         target: &'c Target,
         now: Now,
-    ) -> Result<Redeemed<'c>, Stale> {
-        let judged = self.judge(caller, call, target, now)?;
+    ) -> Result<Judged<'c, Permit<'c>>, Stale> {
+        let Judged {
+            evidence: hold,
+            outfit,
+            path,
+            tool,
+            route,
+        } = self.judge(caller, call, target, now)?;
         let approvers = self.approvers.load();
-        let permit = policy::redeem(judged.hold, &approval.facts, &approval.votes(), &approvers)?;
-        Ok(Redeemed {
-            permit,
-            outfit: judged.outfit,
-            path: judged.path,
-            tool: judged.tool,
-            route: judged.route,
+        Ok(Judged {
+            evidence: policy::redeem(hold, &approval.facts, &approval.votes(), &approvers)?,
+            outfit,
+            path,
+            tool,
+            route,
         })
     }
 
@@ -151,7 +145,7 @@ impl Inner {
             Asked::Grant(_) => return Ok(()),
             Asked::Call(call) => Self::kept_target(call).and_then(|target| {
                 let judged = self.judge(caller, call, &target, self.clock.now())?;
-                policy::unchanged(&judged.hold, &approval.facts)?;
+                policy::unchanged(&judged.evidence, &approval.facts)?;
                 Ok(())
             }),
         };

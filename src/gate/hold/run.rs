@@ -193,7 +193,7 @@ impl Errand {
             Ok(redeemed) => redeemed,
             Err(stale) => return Err(self.stale(stale).await),
         };
-        let (route, grant) = (redeemed.permit.route(), redeemed.permit.grant());
+        let (route, grant) = (redeemed.evidence.route(), redeemed.evidence.grant());
         // Money for what runs, and for nothing else.
         let paid = gate.pay(caller, route, now).await?;
         // Durable, with the use of a stored grant, and given to one.
@@ -208,7 +208,7 @@ impl Errand {
         let record = self.wanted.allow(
             gate,
             caller,
-            &redeemed.permit,
+            &redeemed.evidence,
             (redeemed.tool, redeemed.route),
         );
         if record.await.is_err() {
@@ -243,7 +243,7 @@ impl Errand {
         let timeout = redeemed.outfit.timeout();
         let body = Bytes::from_owner(Arc::clone(&call.body));
         // The session is looked at once more before the first byte.
-        let sent = send_held(redeemed.permit, outbound, body).await;
+        let sent = send_held(redeemed.evidence, outbound, body).await;
         begun.answered = Some(gate.clock.now().tick);
         match sent {
             Ok(response) => {

@@ -3,7 +3,8 @@
 //! `data` says who wants what and where a person decides it. What agents send (bodies, targets, header fields) stays in
 //! the console; `intent` is the agent's own words all the same, and the documents say so.
 
-use crate::store::outbox::{NoticeRow, rfc3339};
+use crate::ledger::rfc3339;
+use crate::store::outbox::NoticeRow;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 

@@ -18,8 +18,7 @@ use crate::policy::approval::{
 };
 use crate::policy::decision::Reason;
 use crate::policy::id::ApprovalId;
-use crate::policy::model::Policy;
-use crate::policy::name::{ChainName, PrincipalName, ProjectName};
+use crate::policy::name::{PrincipalName, ProjectName};
 use crate::store::live::LiveSession;
 use crate::store::live::approvals::{Ballot, LiveApproval, VoteError};
 use axum::extract::{Query, Request, State};
@@ -232,7 +231,7 @@ pub(in crate::serve) fn shown(
 ) -> ApprovalView {
     let ruleset = admin.parts.gate.ruleset(&approval.facts.project);
     let policy = ruleset.as_deref().map(|ruleset| &ruleset.policy);
-    let chain = policy.and_then(|policy| chain(policy, &approval.facts.chain));
+    let chain = policy.and_then(|policy| policy.chain_named(&approval.facts.chain));
     let approvers = admin.parts.gate.approvers();
     let agreeing = chain.map_or(0, |chain| {
         approvers.agreeing(&approval.votes(), &approval.facts, chain)
@@ -294,7 +293,7 @@ pub(in crate::serve) async fn decide(
     let ruleset = admin.parts.gate.ruleset(&facts.project);
     let chain = ruleset
         .as_deref()
-        .and_then(|ruleset| chain(&ruleset.policy, &facts.chain))
+        .and_then(|ruleset| ruleset.policy.chain_named(&facts.chain))
         .ok_or_else(|| Refused::conflict(chain_gone(facts)))?;
     let principal = &caller.principal.name;
     let ballot = Ballot {
@@ -355,11 +354,6 @@ pub(in crate::serve) async fn resolve_unknown(
     let call = format!("POST /v1/approvals/{id}/resolve: ran {ran}");
     admin.record_call(caller, &call).await;
     Ok(approval)
-}
-
-/// The chain of this name in force.
-fn chain<'p>(policy: &'p Policy, name: &ChainName) -> Option<&'p Chain> {
-    policy.chains.iter().find(|chain| chain.name == *name)
 }
 
 /// A note that says something, within its bound.

@@ -2,9 +2,9 @@
 //! are JSON or a form. What can't be read is said to be so and shown as hex; nothing is guessed, nothing is left out.
 
 use super::json;
-use super::text::{Text, has_too_many_marks, hex, size};
+use super::text::{Text, has_too_many_marks, size};
 use crate::policy::approval::{Field, HeldCall};
-use aws_lc_rs::digest::{SHA256, digest};
+use crate::serve::admin::approvals::view::{hex, sha256};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
@@ -54,7 +54,7 @@ impl Body {
         let mut body = Self {
             bytes: bytes.len(),
             size: size(bytes.len()),
-            sha256: hex(digest(&SHA256, bytes).as_ref()),
+            sha256: sha256(bytes),
             content_type: types.first().map(|field| Text::bytes(&field.value)),
             large: bytes.len() > LARGE_BYTES,
             ..Self::default()

@@ -2,6 +2,7 @@
 //! ([`crate::serve::visible`]) and escape all of it. Times, spans and sizes for people.
 
 use crate::policy::time::{Now, Tick, Timestamp};
+use crate::serve::admin::approvals::view::hex;
 use crate::serve::visible::{Lines, Segment, segments};
 use std::time::Duration;
 
@@ -174,17 +175,6 @@ pub(super) fn size(bytes: usize) -> String {
         1 => "1 byte".to_owned(),
         _ => text + " bytes",
     }
-}
-
-/// Lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 #[cfg(test)]

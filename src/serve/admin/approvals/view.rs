@@ -212,7 +212,7 @@ impl ApprovalView {
         depth: Depth,
     ) -> Self {
         let facts = &approval.facts;
-        let chain = policy.and_then(|policy| super::chain(policy, &facts.chain));
+        let chain = policy.and_then(|policy| policy.chain_named(&facts.chain));
         let (asked, call, grant) = match &facts.asked {
             Asked::Call(call) => ("call", Some(CallView::new(call, policy, depth)), None),
             Asked::Grant(grant) => ("grant", None, Some(AskedGrantView::new(grant))),
@@ -365,11 +365,13 @@ fn outcome(approval: &LiveApproval) -> Option<OutcomeView> {
     })
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// SHA-256 in lower-case hex digits.
+pub(in crate::serve) fn sha256(bytes: &[u8]) -> String {
     hex(digest(&SHA256, bytes).as_ref())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Lower-case hex digits.
+pub(in crate::serve) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         // Memory takes it.
