@@ -94,12 +94,22 @@ fn request(transaction: &Transaction<'_>, approval: ApprovalId, call: &HeldCall)
 }
 
 pub(super) fn vote(transaction: &Transaction<'_>, approval: ApprovalId, vote: &Vote) -> Done {
+    // One that was said before and did not count is said anew: it takes its place behind those said meanwhile.
+    transaction
+        .prepare(
+            "DELETE FROM votes WHERE approval = ?1 AND principal = ?2 AND word = ?3 \
+             AND EXISTS (SELECT 1 FROM approvals WHERE id = ?1 AND stage = 'pending')",
+        )?
+        .execute(params![
+            approval.to_string(),
+            vote.principal.as_str(),
+            vote.word.as_str(),
+        ])?;
     transaction
         .prepare(
             "INSERT INTO votes (approval, principal, word, note, at) SELECT ?1, ?2, ?3, ?4, ?5 \
              WHERE EXISTS (SELECT 1 FROM approvals WHERE id = ?1 AND stage = 'pending') \
-             ON CONFLICT (approval, principal) DO UPDATE SET note = excluded.note, at = excluded.at \
-             WHERE word = excluded.word",
+             ON CONFLICT (approval, principal) DO NOTHING",
         )?
         .execute(params![
             approval.to_string(),

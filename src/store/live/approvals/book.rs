@@ -26,6 +26,8 @@ pub(super) struct Paper {
     pub votes: Vec<Vote>,
     /// Principals whose word is on its way to store and ledger.
     pub casting: Vec<PrincipalName>,
+    /// Words that the store may have and that do not count: to be taken out of it.
+    pub miscast: Vec<Vote>,
     /// A step that gives is on its way: there is one at a time.
     pub giving: bool,
     /// A step that gives and has to be made, or made to its end.
@@ -74,6 +76,7 @@ impl LiveApproval {
             listed: true,
             votes: Vec::new(),
             casting: Vec::new(),
+            miscast: Vec::new(),
             giving: false,
             due: None,
             since: facts.created_at,

@@ -8,7 +8,7 @@ use super::step::Said;
 use super::take::NOT_OVER;
 use super::{LiveApproval, OVER_BYTES_MAX, OVER_MAX, Step};
 use crate::ledger::record::Cause;
-use crate::policy::approval::Stage;
+use crate::policy::approval::{Stage, Vote};
 use crate::policy::time::Now;
 use crate::store::live::{Swept, Table};
 use crate::store::{Applied, Change, StoreFuture};
@@ -19,6 +19,7 @@ enum Chore<'t> {
     Step(Step),
     Give(Step, Giving<'t>),
     Deliver(Arc<LiveApproval>, StoreFuture<Applied>),
+    Unvote(Arc<LiveApproval>, Vote, StoreFuture<Applied>),
     Forget(Arc<LiveApproval>, StoreFuture<Applied>),
 }
 
@@ -61,6 +62,9 @@ impl Table {
             }
             if paper.unasked {
                 return Some(self.never_asked(scene, approval, paper, now));
+            }
+            if let Some(chore) = self.unvote(approval, paper) {
+                return Some(chore);
             }
             if paper.owes & (OWES_STORE | OWES_RECORD) != 0 {
                 return Some(Chore::Step(self.step_again(approval, paper, now)));
@@ -110,6 +114,13 @@ impl Table {
                 }
                 delivered
             }
+            Chore::Unvote(approval, vote, unvoted) => {
+                let unvoted = unvoted.await.is_ok();
+                if !unvoted {
+                    approval.paper().miscast.push(vote);
+                }
+                unvoted
+            }
             Chore::Forget(approval, forgotten) => {
                 let forgotten = forgotten.await.is_ok();
                 if forgotten {
@@ -151,6 +162,18 @@ impl Table {
             approval: approval.facts.id,
         });
         Chore::Forget(Arc::clone(approval), forgotten)
+    }
+
+    /// Takes a word that does not count out of the store, unless it was said again since and does.
+    fn unvote(&self, approval: &Arc<LiveApproval>, paper: &mut Paper) -> Option<Chore<'_>> {
+        let Paper { miscast, votes, .. } = paper;
+        miscast.retain(|vote| votes.iter().all(|own| own.principal != vote.principal));
+        let vote = miscast.pop()?;
+        let unvoted = self.store.apply(Change::Unvote {
+            approval: approval.facts.id,
+            vote: vote.clone(),
+        });
+        Some(Chore::Unvote(Arc::clone(approval), vote, unvoted))
     }
 
     /// What memory has done, handed over once more.
@@ -240,6 +263,7 @@ impl LiveApproval {
         let stage = self.stage();
         let due = paper.owes != 0
             || paper.unasked
+            || !paper.miscast.is_empty()
             || paper.due.is_some()
             || self.is_out_of_time(paper, now.tick)
             || paper.listed && !self.stands(paper, now.tick)

@@ -257,11 +257,12 @@ impl Drop for Cast<'_> {
         if self.counted {
             paper.votes.push(self.vote.clone());
         } else {
-            // The store makes the change whether or not it is waited for.
+            // The store makes the change whether or not it is waited for; the sweep makes it again, in case it could not.
             drop(self.table.store.apply(Change::Unvote {
                 approval: self.approval.facts.id,
                 vote: self.vote.clone(),
             }));
+            paper.miscast.push(self.vote.clone());
         }
         drop(paper);
         self.approval.turn.notify_waiters();
