@@ -89,7 +89,9 @@ fn approval(
         paper.outcome = row.outcome.map(Box::new);
         paper.delivered = row.delivered;
         approval.show(&mut paper, row.stage);
-        paper.listed = approval.stands(&paper, now.tick);
+        // One whose time ran out meanwhile waits for the sweep, or for its session's end, as any other does.
+        let waits = matches!(row.stage, Stage::Pending | Stage::Approved);
+        paper.listed = waits || approval.stands(&paper, now.tick);
     }
     approval
 }
