@@ -44,7 +44,10 @@ impl Table {
         for batch in due.chunks(BATCH) {
             let chores: Vec<_> = batch
                 .iter()
-                .filter_map(|approval| self.chore(approval, now))
+                .flat_map(|approval| {
+                    let unvotes = self.unvotes(approval);
+                    unvotes.into_iter().chain(self.chore(approval, now))
+                })
                 .collect();
             for chore in chores {
                 self.do_chore(chore, now, swept).await;
@@ -62,9 +65,6 @@ impl Table {
             }
             if paper.unasked {
                 return Some(self.never_asked(scene, approval, paper, now));
-            }
-            if let Some(chore) = self.unvote(approval, paper) {
-                return Some(chore);
             }
             if paper.owes & (OWES_STORE | OWES_RECORD) != 0 {
                 return Some(Chore::Step(self.step_again(approval, paper, now)));
@@ -164,16 +164,22 @@ impl Table {
         Chore::Forget(Arc::clone(approval), forgotten)
     }
 
-    /// Takes a word that does not count out of the store, unless it was said again since and does.
-    fn unvote(&self, approval: &Arc<LiveApproval>, paper: &mut Paper) -> Option<Chore<'_>> {
-        let Paper { miscast, votes, .. } = paper;
+    /// Takes words that do not count out of the store, but those that were said again since and do.
+    fn unvotes(&self, approval: &Arc<LiveApproval>) -> Vec<Chore<'_>> {
+        let mut paper = approval.paper();
+        if approval.is_busy() {
+            return Vec::new();
+        }
+        let Paper { miscast, votes, .. } = &mut *paper;
         miscast.retain(|vote| votes.iter().all(|own| own.principal != vote.principal));
-        let vote = miscast.pop()?;
-        let unvoted = self.store.apply(Change::Unvote {
-            approval: approval.facts.id,
-            vote: vote.clone(),
-        });
-        Some(Chore::Unvote(Arc::clone(approval), vote, unvoted))
+        let unvote = |vote: Vote| {
+            let unvoted = self.store.apply(Change::Unvote {
+                approval: approval.facts.id,
+                vote: vote.clone(),
+            });
+            Chore::Unvote(Arc::clone(approval), vote, unvoted)
+        };
+        miscast.drain(..).map(unvote).collect()
     }
 
     /// What memory has done, handed over once more.
