@@ -245,13 +245,13 @@ fn sessions(count: usize) -> &'static Sessions {
     TABLES[at].get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let settings = LedgerSettings {
-            directory: folder.path().join("ledger"),
             intent: IntentRecord::Omit,
             segment_bytes_max: 1 << 20,
             segment_age_max: Duration::from_secs(3600),
+            ..LedgerSettings::new(folder.path().join("ledger"))
         };
         let now = moment(0);
-        let ledger = Ledger::open(&settings, now.wall).unwrap();
+        let ledger = Ledger::open(&settings, move || now.wall).unwrap();
         let (store, mut snapshot) =
             Embedded::open(&folder.path().join("store.db"), now.wall).unwrap();
         snapshot.sessions = (0..count).map(row).collect();

@@ -42,7 +42,8 @@ impl Parts {
         let tls = Tls::build(server)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let now = clock.now();
-        let ledger = Ledger::open(&server.ledger, now.wall)?;
+        let wall = Arc::clone(&clock);
+        let ledger = Ledger::open(&server.ledger, move || wall.now().wall)?;
         let (store, mut snapshot) = Embedded::open(&server.store, now.wall)?;
         let deliveries = std::mem::take(&mut snapshot.deliveries);
         let costs = snapshot.costs.clone();

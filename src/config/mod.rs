@@ -235,6 +235,41 @@ pub struct LedgerSettings {
     pub segment_bytes_max: u64,
     /// A new file is begun at this age.
     pub segment_age_max: Duration,
+    /// How far a record must have got before an ordinary call goes on.
+    pub level: LedgerLevel,
+    /// Holds the key that signs checkpoints; absent: the directory's own, made at the first start.
+    pub signing_key: Option<PathBuf>,
+    /// Whole segments are dropped when all of their records are older.
+    pub retain: Duration,
+    /// Checkpoints are appended to this file too, on another volume; what it has must agree with the ledger at the start.
+    pub anchor_file: Option<PathBuf>,
+}
+
+impl LedgerSettings {
+    /// The defaults, in this directory.
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        LedgerSettings {
+            directory: directory.into(),
+            intent: IntentRecord::Full,
+            segment_bytes_max: 256 << 20,
+            segment_age_max: Duration::from_secs(24 * 3600),
+            level: LedgerLevel::Written,
+            signing_key: None,
+            retain: Duration::from_secs(180 * 24 * 3600),
+            anchor_file: None,
+        }
+    }
+}
+
+/// How far a record must have got before an ordinary call goes on. What can't be undone always waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerLevel {
+    /// It is on the disk.
+    Sync,
+    /// The kernel has it.
+    Written,
+    /// It is queued: a kill loses what was queued last.
+    Batched,
 }
 
 /// How intents enter the ledger.

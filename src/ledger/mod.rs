@@ -8,15 +8,18 @@
 //! start; [`verify`] reads all of it back, [`recent`] its end. The ledger asks no clock, decides nothing, and never edits what it wrote.
 
 mod ack;
+pub mod checkpoint;
 mod clean;
 mod encode;
 mod flush;
 mod line;
+pub mod note;
 mod queue;
 mod recent;
 pub mod record;
 mod recover;
 pub mod storage;
+pub mod tree;
 pub mod verify;
 mod writer;
 
@@ -129,13 +132,17 @@ pub struct LedgerStats {
 }
 
 impl Ledger {
-    /// Opens the ledger in its directory, goes on behind its last whole line, and says in a record what was cut off.
+    /// Opens the ledger in its directory, goes on behind its last whole line, and says in a record what was cut off. `clock`
+    /// is the wall's: the ledger asks it only for what no record dates.
     ///
     /// # Errors
     /// [`LedgerError`], which names the file and says why.
-    pub fn open(settings: &LedgerSettings, now: Timestamp) -> Result<Ledger, LedgerError> {
-        let disk = Disk::open(&settings.directory, now)?;
-        Ledger::open_on(Box::new(disk), settings, now)
+    pub fn open(
+        settings: &LedgerSettings,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+    ) -> Result<Ledger, LedgerError> {
+        let disk = Disk::open(&settings.directory, clock())?;
+        Ledger::open_on(Box::new(disk), settings, clock)
     }
 
     /// The same, on any storage.
@@ -145,8 +152,9 @@ impl Ledger {
     pub fn open_on(
         mut storage: Box<dyn Storage>,
         settings: &LedgerSettings,
-        now: Timestamp,
+        clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Ledger, LedgerError> {
+        let now = clock();
         let recovered = recover::recover(storage.as_mut())?;
         let encoder = Encoder {
             instance: storage.instance().into(),

@@ -24,7 +24,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use toolgate::config::{self, Cidr, IntentRecord, LedgerSettings, Secrets};
+use toolgate::config::{self, Cidr, LedgerSettings, Secrets};
 use toolgate::gate::{Channel, Gate, GateParts, Peer, Settings};
 use toolgate::io::clock::{self, Clock};
 use toolgate::io::metrics::Metrics;
@@ -77,13 +77,13 @@ impl World {
         let clock = Arc::new(Stepped::default());
         let log = Log::default();
         let settings = LedgerSettings {
-            directory: folder.path().join("ledger"),
-            intent: IntentRecord::Full,
             segment_bytes_max: 1 << 30,
             segment_age_max: Duration::from_secs(86_400 * 365),
+            ..LedgerSettings::new(folder.path().join("ledger"))
         };
         let wall = clock.now().wall;
-        let ledger = Ledger::open_on(Box::new(log.clone()), &settings, wall).expect("a ledger");
+        let ledger =
+            Ledger::open_on(Box::new(log.clone()), &settings, move || wall).expect("a ledger");
         let backends = Backends::start(transcript).await;
         let (store, sessions, costs) = open(folder.path(), &ledger, clock.now());
         let trusted: Vec<Cidr> = case.trusted_proxies.iter().map(|text| cidr(text)).collect();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
-use toolgate::config::{IntentRecord, LedgerSettings};
+use toolgate::config::LedgerSettings;
 use toolgate::ledger::record::{
     Cause, DecisionRecord, Event, Fault as CallFault, FrameCounts, OutcomeRecord, Verdict,
 };
@@ -35,10 +35,9 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 fn settings(directory: &Path) -> LedgerSettings {
     LedgerSettings {
-        directory: directory.to_owned(),
-        intent: IntentRecord::Full,
         segment_bytes_max: 1 << 20,
         segment_age_max: Duration::from_secs(3600),
+        ..LedgerSettings::new(directory.to_owned())
     }
 }
 
@@ -191,7 +190,7 @@ fn lines(directory: &Path) -> Vec<serde_json::Value> {
 fn written(count: usize) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("ledger");
-    let ledger = Ledger::open(&settings(&directory), NOW).unwrap();
+    let ledger = Ledger::open(&settings(&directory), || NOW).unwrap();
     for number in 0..count {
         note(&ledger, &format!("note {number}"), Level::Written).unwrap();
     }
@@ -214,7 +213,7 @@ fn a_tail_torn_at_any_byte_is_cut_off_and_every_whole_line_is_kept() {
             .iter()
             .rposition(|&byte| byte == b'\n')
             .map_or(0, |at| at + 1);
-        Ledger::open(&settings(&directory), NOW)
+        Ledger::open(&settings(&directory), || NOW)
             .unwrap()
             .close()
             .unwrap();
@@ -256,7 +255,7 @@ fn a_hole_left_by_power_loss_is_cut_off_and_an_edit_is_refused_by_file_and_line(
         .unwrap();
     edited[third + note] = b'N';
     std::fs::write(&path, &edited).unwrap();
-    let refused = Ledger::open(&settings(&directory), NOW).unwrap_err();
+    let refused = Ledger::open(&settings(&directory), || NOW).unwrap_err();
     let LedgerError::Broken(bad) = &refused else {
         panic!("{refused}")
     };
@@ -273,7 +272,7 @@ fn a_hole_left_by_power_loss_is_cut_off_and_an_edit_is_refused_by_file_and_line(
     let mut holed = whole.clone();
     holed[third..third + 40].fill(0);
     std::fs::write(&path, &holed).unwrap();
-    Ledger::open(&settings(&directory), NOW)
+    Ledger::open(&settings(&directory), || NOW)
         .unwrap()
         .close()
         .unwrap();
@@ -289,7 +288,7 @@ fn segments_roll_by_size_and_the_chain_runs_through_all_of_them() {
         segment_bytes_max: 1000,
         ..settings(&directory)
     };
-    let ledger = Ledger::open(&small, NOW).unwrap();
+    let ledger = Ledger::open(&small, || NOW).unwrap();
     for number in 0..40 {
         note(&ledger, &number.to_string(), Level::Sync).unwrap();
     }
@@ -300,7 +299,7 @@ fn segments_roll_by_size_and_the_chain_runs_through_all_of_them() {
     // A kill right after a new segment was made: it is empty, and the one before is gone on with.
     let next = directory.join(format!("{:016}.jsonl", 40));
     std::fs::write(&next, "{\"torn").unwrap();
-    let ledger = Ledger::open(&small, NOW).unwrap();
+    let ledger = Ledger::open(&small, || NOW).unwrap();
     note(&ledger, "after", Level::Written).unwrap();
     ledger.close().unwrap();
     assert_eq!(verify::chain(&directory).unwrap().records, 42);
@@ -314,7 +313,7 @@ fn segments_roll_by_size_and_the_chain_runs_through_all_of_them() {
 fn segments_roll_by_age_across_a_restart() {
     let (_folder, directory) = written(2);
     let later = NOW.plus(Duration::from_secs(3601));
-    let ledger = Ledger::open(&settings(&directory), later).unwrap();
+    let ledger = Ledger::open(&settings(&directory), move || later).unwrap();
     note(&ledger, "new", Level::Written).unwrap();
     ledger.close().unwrap();
     assert_eq!(verify::chain(&directory).unwrap().segments, 2);
@@ -324,7 +323,7 @@ fn segments_roll_by_age_across_a_restart() {
 fn records_of_many_threads_form_one_chain_and_all_are_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("ledger");
-    let ledger = Ledger::open(&settings(&directory), NOW).unwrap();
+    let ledger = Ledger::open(&settings(&directory), || NOW).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4_u128 {
             let ledger = ledger.clone();
@@ -363,7 +362,7 @@ fn records_of_many_threads_form_one_chain_and_all_are_acknowledged() {
 #[test]
 fn a_waiter_that_leaves_does_not_keep_its_neighbours_waiting() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(&settings(&folder.path().join("ledger")), NOW).unwrap();
+    let ledger = Ledger::open(&settings(&folder.path().join("ledger")), || NOW).unwrap();
     wait(async {
         for _ in 0..200 {
             let event = Event::Strangers {
@@ -398,7 +397,7 @@ async fn futures_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
 #[test]
 fn a_full_queue_refuses_calls_and_still_takes_the_outcomes_of_those_accepted() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(&settings(&folder.path().join("ledger")), NOW).unwrap();
+    let ledger = Ledger::open(&settings(&folder.path().join("ledger")), || NOW).unwrap();
     let mut slots = Vec::new();
     while let Ok(slot) = ledger.reserve() {
         slots.push(slot);
@@ -418,7 +417,7 @@ fn a_full_queue_refuses_calls_and_still_takes_the_outcomes_of_those_accepted() {
 #[test]
 fn nothing_is_accepted_after_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(&settings(&folder.path().join("ledger")), NOW).unwrap();
+    let ledger = Ledger::open(&settings(&folder.path().join("ledger")), || NOW).unwrap();
     let mut slot = ledger.reserve().unwrap();
     ledger.close().unwrap();
     let call = Call::new(1);
@@ -454,7 +453,7 @@ proptest! {
         let disk = Disk::open(&directory, NOW).unwrap();
         let faulty = Faulty { disk, plan: Arc::clone(&plan) };
         // The start itself is not what is tested here.
-        let ledger = Ledger::open_on(Box::new(faulty), &small, NOW).unwrap();
+        let ledger = Ledger::open_on(Box::new(faulty), &small, || NOW).unwrap();
         let at = plan.calls.load(Ordering::SeqCst);
         *plan.faults.lock().unwrap() = faults.into_iter().map(|(call, fault)| (at + call, fault)).collect();
         let (mut acknowledged, mut settled) = (Vec::new(), Vec::new());
@@ -527,7 +526,7 @@ proptest! {
         }
         prop_assert!(seen.values().all(|&count| count == 1));
         // And a restart finds nothing torn.
-        let again = Ledger::open(&small, NOW).unwrap();
+        let again = Ledger::open(&small, || NOW).unwrap();
         again.close().unwrap();
         prop_assert_eq!(verify::chain(&directory).unwrap().records, report.records);
     }
@@ -556,7 +555,7 @@ proptest! {
     ) {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("ledger");
-        let ledger = Ledger::open(&settings(&directory), NOW).unwrap();
+        let ledger = Ledger::open(&settings(&directory), || NOW).unwrap();
         let call = Call::new(9);
         let mut slot = ledger.reserve().unwrap();
         wait(slot.decide(&call.decision(&target, Some(&intent)), Level::Written)).unwrap();
@@ -585,7 +584,7 @@ proptest! {
 fn an_approval_is_on_record_with_its_digest_and_every_word_and_without_what_was_asked() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("ledger");
-    let ledger = Ledger::open(&settings(&directory), NOW).unwrap();
+    let ledger = Ledger::open(&settings(&directory), || NOW).unwrap();
     let wish = Asked::Grant(AskedGrant {
         uses: 3,
         ttl: Duration::from_secs(60),
@@ -671,7 +670,7 @@ fn after_a_fault_the_new_segment_begins_with_it_and_the_outcomes_that_waited() {
         disk: Disk::open(&directory, NOW).unwrap(),
         plan: Arc::clone(&plan),
     };
-    let ledger = Ledger::open_on(Box::new(faulty), &settings(&directory), NOW).unwrap();
+    let ledger = Ledger::open_on(Box::new(faulty), &settings(&directory), || NOW).unwrap();
     let (first, second) = (Call::new(1), Call::new(2));
     let mut slot = ledger.reserve().unwrap();
     wait(slot.decide(&first.decision("/a", None), Level::Written)).unwrap();
@@ -711,7 +710,7 @@ fn a_background_sync_that_fails_stops_the_ledger_before_another_line_is_acknowle
         disk: Disk::open(&directory, NOW).unwrap(),
         plan: Arc::clone(&plan),
     };
-    let ledger = Ledger::open_on(Box::new(faulty), &settings(&directory), NOW).unwrap();
+    let ledger = Ledger::open_on(Box::new(faulty), &settings(&directory), || NOW).unwrap();
     let event = Event::Strangers {
         client: None,
         count: 1,

@@ -326,6 +326,7 @@ fn ledger(raw: &raw::Ledger) -> Option<LedgerSettings> {
             |span| span.0,
             SEGMENT_AGE,
         ),
+        ..LedgerSettings::new(PathBuf::from(&raw.directory.as_ref()?.value.0))
     })
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
-use toolgate::config::{IntentRecord, LedgerSettings};
+use toolgate::config::LedgerSettings;
 use toolgate::ledger::record::Cause;
 use toolgate::ledger::{Ledger, verify};
 use toolgate::policy::approval::{
@@ -186,12 +186,11 @@ pub(super) type Opened = (Ledger, Arc<Flaky>, Sessions);
 
 pub(super) fn open(folder: &TempDir, now: Now) -> Opened {
     let settings = LedgerSettings {
-        directory: folder.path().join("ledger"),
-        intent: IntentRecord::Full,
         segment_bytes_max: 1 << 20,
         segment_age_max: Duration::from_secs(86_400),
+        ..LedgerSettings::new(folder.path().join("ledger"))
     };
-    let ledger = Ledger::open(&settings, now.wall).unwrap();
+    let ledger = Ledger::open(&settings, move || now.wall).unwrap();
     let (store, snapshot) = Embedded::open(&folder.path().join("toolgate.db"), now.wall).unwrap();
     let store = Arc::new(Flaky {
         store,
