@@ -341,6 +341,7 @@ impl Encoder {
         let mut line = Line::new(time, 512);
         if let Event::Policy {
             change,
+            server,
             hashes,
             trigger,
             detail,
@@ -364,6 +365,7 @@ impl Encoder {
             line.text("kind", "policy");
             line.prev();
             line.seq();
+            line.hex("server_sha256", server);
             line.time();
             line.free("trigger", trigger);
         }

@@ -8,5 +8,6 @@ mod events;
 mod grants;
 mod ops;
 mod policy;
+mod records;
 mod scene;
 mod sessions;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod disk;
+mod records;
 
 use disk::{Faulty, Misfortune, Plan, misfortune};
 use proptest::prelude::*;
