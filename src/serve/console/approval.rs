@@ -7,6 +7,7 @@ use super::asked::Asked;
 use super::body::{Body, Plus, decoded};
 use super::door::{Posted, Visitor};
 use super::inbox::Place;
+use super::sessions::story;
 use super::page::{Frame, SEES_INBOX, SEES_SESSIONS, Trouble, page, see_other};
 use super::text::{Text, Time, length};
 use crate::config::Role;
@@ -37,6 +38,8 @@ struct ApprovalPage {
     wrong: Option<String>,
     said: Option<&'static str>,
     session_href: Option<String>,
+    /// Where the ledger tells the session's story, for who may read that.
+    story: Option<String>,
     request: Option<Request>,
     wish: Option<Wish>,
     history: Vec<Past>,
@@ -249,6 +252,7 @@ async fn build(
         wrong: again.wrong,
         said: None,
         session_href,
+        story: story(visitor, &view.session),
         request: request(&approval, &view, depth),
         wish: wish(&approval),
         history,

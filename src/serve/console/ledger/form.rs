@@ -100,6 +100,11 @@ impl Form {
         Ok(filter)
     }
 
+    /// Whether decisions of this word are asked for.
+    pub(super) fn asks(&self, decision: &str) -> bool {
+        self.decision == decision
+    }
+
     /// Whether anything is asked for.
     pub(super) fn is_empty(&self) -> bool {
         self.used().next().is_none()
