@@ -12,6 +12,7 @@ pub mod checkpoint;
 mod clean;
 mod encode;
 mod flush;
+pub mod keys;
 mod line;
 pub mod note;
 pub mod query;
@@ -107,6 +108,14 @@ pub enum LedgerError {
         "ledger: {0}; keep the directory as evidence and give the gate another `ledger.directory`, nothing is cut away"
     )]
     Broken(verify::BadLine),
+    /// The key that signs checkpoints can't be used.
+    #[error("ledger: {}: {fault}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: keys::KeyFault,
+    },
     /// No thread for the writer.
     #[error("ledger: no thread for the writer: {0}")]
     Thread(String),
