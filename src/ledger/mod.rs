@@ -39,6 +39,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use ack::Ack;
+pub use clean::{untold, without_tokens};
 use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;

@@ -12,6 +12,7 @@ pub(super) mod story;
 
 use self::form::Form;
 use self::line::{Row, Subject};
+use self::look_up::look_up;
 use super::door::Visitor;
 use super::page::{Frame, SEES_LEDGER, Trouble, page};
 use super::text::{Time, grouped};
@@ -19,7 +20,6 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::Note;
 use crate::ledger::query::{Filter, Order, Outcomes};
 use crate::serve::admin::Admin;
-use self::look_up::look_up;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -82,7 +82,15 @@ pub(super) async fn show(
         }
     };
     let after = shown.form.after();
-    let found = look_up(&admin, &visitor.caller, filter, Order::Newest, after, PAGE_RECORDS).await?;
+    let found = look_up(
+        &admin,
+        &visitor.caller,
+        filter,
+        Order::Newest,
+        after,
+        PAGE_RECORDS,
+    )
+    .await?;
     shown.rows = line::rows(&found);
     shown.complete = found.next.is_none();
     shown.next = found.next.map(|seq| shown.form.behind(seq));

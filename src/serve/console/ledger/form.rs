@@ -75,7 +75,11 @@ impl Form {
             uses_more: more.iter().any(|field| !field.value.is_empty()),
             more,
             decision: value("decision"),
-            unknown: pairs.iter().map(|(name, _)| name).find(|name| !known(name)).cloned(),
+            unknown: pairs
+                .iter()
+                .map(|(name, _)| name)
+                .find(|name| !known(name))
+                .cloned(),
             after: value("after").parse().ok(),
         }
     }
@@ -92,10 +96,14 @@ impl Form {
     pub(super) fn filter(&self, now: Timestamp) -> Result<Filter, String> {
         let mut filter = Filter::default();
         if let Some(name) = &self.unknown {
-            filter.set(name, "x", now).map_err(|why| sentence(&why.to_string()))?;
+            filter
+                .set(name, "x", now)
+                .map_err(|why| sentence(&why.to_string()))?;
         }
         for (name, value) in self.used() {
-            filter.set(name, value, now).map_err(|why| sentence(&why.to_string()))?;
+            filter
+                .set(name, value, now)
+                .map_err(|why| sentence(&why.to_string()))?;
         }
         Ok(filter)
     }

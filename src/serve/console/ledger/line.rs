@@ -70,7 +70,8 @@ pub(super) struct Ending {
 }
 
 /// What an outcome that is not on record means.
-const UNKNOWN: &str = "no outcome is on record: it may be under way, or nobody can say; that is not “not done”";
+const UNKNOWN: &str =
+    "no outcome is on record: it may be under way, or nobody can say; that is not “not done”";
 
 /// The records of a page; outcomes stand with their decisions.
 pub(super) fn rows(page: &Page) -> Vec<Row> {
@@ -126,14 +127,23 @@ impl Ending {
         match end {
             End::WentOn => said("", "went on", "it was decided on once more, later"),
             End::Unknown => said("warn", "unknown", UNKNOWN),
-            End::NotFound => said("", "not looked up", "its outcome may stand further on than was looked"),
+            End::NotFound => said(
+                "",
+                "not looked up",
+                "its outcome may stand further on than was looked",
+            ),
             End::Known(outcome) => {
                 let tone = match (outcome.status, &outcome.fault) {
                     (Some(status), None) if status < 400 => "good",
                     _ => "bad",
                 };
                 let mut more = vec![format!("took {}", outcome.took)];
-                more.extend(outcome.held.as_ref().map(|held| format!("{held} of it waiting for people")));
+                more.extend(
+                    outcome
+                        .held
+                        .as_ref()
+                        .map(|held| format!("{held} of it waiting for people")),
+                );
                 more.extend(outcome.cost.as_ref().map(|cost| format!("cost {cost}")));
                 said(tone, &outcome.answer(), &more.join(", "))
             }
@@ -169,7 +179,9 @@ fn word(kind: &str, record: &Value) -> Word {
         ("session", "intent", _) => ("new claim", ""),
         ("quarantine", "quarantined", _) => ("quarantined", "bad"),
         ("quarantine", "released", _) => ("released", "good"),
-        ("policy", "rejected", _) | ("gate", "fault", _) | ("principal", "failed" | "strangers", _) => {
+        ("policy", "rejected", _)
+        | ("gate", "fault", _)
+        | ("principal", "failed" | "strangers", _) => {
             let text = format!("{kind}: {change}");
             return Word { text, tone: "bad" };
         }
@@ -291,7 +303,12 @@ mod tests {
         assert_eq!(row.at.short, "2026-11-17 08:00:00");
         assert_eq!(row.resource.unwrap().href, "/ledger?resource=user:7");
         assert_eq!(row.who, "from 192.0.2.1");
-        assert!(row.session.unwrap().href.ends_with("/ses_0192f0c1a2b37c4d8e9fa0b1c2d3e4f5"));
+        assert!(
+            row.session
+                .unwrap()
+                .href
+                .ends_with("/ses_0192f0c1a2b37c4d8e9fa0b1c2d3e4f5")
+        );
     }
 
     #[test]

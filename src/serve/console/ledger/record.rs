@@ -118,7 +118,9 @@ fn millionths(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     let part = format!("{part:0<6}");
     let whole: u64 = whole.parse().ok()?;
-    whole.checked_mul(1_000_000)?.checked_add(part.get(..6)?.parse().ok()?)
+    whole
+        .checked_mul(1_000_000)?
+        .checked_add(part.get(..6)?.parse().ok()?)
 }
 
 /// As the ledger writes costs.
@@ -134,7 +136,12 @@ mod tests {
 
     #[test]
     fn costs_are_read_and_written_as_the_ledger_writes_them() {
-        for (text, micros) in [("0", 0), ("0.01", 10_000), ("1.5", 1_500_000), ("7.000001", 7_000_001)] {
+        for (text, micros) in [
+            ("0", 0),
+            ("0.01", 10_000),
+            ("1.5", 1_500_000),
+            ("7.000001", 7_000_001),
+        ] {
             assert_eq!(millionths(text), Some(micros));
             assert_eq!(decimal(micros), text);
         }

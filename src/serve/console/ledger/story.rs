@@ -4,6 +4,7 @@
 //! Oldest first, as a timeline. A long one is told in parts, each of which says that it is one.
 
 use super::line::{Linked, Row, Subject};
+use super::look_up::look_up;
 use super::record::{End, Ends, decimal, needed, text};
 use crate::config::Role;
 use crate::ledger::query::{Filter, Order, Outcomes, Page};
@@ -11,7 +12,6 @@ use crate::policy::approval::Stage;
 use crate::policy::id::SessionId;
 use crate::serve::admin::Admin;
 use crate::serve::admin::approvals::find_in_projects;
-use super::look_up::look_up;
 use crate::serve::admin::problem::Refused;
 use crate::serve::console::door::Visitor;
 use crate::serve::console::page::{Frame, SEES_INBOX, SEES_LEDGER, SEES_SESSIONS, Trouble, page};
@@ -94,14 +94,23 @@ pub(in crate::serve::console) async fn show(
     Query(from): Query<From>,
 ) -> Result<Response, Trouble> {
     visitor.needs(SEES_LEDGER)?;
-    let unknown = || Refused::not_found("the ledger has nothing of a session of this id in your projects");
+    let unknown =
+        || Refused::not_found("the ledger has nothing of a session of this id in your projects");
     let id: SessionId = id.parse().map_err(|_| unknown())?;
     let filter = Filter {
         session: Some(id.to_string()),
         outcomes: Outcomes::WithDecisions,
         ..Filter::default()
     };
-    let found = look_up(&admin, &visitor.caller, filter, Order::Oldest, from.after, PART_RECORDS).await?;
+    let found = look_up(
+        &admin,
+        &visitor.caller,
+        filter,
+        Order::Oldest,
+        from.after,
+        PART_RECORDS,
+    )
+    .await?;
     if found.records.is_empty() && found.next.is_none() && from.after.is_none() {
         return Err(unknown().into());
     }
@@ -138,13 +147,18 @@ fn moments(admin: &Admin, visitor: &Visitor, records: &[Value], ends: &Ends<'_>)
     let mut claimed = None;
     let mut pages = BTreeMap::new();
     let mut moments = Vec::new();
-    for record in records.iter().filter(|record| needed(record, "kind") != "outcome") {
+    for record in records
+        .iter()
+        .filter(|record| needed(record, "kind") != "outcome")
+    {
         let claim = text(record, "intent");
         let claims = claim.is_some() && claim != claimed;
         claimed = claim.or(claimed);
         let approval = text(record, "approval");
         let page = approval.and_then(|id| {
-            let page = pages.entry(id).or_insert_with(|| approval_page(admin, visitor, id));
+            let page = pages
+                .entry(id)
+                .or_insert_with(|| approval_page(admin, visitor, id));
             page.clone()
         });
         moments.push(Moment {
