@@ -77,6 +77,7 @@ const ADDRESSES_MAX: usize = 100;
 mod tests {
     use super::*;
     use crate::config::LedgerSettings;
+    use crate::ledger::query::{self, Filter, Order};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -104,7 +105,17 @@ mod tests {
         }
         strangers.flush(&ledger, now).await;
         strangers.flush(&ledger, now).await;
-        let recent = ledger.recent("strangers", u64::MAX).unwrap();
+        let mut filter = Filter::default();
+        filter.set("kind", "principal", now).unwrap();
+        let recent = query::page(
+            ledger.directory(),
+            &filter,
+            Order::Oldest,
+            None,
+            500,
+            1 << 20,
+        );
+        let recent = recent.unwrap();
         let of_known = recent.records.iter().filter(|it| it["client"].is_string());
         assert_eq!(of_known.count(), ADDRESSES_MAX);
         let rest = &recent.records[ADDRESSES_MAX..];

@@ -7,6 +7,7 @@ mod console;
 mod events;
 mod grants;
 mod ops;
+mod pages;
 mod policy;
 mod records;
 mod scene;

@@ -6,13 +6,11 @@
 
 mod form;
 mod line;
-mod look_up;
 mod record;
 pub(super) mod story;
 
 use self::form::Form;
 use self::line::{Row, Subject};
-use self::look_up::look_up;
 use super::door::Visitor;
 use super::page::{Frame, SEES_LEDGER, Trouble, page};
 use super::text::{Time, grouped};
@@ -20,6 +18,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::Note;
 use crate::ledger::query::{Filter, Order, Outcomes};
 use crate::serve::admin::Admin;
+use crate::serve::admin::ledger::look_up;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;

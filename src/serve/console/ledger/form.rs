@@ -37,7 +37,8 @@ const FIELDS: [(&str, &str, &str); 6] = [
     ("since", "Since", "24h or 2026-11-17"),
     ("until", "Until", "1h or 2026-11-17"),
 ];
-const MORE: [(&str, &str, &str); 9] = [
+const MORE: [(&str, &str, &str); 10] = [
+    ("project", "Project", ""),
     ("kind", "Kind", "decision,approval"),
     ("approval", "Approval", "apr_…"),
     ("request", "Call", "req_…"),
@@ -68,7 +69,7 @@ impl Form {
             let named = |(each, _, _): &(&str, _, _)| *each == name;
             FIELDS.iter().any(named)
                 || MORE.iter().any(named)
-                || matches!(name, "decision" | "after" | "project")
+                || matches!(name, "decision" | "after")
         };
         Self {
             fields: FIELDS.into_iter().map(field).collect(),

@@ -4,7 +4,6 @@
 //! Oldest first, as a timeline. A long one is told in parts, each of which says that it is one.
 
 use super::line::{Linked, Row, Subject};
-use super::look_up::look_up;
 use super::record::{End, Ends, decimal, needed, text};
 use crate::config::Role;
 use crate::ledger::query::{Filter, Order, Outcomes, Page};
@@ -12,6 +11,7 @@ use crate::policy::approval::Stage;
 use crate::policy::id::SessionId;
 use crate::serve::admin::Admin;
 use crate::serve::admin::approvals::find_in_projects;
+use crate::serve::admin::ledger::look_up;
 use crate::serve::admin::problem::Refused;
 use crate::serve::console::door::Visitor;
 use crate::serve::console::page::{Frame, SEES_INBOX, SEES_LEDGER, SEES_SESSIONS, Trouble, page};
