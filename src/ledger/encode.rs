@@ -73,7 +73,7 @@ impl Encoder {
             line.free("run", run);
         }
         if let Some(scope) = record.scope {
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
         }
         line.seq();
         line.shown("session", record.session);
@@ -230,7 +230,7 @@ impl Encoder {
             if let Some(resource) = resource {
                 line.free("resource", resource.as_str());
             }
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
             line.seq();
             line.shown("session", session);
             line.time();
@@ -315,7 +315,7 @@ impl Encoder {
             if let Some(run) = &facts.run {
                 line.free("run", run);
             }
-            line.text("scope", facts.scope.as_str());
+            line.free("scope", facts.scope.as_str());
             line.seq();
             line.shown("session", facts.session);
             line.text("stage", stage.as_str());

@@ -216,10 +216,8 @@ async fn what_can_not_be_asked_is_said_and_pages_go_back_to_the_beginning() {
         assert!(text(&answer).contains(part), "{}", text(&answer));
         let kept = query.split_once('=').unwrap().1;
         let shown = text(&answer).contains(&format!("value=\"{kept}\""));
-        assert!(
-            shown || query.starts_with("colour"),
-            "{query} stays in the form"
-        );
+        let is_text = !query.starts_with("colour") && !query.starts_with("decision");
+        assert!(shown || !is_text, "{query} stays in the form");
     }
     let mut path = format!("/ledger?session={id}&decision=deny");
     let mut items = Vec::new();
@@ -234,26 +232,11 @@ async fn what_can_not_be_asked_is_said_and_pages_go_back_to_the_beginning() {
                 .parse::<u32>()
                 .unwrap()
         }));
-        let Some((_, rest)) = shown.split_once("<a href=\"/ledger?session=") else {
+        let Some((before, _)) = shown.split_once("\" rel=\"next\"") else {
             break;
         };
-        let Some((_, next)) = shown
-            .split_once("rel=\"next\"")
-            .and(shown.rsplit_once("<nav class=\"pages\""))
-        else {
-            break;
-        };
-        assert!(!rest.is_empty());
-        let links: Vec<&str> = next
-            .split("href=\"")
-            .skip(1)
-            .map(|link| link.split('"').next().unwrap())
-            .collect();
-        path = links
-            .last()
-            .unwrap()
-            .replace("&#38;", "&")
-            .replace("&amp;", "&");
+        let (_, link) = before.rsplit_once("href=\"").unwrap();
+        path = link.replace("&#38;", "&").replace("&amp;", "&");
     }
     let expected: Vec<u32> = (0..60).rev().collect();
     assert_eq!(items, expected, "each once, newest first");

@@ -175,7 +175,6 @@ agents:
 tools:
   crm:
     mount: /crm
-    mask_headers: [x-masked]
     record_query: [page]
     upstream: {{ url: 'http://{to}/${{CANARY_URL}}', credential: {{ header: x-api-key, value: 'Bearer ${{CANARY_CREDENTIAL}}' }} }}
     routes:
@@ -187,6 +186,12 @@ tools:
     upstream: {{ url: 'https://127.0.0.1:9/', tls: {{ ca: ca.pem, certificate: vault.pem, private_key: vault.key }} }}
     routes:
       - {{ id: dead.read, match: GET /it, scope: users }}
+  late:
+    mount: /late
+    mask_headers: [x-masked]
+    upstream: {{ url: 'http://{to}', credential: {{ header: x-api-key, value: 'Bearer ${{CANARY_CREDENTIAL}}' }} }}
+    routes:
+      - {{ id: late.delete, match: DELETE /sink, scope: users.delete }}
   vault:
     mount: /vault
     upstream: {{ url: 'http://{to}' }}
@@ -281,11 +286,15 @@ async fn agent(scene: &mut Scene, gate: &Gate, session: &Minted) {
         scene.error("a token out of place", &answer);
     }
     // What it says of itself, and asks for.
-    let intent = format!("tidy up, CONTROL-INTENT, with {key} and {good}");
-    let fields = [("toolgate-intent", intent.as_str())];
+    let with_key = format!("tidy up, CONTROL-INTENT, with {key}");
+    let fields = [("toolgate-intent", with_key.as_str())];
     send(gate, good, (Method::GET, "/crm/users/7"), &fields, "")
         .await
         .expect(200);
+    let intent = format!("{with_key} and {good}");
+    let fields = [("toolgate-intent", intent.as_str())];
+    let answer = send(gate, good, (Method::GET, "/crm/users/7"), &fields, "").await;
+    scene.error("a token in an intent's field", &answer);
     let json = [("content-type", "application/json")];
     let state = json!({ "intent": intent }).to_string();
     let own = |path: &'static str| (Method::PUT, path);
@@ -306,6 +315,7 @@ async fn agent(scene: &mut Scene, gate: &Gate, session: &Minted) {
         json!({ "scope": key, "reason": "x" }).to_string(),
         json!({ "scope": "vault", "reason": "x", key.clone(): 1 }).to_string(),
         json!({ "scope": "vault", "resource": good, "reason": "x" }).to_string(),
+        json!({ "scope": key, "resource": format!("user:{key}"), "reason": "x" }).to_string(),
         json!({ "scope": "vault", "ttl": key, "reason": "x" }).to_string(),
         format!("{{\"scope\": {key}"),
     ] {
@@ -388,13 +398,17 @@ async fn approvals(scene: &mut Scene, gate: &Gate, session: &Minted) {
     let key = scene.setup.key("root").to_owned();
     let good = session.token.clone();
     let mut held = Vec::new();
-    for user in ["7", "8"] {
+    for number in 1..=2 {
         let (query, masked, body) = (
             scene.plant("query-value-of-a-held-call", STORE),
             scene.plant("masked-header", STORE),
             scene.plant("body-of-a-held-call", STORE),
         );
-        held.push((format!("/crm/users/{user}?k={query}"), masked, body));
+        held.push((
+            format!("/late/sink?number={number}&k={query}"),
+            masked,
+            body,
+        ));
     }
     let mut ids = Vec::new();
     for (path, masked, body) in &held {
@@ -564,11 +578,12 @@ fn files(scene: &mut Scene) {
         }
     }
     // The one file that may hold it; its text ends with the key itself.
-    if let Ok(key) = std::fs::read_to_string(directory.join("key")) {
-        let secret = key.trim().rsplit('+').next().unwrap().to_owned();
-        scene
-            .secrets
-            .add("the ledger's signing key", STANDARD.decode(secret).unwrap());
+    let key = std::fs::read_to_string(directory.join("key")).unwrap();
+    {
+        // `PRIVATE+KEY+NAME+ID+` and base64 of a byte that says which kind of key, and the key.
+        let text = STANDARD.decode(key.trim().splitn(5, '+').nth(4).unwrap());
+        let key = &text.unwrap()[1..];
+        scene.secrets.add("the ledger's signing key", key);
     }
     let data = directory.parent().unwrap().to_owned();
     for entry in std::fs::read_dir(&data).unwrap() {
@@ -652,7 +667,7 @@ async fn no_secret_is_in_ledger_log_metrics_errors_console_or_store() {
         ("the ledger", "canary"),
         ("the log", "TRACE"),
         ("the log", "listening"),
-        ("metrics", "route=\"users.delete\""),
+        ("metrics", "route=\"late.delete\""),
         ("an error", "upstream_failed"),
         ("the console", "CONTROL-INTENT"),
         ("the console", "/ledger/sessions/"),
