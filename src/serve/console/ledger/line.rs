@@ -55,7 +55,7 @@ pub(super) struct Linked {
 }
 
 /// Somebody's own words.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Quote {
     pub by: String,
     pub text: Text,
@@ -102,7 +102,10 @@ impl Row {
             subject: subject(kind, record),
             resource: filtered("resource"),
             route: filtered("route"),
-            approval: filtered("approval"),
+            approval: text(record, "approval").map(|id| Linked {
+                text: Text::line(&short(id)),
+                href: link([("approval", id)]),
+            }),
             claim: text(record, "intent").map(Text::lines),
             note: note(kind, record),
             who: who(kind, record),
@@ -179,18 +182,17 @@ fn word(kind: &str, record: &Value) -> Word {
         ("session", "intent", _) => ("new claim", ""),
         ("quarantine", "quarantined", _) => ("quarantined", "bad"),
         ("quarantine", "released", _) => ("released", "good"),
-        ("policy", "rejected", _)
-        | ("gate", "fault", _)
-        | ("principal", "failed" | "strangers", _) => {
-            let text = format!("{kind}: {change}");
-            return Word { text, tone: "bad" };
-        }
+        ("principal", "called", _) => ("admin call", ""),
+        ("principal", "failed", _) => ("wrong key", "bad"),
+        ("principal", "strangers", _) => ("wrong token", "bad"),
+        ("policy", "rejected", _) => ("policy rejected", "bad"),
+        ("gate", "fault", _) => ("gate fault", "bad"),
         _ => {
-            let text = match change {
-                "" => kind.to_owned(),
-                _ => format!("{kind}: {change}"),
+            let text = format!("{kind} {change}").replace('_', " ");
+            return Word {
+                text: text.trim_end().to_owned(),
+                tone: "",
             };
-            return Word { text, tone: "" };
         }
     };
     Word {
@@ -222,7 +224,7 @@ fn subject(kind: &str, record: &Value) -> Subject {
             Some(run) => words("run", Some(Text::line(run))),
             None => words("", None),
         },
-        "policy" => words("by", line("trigger")),
+        "policy" => words("set off by", line("trigger")),
         "principal" => match record["count"].as_u64() {
             Some(count) if count != 1 => words(&format!("{count} times"), line("detail")),
             _ => words("", line("detail")),
@@ -334,9 +336,9 @@ mod tests {
                 said("said yes", "by dana", Some("dana says:")),
                 said("it ran", "by the gate", None),
                 said("quarantined", "by the limit same-call", Some("Reason:")),
-                said("principal: failed", "from 192.0.2.1", None),
-                said("gate: key_rotated", "", None),
-                said("something: else", "", None),
+                said("wrong key", "from 192.0.2.1", None),
+                said("gate key rotated", "", None),
+                said("something else", "", None),
             ]
         );
     }

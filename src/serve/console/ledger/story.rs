@@ -144,7 +144,7 @@ impl StoryPage {
 }
 
 fn moments(admin: &Admin, visitor: &Visitor, records: &[Value], ends: &Ends<'_>) -> Vec<Moment> {
-    let mut claimed = None;
+    let (mut claimed, mut said) = (None, None);
     let mut pages = BTreeMap::new();
     let mut moments = Vec::new();
     for record in records
@@ -161,11 +161,14 @@ fn moments(admin: &Admin, visitor: &Visitor, records: &[Value], ends: &Ends<'_>)
                 .or_insert_with(|| approval_page(admin, visitor, id));
             page.clone()
         });
-        moments.push(Moment {
-            row: Row::new(record, ends),
-            claims,
-            page,
-        });
+        let mut row = Row::new(record, ends);
+        // A word and what it led to carry one note.
+        if row.note.is_some() && row.note == said {
+            row.note = None;
+        } else {
+            said.clone_from(&row.note);
+        }
+        moments.push(Moment { row, claims, page });
     }
     moments
 }
