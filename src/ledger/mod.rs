@@ -20,7 +20,6 @@ mod mend;
 pub mod note;
 pub mod query;
 mod queue;
-mod recent;
 pub mod record;
 mod recover;
 mod retain;
@@ -46,7 +45,6 @@ use line::Template;
 pub use line::rfc3339;
 use note::{SigningKey, VerifierKey};
 use queue::{BATCH, Entry, Fate, Queue, Rotation, locked};
-pub use recent::Recent;
 use record::{DecisionRecord, Event, OutcomeRecord};
 use seal::Newest;
 use storage::{Disk, Storage};
@@ -285,14 +283,6 @@ impl Ledger {
             self.0.push(line, self.0.at_least(level), Fate::Fail)
         });
         Ack::new(pushed, &self.0.queue)
-    }
-
-    /// Records among the newest `bytes_max` bytes whose line has `needle` in it. Reads files: not for the data plane.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn recent(&self, needle: &str, bytes_max: u64) -> io::Result<Recent> {
-        recent::containing(&self.0.directory, needle, bytes_max)
     }
 
     /// The newest checkpoint, as a signed note. It covers only what is on the disk.
