@@ -45,6 +45,7 @@ pub struct Metrics {
     ledger_records: IntCounter,
     ledger_queue: IntGauge,
     ledger_failures: IntCounter,
+    ledger_checkpoint: IntGauge,
     reloads: IntCounterVec,
     policy: IntGaugeVec,
     /// What is told to targets of `notify`.
@@ -247,6 +248,13 @@ impl Metrics {
                     "Writes and flushes of the ledger that failed.",
                 ),
             ),
+            ledger_checkpoint: registered(
+                &registry,
+                int_gauge(
+                    "toolgate_ledger_checkpoint_size",
+                    "Records that the newest signed checkpoint covers, from the ledger's first on.",
+                ),
+            ),
             reloads: registered(
                 &registry,
                 int_counters(
@@ -307,6 +315,8 @@ impl Metrics {
         raise(&self.ledger_failures, stats.failures);
         self.ledger_queue
             .set(i64::try_from(stats.queue).unwrap_or(i64::MAX));
+        self.ledger_checkpoint
+            .set(i64::try_from(stats.checkpointed).unwrap_or(i64::MAX));
     }
 
     /// Handles for every route and tool of a policy; looked up once, when it is installed.
