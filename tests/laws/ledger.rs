@@ -4,6 +4,9 @@
 
 mod disk;
 mod records;
+mod levels;
+mod retention;
+mod seals;
 
 use disk::{Faulty, Misfortune, Plan, misfortune};
 use proptest::prelude::*;

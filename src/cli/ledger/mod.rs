@@ -4,6 +4,7 @@
 //! One file a command; this one has what they share: which directory is meant.
 
 mod keygen;
+mod rotate;
 
 use super::{Failure, Globals};
 use clap::{Args, Subcommand};
@@ -20,6 +21,8 @@ pub struct Arguments {
 enum Action {
     /// Make a key that signs checkpoints; print its verifier key and the YAML to paste
     Keygen(keygen::Arguments),
+    /// Let another key sign from here on; the gate must be stopped
+    Rotate(rotate::Arguments),
 }
 
 /// Does what is asked of the ledger.
@@ -29,5 +32,6 @@ enum Action {
 pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.action {
         Action::Keygen(arguments) => keygen::run(globals, arguments),
+        Action::Rotate(arguments) => rotate::run(globals, arguments),
     }
 }
