@@ -20,9 +20,11 @@ use prometheus::{
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+mod anchors;
 mod process;
 mod webhooks;
 
+pub use anchors::{AnchorKind, AnchorMetrics, AnchorResult};
 pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
@@ -43,10 +45,13 @@ pub struct Metrics {
     ledger_records: IntCounter,
     ledger_queue: IntGauge,
     ledger_failures: IntCounter,
+    ledger_checkpoint: IntGauge,
     reloads: IntCounterVec,
     policy: IntGaugeVec,
     /// What is told to targets of `notify`.
     pub webhooks: WebhookMetrics,
+    /// What those who keep checkpoints have got.
+    pub anchors: AnchorMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -243,6 +248,13 @@ impl Metrics {
                     "Writes and flushes of the ledger that failed.",
                 ),
             ),
+            ledger_checkpoint: registered(
+                &registry,
+                int_gauge(
+                    "toolgate_ledger_checkpoint_size",
+                    "Records that the newest signed checkpoint covers, from the ledger's first on.",
+                ),
+            ),
             reloads: registered(
                 &registry,
                 int_counters(
@@ -260,6 +272,7 @@ impl Metrics {
                 ),
             ),
             webhooks: WebhookMetrics::register(&registry),
+            anchors: AnchorMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
@@ -302,6 +315,8 @@ impl Metrics {
         raise(&self.ledger_failures, stats.failures);
         self.ledger_queue
             .set(i64::try_from(stats.queue).unwrap_or(i64::MAX));
+        self.ledger_checkpoint
+            .set(i64::try_from(stats.checkpointed).unwrap_or(i64::MAX));
     }
 
     /// Handles for every route and tool of a policy; looked up once, when it is installed.

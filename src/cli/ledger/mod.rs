@@ -7,6 +7,7 @@ mod export;
 mod filters;
 mod keygen;
 mod query;
+mod rotate;
 mod rows;
 mod show;
 mod story;
@@ -39,6 +40,8 @@ enum Action {
     Export(export::Arguments),
     /// Make a key that signs checkpoints; print its verifier key and the YAML to paste
     Keygen(keygen::Arguments),
+    /// Let another key sign from here on; the gate must be stopped
+    Rotate(rotate::Arguments),
 }
 
 /// Does what is asked of the ledger.
@@ -52,6 +55,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         Action::Show(arguments) => show::run(globals, arguments),
         Action::Export(arguments) => export::run(globals, arguments),
         Action::Keygen(arguments) => keygen::run(globals, arguments),
+        Action::Rotate(arguments) => rotate::run(globals, arguments),
     }
 }
 
