@@ -1,7 +1,7 @@
 //! Before the gate goes on with a log: what was signed of it must still be so.
 //!
-//! The newest checkpoints are read from the end of `checkpoints`, each chained to the one before and signed by the key that
-//! signs now; with the last one of the anchor file, on another volume, they say which sizes had which roots. [`recover`] finds
+//! The newest checkpoints are read from the end of `checkpoints`, each chained to the one before, and signed by the key that the
+//! last change of keys names; with the last one of the anchor file, on another volume, they say which sizes had which roots. [`recover`] finds
 //! the roots. What disagrees is refused and nothing is changed: a log that was cut, edited, or put back from an older copy.
 //!
 //! Only so much of the file is read as a start can wait for ([`WINDOW_BYTES`]); `ledger verify` reads all of it.
@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Seals {
     /// The newest, and its signed note.
     pub last: Option<(Checkpoint, Box<str>)>,
+    /// Who signs from there on.
+    pub signer: Option<VerifierKey>,
     /// Bytes of whole notes; what stands behind them was torn by a kill.
     pub bytes: u64,
 }
@@ -37,9 +39,14 @@ pub(super) struct Witness {
 }
 
 impl Seals {
-    /// Reads the end of the file; absent, it says nothing.
-    pub fn read(storage: &dyn Storage, key: &VerifierKey) -> Result<Self, LedgerError> {
+    /// Reads the end of the file; absent, it says nothing. `oldest` is the first record that there is: older segments were
+    /// dropped, and checkpoints with them.
+    pub fn read(storage: &dyn Storage, oldest: u64) -> Result<Self, LedgerError> {
         let path = storage.place(CHECKPOINTS);
+        let refused = |why: String| LedgerError::Checkpoints {
+            path: path.clone(),
+            why,
+        };
         let fault = |error: io::Error| LedgerError::io(&path, &error);
         let there = match storage.bytes(CHECKPOINTS) {
             Ok(there) => there,
@@ -47,26 +54,40 @@ impl Seals {
             Err(error) => return Err(fault(error)),
         };
         let from = there.saturating_sub(WINDOW_BYTES);
-        let mut file = Vec::new();
-        if there > 0 {
-            let mut source = storage.read(CHECKPOINTS, from).map_err(fault)?;
-            source.read_to_end(&mut file).map_err(fault)?;
-        }
+        let file = window(storage, from, there).map_err(fault)?;
         let skipped = if from > 0 { behind_note(&file) } else { 0 };
-        let mut found: Vec<_> = notes(&file[skipped..]).collect();
-        // Power loss can leave a hole where the last one should be.
-        if found.last().is_some_and(|(note, _)| note.contains(&0)) {
-            found.pop();
-        }
+        let found = whole_notes(&file[skipped..]);
         let bytes = from + (skipped + found.last().map_or(0, |(_, end)| *end)) as u64;
-        if from > 0 && found.is_empty() {
-            let why = "its end holds no checkpoint".to_owned();
-            return Err(LedgerError::Checkpoints { path, why });
+        let Some((newest, _)) = found.last() else {
+            return match from {
+                0 => Ok(Seals::default()),
+                _ => Err(refused("its end holds no checkpoint".to_owned())),
+            };
+        };
+        let newest = String::from_utf8_lossy(newest).into();
+        let read = chained(&found, storage.instance(), oldest).map_err(refused)?;
+        if from == 0 && read.first().is_some_and(|(_, first)| first.key.is_none()) {
+            return Err(refused(
+                "the first checkpoint does not say who signs".to_owned(),
+            ));
         }
-        let found: Vec<_> = found.into_iter().map(|(note, _)| note).collect();
-        let last = chained(&found, from == 0, storage.instance(), key)
-            .map_err(|refused| refused.at(path))?;
-        Ok(Seals { last, bytes })
+        let rotation = read.iter().rposition(|(_, one)| one.key.is_some());
+        let signer = match rotation {
+            Some(at) => read[at].1.key.clone(),
+            None => signer_before(storage, from).map_err(fault)?,
+        };
+        let signer = signer.ok_or_else(|| refused("no checkpoint says who signs".to_owned()))?;
+        // Who signed before that is not known here; the chain holds those.
+        for (note, _) in &read[rotation.unwrap_or(0)..] {
+            note.by(std::slice::from_ref(&signer))
+                .map_err(|error| refused(error.to_string()))?;
+        }
+        let last = read.into_iter().next_back();
+        Ok(Seals {
+            last: last.map(|(_, last)| (last, newest)),
+            signer: Some(signer),
+            bytes,
+        })
     }
 
     /// What the newest one saw.
@@ -80,72 +101,69 @@ impl Seals {
     }
 }
 
-enum Refused {
-    Why(String),
-    Key,
-}
-
-impl Refused {
-    fn at(self, path: PathBuf) -> LedgerError {
-        match self {
-            Refused::Why(why) => LedgerError::Checkpoints { path, why },
-            Refused::Key => LedgerError::Key { path },
-        }
+fn window(storage: &dyn Storage, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if to > from {
+        let source = storage.read(CHECKPOINTS, from)?;
+        source.take(to - from).read_to_end(&mut bytes)?;
     }
+    Ok(bytes)
 }
 
-/// The last of these notes, if they follow from one another and `key` is the one that signs now.
+/// The whole notes in a file. Power loss can leave a hole where the last one should be.
+fn whole_notes(file: &[u8]) -> Vec<(&[u8], usize)> {
+    let mut found: Vec<_> = notes(file).collect();
+    if found.last().is_some_and(|(note, _)| note.contains(&0)) {
+        found.pop();
+    }
+    found
+}
+
+/// What these notes say, if they follow from one another.
 fn chained(
-    found: &[&[u8]],
-    whole: bool,
+    found: &[(&[u8], usize)],
     origin: &str,
-    key: &VerifierKey,
-) -> Result<Option<(Checkpoint, Box<str>)>, Refused> {
-    let why = |text: &str| Refused::Why(text.to_owned());
-    let mut read = Vec::with_capacity(found.len());
-    for bytes in found {
-        let note = Note::parse(bytes).map_err(|error| Refused::Why(error.to_string()))?;
-        let checkpoint = Checkpoint::of(&note).ok_or_else(|| why("a note is no checkpoint"))?;
+    oldest: u64,
+) -> Result<Vec<(Note, Checkpoint)>, String> {
+    let mut read: Vec<(Note, Checkpoint)> = Vec::with_capacity(found.len());
+    for (bytes, _) in found {
+        let note = Note::parse(bytes).map_err(|error| error.to_string())?;
+        let checkpoint = Checkpoint::of(&note).ok_or("a note is no checkpoint")?;
         if &*checkpoint.origin != origin {
-            return Err(why("a checkpoint is of another log"));
+            return Err("a checkpoint is of another log".to_owned());
+        }
+        if let Some((_, before)) = read.last() {
+            // Of those whose segments were dropped only the ones are kept that say who signs.
+            let trimmed = before.key.is_some() && before.size <= oldest && oldest > 0;
+            if checkpoint.prev != Some(before.digest()) && !trimmed {
+                let why = "a checkpoint does not follow from the one before it: some were taken out, put in or changed";
+                return Err(why.to_owned());
+            }
+            if checkpoint.size < before.size {
+                return Err("a checkpoint covers less than the one before it".to_owned());
+            }
         }
         read.push((note, checkpoint));
     }
-    if whole && read.first().is_some_and(|(_, first)| first.key.is_none()) {
-        return Err(why("the first checkpoint does not say who signs"));
-    }
-    for pair in read.windows(2) {
-        let (before, after) = (&pair[0].1, &pair[1].1);
-        // Where segments were dropped, so were their checkpoints: but for those that say who signs.
-        let trimmed = before.key.is_some() && after.prev.is_some();
-        if after.prev != Some(before.digest()) && !trimmed {
-            return Err(why(
-                "a checkpoint does not follow from the one before it: some were taken out or put in",
-            ));
+    Ok(read)
+}
+
+/// Who signs behind `end`, by the last line before it that says so: read backwards, window by window.
+fn signer_before(storage: &dyn Storage, end: u64) -> io::Result<Option<VerifierKey>> {
+    const KEY: &[u8] = b"\nkey ";
+    let mut to = end;
+    while to > 0 {
+        let from = to.saturating_sub(WINDOW_BYTES);
+        // A line that begins in one window and ends in the next is read with the one it begins in.
+        let bytes = window(storage, from, to + NOTE_BYTES_MAX as u64)?;
+        if let Some(at) = bytes.windows(KEY.len()).rposition(|text| text == KEY) {
+            let line = bytes[at + KEY.len()..].split(|byte| *byte == b'\n').next();
+            let text = std::str::from_utf8(line.unwrap_or_default()).unwrap_or_default();
+            return Ok(VerifierKey::parse(text).ok());
         }
-        if after.size < before.size {
-            return Err(why("a checkpoint covers less than the one before it"));
-        }
+        to = from;
     }
-    // Who signed before the last change of keys is not known here; the chain holds those.
-    let since = read.iter().rposition(|(_, one)| one.key.is_some());
-    if let Some(at) = since
-        && read[at].1.key.as_ref() != Some(key)
-    {
-        return Err(Refused::Key);
-    }
-    for (note, _) in &read[since.unwrap_or(0)..] {
-        match note.by(std::slice::from_ref(key)) {
-            Ok(_) => {}
-            Err(super::note::NoteError::Unknown) => return Err(Refused::Key),
-            Err(error) => return Err(Refused::Why(error.to_string())),
-        }
-    }
-    let text = found.last().map(|bytes| String::from_utf8_lossy(bytes));
-    Ok(read
-        .pop()
-        .zip(text)
-        .map(|((_, last), text)| (last, text.into())))
+    Ok(None)
 }
 
 /// What the anchor file saw last; `None`: nothing yet.
@@ -160,11 +178,8 @@ pub(super) fn anchored(path: &Path, origin: &str) -> Result<Option<Witness>, Led
         Err(error) => return Err(LedgerError::io(path, &error)),
     };
     let (file, skipped) = (&file.0, if file.1 { behind_note(&file.0) } else { 0 });
-    let mut found: Vec<_> = notes(&file[skipped..]).map(|(note, _)| note).collect();
-    if found.last().is_some_and(|note| note.contains(&0)) {
-        found.pop();
-    }
-    let Some(last) = found.last() else {
+    let found = whole_notes(&file[skipped..]);
+    let Some((last, _)) = found.last() else {
         // A first one that was torn is none; a long file without one is something else.
         return match file.len() < NOTE_BYTES_MAX {
             true => Ok(None),

@@ -7,7 +7,7 @@
 
 use super::LedgerError;
 use super::judge::{Seals, Witness, anchored};
-use super::note::VerifierKey;
+use super::note::{SigningKey, VerifierKey};
 use super::roots::{End, ROOTS, Roots, Starts};
 use super::storage::{Segment, Storage, first_seq, segment_name};
 use super::verify::{BadLine, LINE_BYTES_MAX, LineFault, kept_in, walk};
@@ -32,6 +32,7 @@ pub(super) struct Recovered {
     /// Where the last segment begins, if `roots` does not say so yet.
     pub begins: Option<End>,
     pub seals: Seals,
+    pub key: SigningKey,
 }
 
 /// A torn tail.
@@ -46,13 +47,14 @@ pub(super) struct Cut {
     pub sha256: [u8; 32],
 }
 
-/// Finds the end of the log, if that is where it should be.
+/// Finds the end of the log, if that is where it should be. `key` is asked for the key that signs, told who did so far.
 pub(super) fn recover(
     storage: &mut dyn Storage,
-    key: &VerifierKey,
+    key: impl FnOnce(Option<&VerifierKey>) -> Result<SigningKey, LedgerError>,
     anchor_file: Option<&Path>,
 ) -> Result<Recovered, LedgerError> {
-    let survey = survey(storage, key, anchor_file)?;
+    let survey = survey(storage, anchor_file)?;
+    let key = key(survey.seals.signer.as_ref())?;
     // Nothing was changed so far.
     for name in &survey.empty {
         storage
@@ -72,6 +74,7 @@ pub(super) fn recover(
             roots,
             begins: None,
             seals: survey.seals,
+            key,
         });
     };
     for cut in survey.cuts.iter().filter(|cut| cut.name == last.name) {
@@ -93,6 +96,7 @@ pub(super) fn recover(
         roots,
         begins: (!known).then_some(last.begins),
         seals: survey.seals,
+        key,
     })
 }
 
@@ -115,13 +119,13 @@ struct Last {
     end: End,
 }
 
-fn survey(
-    storage: &dyn Storage,
-    key: &VerifierKey,
-    anchor_file: Option<&Path>,
-) -> Result<Survey, LedgerError> {
+fn survey(storage: &dyn Storage, anchor_file: Option<&Path>) -> Result<Survey, LedgerError> {
+    let mut names = storage
+        .names()
+        .map_err(|error| fault(storage, "", &error))?;
+    let oldest = names.first().and_then(|name| first_seq(name)).unwrap_or(0);
     let starts = Starts::read(storage).map_err(|error| fault(storage, ROOTS, &error))?;
-    let seals = Seals::read(storage, key)?;
+    let seals = Seals::read(storage, oldest)?;
     if starts.bytes > 0 && seals.last.is_none() {
         // The first checkpoint is made before the first line of `roots`.
         let why = "there is no checkpoint any more, but segments were begun behind one".to_owned();
@@ -141,9 +145,6 @@ fn survey(
         }
         witnesses.push(seen);
     }
-    let mut names = storage
-        .names()
-        .map_err(|error| fault(storage, "", &error))?;
     let (mut empty, mut cuts) = (Vec::new(), Vec::new());
     // Killed between making a file and its first record: the segment before is the last one.
     while let Some(name) = names.last() {
@@ -162,9 +163,7 @@ fn survey(
             judge(storage, &End::default(), &witnesses, &mut Vec::new())?;
             None
         }
-        false => Some(far_enough(
-            storage, &names, &starts, &witnesses, &mut cuts,
-        )?),
+        false => Some(far_enough(storage, &names, &starts, &witnesses, &mut cuts)?),
     };
     Ok(Survey {
         starts,
@@ -196,8 +195,7 @@ fn far_enough(
         let Some(start) = starts.of_segment(name) else {
             continue;
         };
-        if first.is_some_and(|size| start.size() > size)
-            || !follows(storage, names, from, &start)?
+        if first.is_some_and(|size| start.size() > size) || !follows(storage, names, from, &start)?
         {
             continue;
         }
@@ -253,12 +251,7 @@ fn read_from(
         let next = names.get(at + 1);
         let expected = end.chain.next;
         if let Some(found) = first_seq(name).filter(|found| *found != expected) {
-            return Err(broken(
-                storage,
-                name,
-                1,
-                LineFault::Seq { expected, found },
-            ));
+            return Err(broken(storage, name, 1, LineFault::Seq { expected, found }));
         }
         let limit = match next {
             Some(next) => first_line(storage, next)?.and_then(|line| kept_in(&line, name)),

@@ -101,7 +101,7 @@ pub fn chain(directory: &Path) -> Result<Whole, BadLine> {
         let next = names.get(position + 1).map(|next| directory.join(next));
         let kept = next.and_then(|next| kept_of(&next, name));
         let file = File::open(&path).map_err(|error| unreadable(&path, 0, &error))?;
-        let walk = walk(file, kept.unwrap_or(u64::MAX), &mut chain);
+        let walk = walk(file, kept.unwrap_or(u64::MAX), &mut chain, |_| {});
         if let Some(fault) = walk.fault {
             damage.get_or_insert((path, walk.lines + 1, fault));
             break;
@@ -225,8 +225,14 @@ pub(super) struct Walk {
     pub fault: Option<LineFault>,
 }
 
-/// Reads at most `limit` bytes of a segment, going on with `chain` for as long as lines are good.
-pub(super) fn walk(source: impl Read, limit: u64, chain: &mut Chain) -> Walk {
+/// Reads at most `limit` bytes of a segment, going on with `chain` for as long as lines are good. `each` gets every good
+/// line, without its newline.
+pub(super) fn walk(
+    source: impl Read,
+    limit: u64,
+    chain: &mut Chain,
+    mut each: impl FnMut(&[u8]),
+) -> Walk {
     let mut reader = BufReader::with_capacity(1 << 16, source.take(limit));
     let mut walk = Walk {
         lines: 0,
@@ -252,6 +258,7 @@ pub(super) fn walk(source: impl Read, limit: u64, chain: &mut Chain) -> Walk {
             return walk;
         }
         chain.advance(&line[..line.len() - 1]);
+        each(&line[..line.len() - 1]);
         walk.lines += 1;
         walk.bytes += line.len() as u64;
         walk.first.get_or_insert_with(|| line.clone());
