@@ -52,6 +52,7 @@ def verify(directory, vkey, held, at):  # -> first seq, behind the last proven o
     start, due = roots.get(segments[0], {}) if first else dict(head="00" * 32, frontier=[]), notes[:]
     at[0], dropped = start.get("at", f"{first:016}.jsonl:1"), 0  # where dropped segments ended
     head, frontier = bytes.fromhex(start["head"]), [bytes.fromhex(node) for node in start["frontier"]]
+    need(len(frontier) == size.bit_count() and start.get("size", 0) == size)
     for place, name, line in itertools.chain(lines(read, segments), [("", "", None)]):
         while due and due[0]["size"] <= size:
             at[0], note = due[0]["at"], due.pop(0)

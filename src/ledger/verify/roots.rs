@@ -3,6 +3,7 @@
 //! It is believed nowhere by itself: a root computed from a wrong line fits no checkpoint.
 
 use super::canonical;
+use crate::ledger::roots::ROOTS;
 use crate::ledger::tree::{Hash, Tree};
 use serde_json::Value;
 use std::collections::HashMap;
