@@ -3,9 +3,11 @@
 
 mod access;
 mod approvals;
+mod checkpoint;
 mod console;
 mod events;
 mod grants;
+mod ledger;
 mod ops;
 mod pages;
 mod policy;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod approvals;
+mod ledger;
+mod reading;
 #[allow(dead_code, reason = "the admin ring uses all of it")]
 #[path = "../admin/scene.rs"]
 mod scene;
