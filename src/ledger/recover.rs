@@ -202,7 +202,7 @@ fn far_enough(
         match read_from(storage, names, from, start, &asked) {
             Ok((mut last, cut)) => {
                 last.begins
-                    .retain(|(name, begins)| starts.of_segment(name).as_ref() != Some(begins));
+                    .retain(|(name, begins)| !starts.says(name, begins));
                 cuts.extend(cut);
                 return Ok(last);
             }
@@ -400,11 +400,7 @@ pub(super) fn time_of(line: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_micros(time.as_microsecond()))
 }
 
-fn read(
-    storage: &dyn Storage,
-    name: &str,
-    from: u64,
-) -> Result<Box<dyn Read + Send>, LedgerError> {
+fn read(storage: &dyn Storage, name: &str, from: u64) -> Result<Box<dyn Read + Send>, LedgerError> {
     storage
         .read(name, from)
         .map_err(|error| fault(storage, name, &error))
