@@ -7,6 +7,7 @@ mod checkpoint;
 mod console;
 mod events;
 mod grants;
+mod ledger;
 mod ops;
 mod policy;
 mod scene;

@@ -16,6 +16,7 @@ mod approvals;
 mod clients;
 mod console;
 mod crash;
+mod export;
 mod isolation;
 mod life;
 mod load;
