@@ -20,7 +20,7 @@ use utoipa::{Modify, OpenApi};
         sessions::mint, sessions::list, sessions::show, sessions::revoke, sessions::quarantine, sessions::release,
         grants::give, grants::revoke, policy::show, policy::reload,
         approvals::list, approvals::show, approvals::history::show, approvals::decision,
-        approvals::resolve, events::listen, ledger::list, checkpoint::show,
+        approvals::resolve, events::listen, checkpoint::show, ledger::list,
     ),
     modifiers(&Key),
     security(("key" = [])),
