@@ -9,6 +9,8 @@ mod events;
 mod grants;
 mod ledger;
 mod ops;
+mod pages;
 mod policy;
+mod records;
 mod scene;
 mod sessions;
