@@ -12,6 +12,7 @@ mod project;
 mod proofs;
 mod routes;
 mod server;
+mod telemetry;
 mod tools;
 mod upstream;
 

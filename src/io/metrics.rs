@@ -21,8 +21,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 mod process;
+mod telemetry;
 mod webhooks;
 
+pub use telemetry::{SpanMetrics, SpanResult};
 pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
@@ -47,6 +49,8 @@ pub struct Metrics {
     policy: IntGaugeVec,
     /// What is told to targets of `notify`.
     pub webhooks: WebhookMetrics,
+    /// Spans of calls.
+    pub spans: SpanMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -260,6 +264,7 @@ impl Metrics {
                 ),
             ),
             webhooks: WebhookMetrics::register(&registry),
+            spans: SpanMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),

@@ -1,9 +1,11 @@
 //! What touches the world on the gate's behalf: clock and entropy, backends, receivers of
-//! webhooks, metrics.
+//! webhooks and of traces, metrics.
 
 pub mod clock;
 pub mod metrics;
 pub mod notify;
+mod post;
 pub mod sweep;
+pub mod telemetry;
 pub mod tls;
 pub mod upstream;

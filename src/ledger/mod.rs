@@ -9,7 +9,7 @@
 
 mod ack;
 pub mod checkpoint;
-mod clean;
+pub mod clean;
 mod encode;
 mod flush;
 mod line;
