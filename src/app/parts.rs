@@ -9,6 +9,7 @@ use crate::gate::{Gate, GateParts, Settings};
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
 use crate::io::notify::{Notifier, NotifierParts, Targets};
+use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::model::{Policy, PolicyHash};
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub metrics: Arc<Metrics>,
     pub gate: Gate,
     pub notifier: Notifier,
+    pub telemetry: Option<Telemetry>,
     pub principals: Arc<ArcSwap<Principals>>,
     store: Arc<Embedded>,
     pub tls: Tls,
@@ -55,6 +57,12 @@ impl Parts {
             now,
         );
         let metrics = Arc::new(Metrics::new());
+        let telemetry = server.telemetry.as_ref();
+        let telemetry = telemetry.map(|settings| {
+            let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+            Telemetry::new(settings, ledger.instance(), clock, metrics)
+        });
+        let telemetry = telemetry.transpose()?;
         let gate = Gate::new(GateParts {
             clock: Arc::clone(&clock),
             sessions: sessions.clone(),
@@ -66,6 +74,7 @@ impl Parts {
                 idle: server.agents.timeouts.idle,
                 costs,
                 runtime: Some(runtime),
+                telemetry: telemetry.clone(),
             },
         });
         let notifier = Notifier::new(NotifierParts {
@@ -84,6 +93,7 @@ impl Parts {
             metrics,
             gate,
             notifier,
+            telemetry,
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
             store,
             tls,

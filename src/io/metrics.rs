@@ -457,7 +457,8 @@ impl ToolMetrics {
 }
 
 impl Decided {
-    const fn as_str(self) -> &'static str {
+    /// As labels and spans have it.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Decided::Allow => "allow",
             Decided::Deny => "deny",

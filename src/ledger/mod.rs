@@ -235,6 +235,11 @@ impl Ledger {
         self.0.queue.healthy()
     }
 
+    /// The name of this log, which all of its records carry.
+    pub fn instance(&self) -> &str {
+        &self.0.encoder.instance
+    }
+
     /// What metrics show.
     pub fn stats(&self) -> LedgerStats {
         let queue = &self.0.queue;

@@ -93,7 +93,8 @@ impl Gate {
             meter: Arc::default(),
             ended: Arc::default(),
             stopping: tokio::sync::watch::Sender::new(false),
-            line: Arc::default(),
+            trace: None,
+        line: Arc::default(),
         };
         let tunnels = Tunnels {
             bounds: upgrade::Bounds {

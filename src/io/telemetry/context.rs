@@ -109,9 +109,14 @@ impl Context {
         }
     }
 
-    /// Puts what the backend is told into the fields that are forwarded. Of a trace that begins here nobody before has a
-    /// state to tell of.
+    /// Puts what the backend is told into the fields that are forwarded. A `tracestate` goes with the `traceparent` of its
+    /// trace or not at all.
     pub fn stamp(&self, fields: &mut HeaderMap) {
+        if fields.contains_key(TRACESTATE)
+            && Parent::read(fields).is_none_or(|said| said.trace != self.trace)
+        {
+            fields.remove(TRACESTATE);
+        }
         let mut text = Vec::with_capacity(TEXT_BYTES);
         text.extend_from_slice(b"00-");
         hex(&self.trace.0, &mut text);
@@ -120,9 +125,6 @@ impl Context {
         text.extend_from_slice(if self.sampled { b"-01" } else { b"-00" });
         if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
             fields.insert(TRACEPARENT, value);
-        }
-        if self.parent.is_none() {
-            fields.remove(TRACESTATE);
         }
     }
 }
