@@ -221,7 +221,11 @@ impl App {
     pub fn check(loaded: &Loaded) -> Result<(), StartError> {
         Gate::check(&loaded.projects)?;
         Targets::of(&loaded.projects)?;
-        loaded.server.telemetry.as_ref().map_or(Ok(()), Telemetry::check)?;
+        loaded
+            .server
+            .telemetry
+            .as_ref()
+            .map_or(Ok(()), Telemetry::check)?;
         tls::Tls::build(&loaded.server)?;
         Ok(())
     }

@@ -320,7 +320,10 @@ impl PartialEq for Otlp {
         let headers = |of: &Self| -> Vec<(Box<str>, Zeroizing<String>)> {
             let headers = of.headers.iter();
             let shown = headers.map(|(name, value)| {
-                (name.clone(), Zeroizing::new(value.expose_secret().to_owned()))
+                (
+                    name.clone(),
+                    Zeroizing::new(value.expose_secret().to_owned()),
+                )
             });
             shown.collect()
         };

@@ -92,7 +92,9 @@ fn refuse_own(name: &At<HeaderName>, reports: &mut Reports) {
 }
 
 fn warn_of_plain_http(authority: &str, place: Place, reports: &mut Reports) {
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
     let host = host.trim_matches(['[', ']']);
     let near = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     if !near {

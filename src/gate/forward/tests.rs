@@ -93,8 +93,7 @@ impl Gate {
             meter: Arc::default(),
             ended: Arc::default(),
             stopping: tokio::sync::watch::Sender::new(false),
-            trace: None,
-        line: Arc::default(),
+            line: Arc::default(),
         };
         let tunnels = Tunnels {
             bounds: upgrade::Bounds {
@@ -216,6 +215,7 @@ async fn relay(
         trust: Trust::Agent,
         session,
         clock,
+        trace: None,
         line: Some(&tunnels.line),
     };
     let answer = match handshake {

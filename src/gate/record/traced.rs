@@ -81,7 +81,10 @@ impl Entry {
             run: facts.run.clone(),
             tool: tool.map(|tool| tool.name.clone()),
             route: route.map(|route| route.id.clone()),
-            scope: route.map(|route| &route.scope).or(self.scope.as_ref()).cloned(),
+            scope: route
+                .map(|route| &route.scope)
+                .or(self.scope.as_ref())
+                .cloned(),
             resource: self.resource.clone(),
             decision: self.decided.map(|(decided, _)| decided.as_str()),
             reason: self.reason,
@@ -108,7 +111,11 @@ impl Entry {
         Some(Exchange {
             from_micros: micros(sent, self.opened.tick),
             upstream_micros: self.upstream_micros,
-            scheme: if upstream.tls.is_some() { "https" } else { "http" },
+            scheme: if upstream.tls.is_some() {
+                "https"
+            } else {
+                "http"
+            },
             authority: upstream.authority.clone(),
             // The operator's part of the path may be a secret: it can come from the environment.
             target: match &*upstream.base_path {

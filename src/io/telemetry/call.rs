@@ -260,10 +260,7 @@ impl Call {
         }
         say.place(&sent.authority);
         let (scheme, authority, target) = (sent.scheme, &sent.authority, &sent.target);
-        say.text(
-            "url.full",
-            format_args!("{scheme}://{authority}{target}"),
-        );
+        say.text("url.full", format_args!("{scheme}://{authority}{target}"));
         say.text("network.protocol.name", "http");
         if let Some(micros) = sent.upstream_micros {
             say.number("toolgate.upstream_micros", micros);
@@ -399,4 +396,4 @@ const KNOWN_METHODS: [&str; 9] = [
 const TEXT_BYTES_MAX: usize = 1024;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

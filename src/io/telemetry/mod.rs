@@ -170,7 +170,10 @@ impl Telemetry {
         let lost = self.0.queue.empty();
         if lost > 0 {
             self.0.count(SpanResult::Dropped, lost);
-            tracing::warn!(spans = lost, "spans could not be sent before the gate stopped");
+            tracing::warn!(
+                spans = lost,
+                "spans could not be sent before the gate stopped"
+            );
         }
     }
 }

@@ -61,8 +61,7 @@ impl Collector {
         for (name, value) in &otlp.headers {
             let unusable = || TelemetryError::Header(name.clone());
             let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unusable())?;
-            let mut value =
-                HeaderValue::from_str(value.expose_secret()).map_err(|_| unusable())?;
+            let mut value = HeaderValue::from_str(value.expose_secret()).map_err(|_| unusable())?;
             value.set_sensitive(true);
             fields.insert(field, value);
         }
@@ -131,7 +130,10 @@ impl Collector {
 
     fn works(&self) {
         if self.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!(collector = &*self.authority, "the collector takes spans again");
+            tracing::info!(
+                collector = &*self.authority,
+                "the collector takes spans again"
+            );
         }
     }
 }
