@@ -1,7 +1,7 @@
 //! A receiver of OTLP that reads what it gets with the official messages, and answers as it is told.
 
 use crate::gate::Setup;
-use crate::wait::until;
+use crate::wait::{run_with_input, until};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -19,6 +19,7 @@ use prost::Message as _;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -148,7 +149,10 @@ async fn take(
 ) -> std::io::Result<Response<Full<Bytes>>> {
     let (head, body) = request.into_parts();
     let bytes = body.collect().await.map_err(std::io::Error::other)?;
-    let bytes = bytes.to_bytes();
+    let mut bytes = bytes.to_bytes();
+    if head.headers.contains_key("content-encoding") {
+        bytes = unzipped(&bytes).await;
+    }
     *shared.attempts.lock().unwrap() += 1;
     let said = shared.sayings.lock().unwrap().pop_front();
     let mut answer = ExportTraceServiceResponse::default();
@@ -182,6 +186,15 @@ async fn take(
     }
     shared.batches.lock().unwrap().push(batch);
     Ok(told(200, None, answer.encode_to_vec().into()))
+}
+
+/// The gate packs nothing; a collector that sends on what it got does.
+async fn unzipped(bytes: &Bytes) -> Bytes {
+    let mut gzip = Command::new("gzip");
+    gzip.arg("-dc");
+    let unzipped = run_with_input(gzip, bytes.to_vec()).await;
+    assert!(unzipped.status.success());
+    unzipped.stdout.into()
 }
 
 fn told(status: u16, after: Option<u32>, body: Bytes) -> Response<Full<Bytes>> {

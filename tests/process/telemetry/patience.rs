@@ -44,17 +44,16 @@ async fn a_collector_that_is_down_or_refuses_gets_every_span_once_it_takes_them(
     })
     .await;
     let collector = Collector::at(place).await;
-    collector.says(&[
-        Saying::Status(503),
-        Saying::After(429, 1),
-        Saying::Status(502),
-    ]);
+    collector.says(&[Saying::Status(503), Saying::After(429, 1)]);
     call(&gate, &session, false, &read()).await.expect(200);
     let spans = collector.spans(4).await;
     assert_eq!(spans.len(), 4);
     comes_to(&gate, "sent", 4.0).await;
-    assert!(gate.said("the collector takes spans again"));
-    assert!(collector.attempts() >= 5);
+    until("the log tells of that, too", || async {
+        gate.said("the collector takes spans again").then_some(())
+    })
+    .await;
+    assert!(collector.attempts() >= 3);
     for result in ["failed", "dropped", "rejected"] {
         assert!(count(&gate, result).await < 0.5, "{result}");
     }

@@ -44,7 +44,7 @@ tools:
     upstream: {{ url: 'http://{backend}', credential: {{ header: x-api-key, value: '{CREDENTIAL}' }} }}
     routes:
       - {{ id: one.read, match: ['GET /items/{{item}}', 'POST /items/{{item}}'], scope: read }}
-      - {{ id: one.remove, match: 'DELETE /items/{{item}}', scope: remove, resource: 'item:{{item}}' }}
+      - {{ id: one.remove, match: 'DELETE /items/{{item}}', scope: remove, resource: 'item:{{item}}', approval: never }}
   two:
     mount: /two
     upstream: {{ url: 'http://{backend}/{PLACE}', http2: prior_knowledge }}

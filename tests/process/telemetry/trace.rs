@@ -223,7 +223,7 @@ async fn refusals_and_failures_are_spans_that_say_why() {
         &[
             ("http.response.status_code", "403"),
             ("toolgate.decision", "deny"),
-            ("toolgate.reason", "ceiling"),
+            ("toolgate.reason", "resource_outside_ceiling"),
             ("toolgate.resource", "item:2"),
             ("toolgate.grant", "-"),
             ("error.type", "-"),
@@ -231,7 +231,7 @@ async fn refusals_and_failures_are_spans_that_say_why() {
     );
 
     let nowhere = order(Method::from_bytes(b"INVENTED").unwrap(), "/nowhere");
-    call(&gate, &session, false, &nowhere).await.expect(404);
+    call(&gate, &session, false, &nowhere).await.expect(403);
     let spans = collector.spans(2).await;
     assert_eq!(spans[1].name, "HTTP");
     holds(
@@ -310,14 +310,14 @@ async fn a_real_collector_takes_the_spans_and_hands_them_on() {
         .args(["--otlp-grpc-endpoint", &grpc.to_string()])
         .args(["--otlp-http-endpoint", &http.to_string()])
         .args(["--exporter", "otlp", "--otlp-exporter-protocol", "http"])
-        .args(["--otlp-exporter-compression", "none"])
         .args([
             "--otlp-exporter-endpoint",
             &format!("http://{}", behind.address),
         ])
         .current_dir(scene.setup.config().parent().unwrap())
         .stderr(Stdio::null());
-    let _rotel = Program::start(rotel);
+    let rotel = Program::start(rotel);
+    assert!(rotel.says().contains("Starting Rotel"));
     send_to(&scene.setup, &format!("http://{http}"), "", "");
     let (gate, session) = scene.start().await;
     until("the collector listens", || async {
