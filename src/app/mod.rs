@@ -23,6 +23,7 @@ use self::parts::Parts;
 use self::reload::Reloader;
 use crate::config::{Loaded, Server};
 use crate::gate::{Gate, Unsendable};
+use crate::io::anchor::Anchors;
 use crate::io::metrics::Decided;
 use crate::io::notify::{TargetError, Targets};
 use crate::io::telemetry::{Telemetry, TelemetryError};
@@ -226,6 +227,7 @@ impl App {
             .telemetry
             .as_ref()
             .map_or(Ok(()), Telemetry::check)?;
+        Anchors::check(&loaded.server.ledger)?;
         tls::Tls::build(&loaded.server)?;
         Ok(())
     }
@@ -383,13 +385,15 @@ impl Running {
         if let Some(telemetry) = &self.parts.telemetry {
             self.control.chore(telemetry.clone().run());
         }
+        let anchors = Arc::clone(&self.parts.anchors);
+        self.control.chore(async move { anchors.run().await });
         if let Some(changes) = changes {
             self.control
                 .chore(chores::follow(changes, Arc::clone(&self.reloader)));
         }
     }
 
-    /// One line a listener.
+    /// One line a listener, and one that says whose signatures the ledger's checkpoints have.
     fn say_where(&self) {
         let Addresses {
             agents,
@@ -399,6 +403,8 @@ impl Running {
         for (listener, address) in [("agents", agents), ("admin", admin), ("metrics", metrics)] {
             tracing::info!(listener, %address, "listening");
         }
+        let vkey = self.parts.ledger.verifier();
+        tracing::info!(%vkey, "the ledger's checkpoints are signed by this key");
     }
 
     /// Reads the configuration again and puts it in force if it is valid as a whole.

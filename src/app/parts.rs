@@ -6,6 +6,7 @@ use super::reload::Reloader;
 use super::tls::Tls;
 use crate::config::Server;
 use crate::gate::{Gate, GateParts, Settings};
+use crate::io::anchor::Anchors;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
 use crate::io::notify::{Notifier, NotifierParts, Targets};
@@ -20,6 +21,10 @@ use crate::store::embedded::Embedded;
 use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the keepers of checkpoints have to take the last one.
+const ANCHORS_MAX: Duration = Duration::from_secs(1);
 
 /// What everything stands on.
 pub(super) struct Parts {
@@ -30,6 +35,7 @@ pub(super) struct Parts {
     pub gate: Gate,
     pub notifier: Notifier,
     pub telemetry: Option<Telemetry>,
+    pub anchors: Arc<Anchors>,
     pub principals: Arc<ArcSwap<Principals>>,
     store: Arc<Embedded>,
     pub tls: Tls,
@@ -84,6 +90,13 @@ impl Parts {
             metrics: Arc::clone(&metrics),
         });
         notifier.install(Targets::of(&projects)?);
+        let newest = ledger.clone();
+        let anchors = Anchors::new(
+            &server.ledger,
+            Box::new(move || newest.checkpoint()),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )?;
         gate.appoint(server.approvers());
         gate.install(projects);
         Ok(Self {
@@ -94,6 +107,7 @@ impl Parts {
             gate,
             notifier,
             telemetry,
+            anchors: Arc::new(anchors),
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
             store,
             tls,
@@ -122,6 +136,7 @@ impl Parts {
 
     /// The last record; then store and ledger are closed, and their files free for another process.
     pub(super) async fn close(&self, finished: bool, successor: Option<Process>) {
+        let is_end = successor.is_none();
         let mut detail = Vec::new();
         if !finished {
             detail.push("calls in flight were cut".to_owned());
@@ -145,6 +160,10 @@ impl Parts {
             tracing::error!(
                 "the ledger could not be closed in order; what it did not take is lost"
             );
+        }
+        if is_end {
+            // Who takes over hands over what covers this, and must not wait for it.
+            self.anchors.last(ANCHORS_MAX).await;
         }
     }
 
