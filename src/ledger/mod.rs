@@ -10,7 +10,7 @@
 mod ack;
 mod begin;
 pub mod checkpoint;
-mod clean;
+pub mod clean;
 mod encode;
 mod flush;
 mod judge;
@@ -316,6 +316,11 @@ impl Ledger {
     /// Whether records are taken.
     pub fn healthy(&self) -> bool {
         self.0.queue.healthy()
+    }
+
+    /// The name of this log, which all of its records carry.
+    pub fn instance(&self) -> &str {
+        &self.0.encoder.instance
     }
 
     /// What metrics show.

@@ -26,6 +26,7 @@ mod load;
 mod operations;
 mod reload;
 mod streams;
+mod telemetry;
 mod tls;
 mod webhooks;
 mod websocket;
