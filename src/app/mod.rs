@@ -239,6 +239,7 @@ impl App {
         let Loaded {
             server,
             projects,
+            lines,
             files,
             patterns,
             ..
@@ -247,7 +248,7 @@ impl App {
         Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
-        let parts = Arc::new(Parts::build(&server, projects, control.handle())?);
+        let parts = Arc::new(Parts::build(&server, projects, lines, control.handle())?);
         let detail = beginning.detail();
         let sockets = match beginning {
             Beginning::Fresh(given) => Sockets::obtain(&server, given)?,

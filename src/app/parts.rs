@@ -4,7 +4,7 @@ use super::StartError;
 use super::hand_over::Process;
 use super::reload::Reloader;
 use super::tls::Tls;
-use crate::config::Server;
+use crate::config::{Lines, Server};
 use crate::gate::{Gate, GateParts, Settings};
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
@@ -29,6 +29,8 @@ pub(super) struct Parts {
     pub gate: Gate,
     pub notifier: Notifier,
     pub principals: Arc<ArcSwap<Principals>>,
+    /// Where the rules in force stand.
+    pub lines: Arc<ArcSwap<Vec<Lines>>>,
     store: Arc<Embedded>,
     pub tls: Tls,
 }
@@ -37,6 +39,7 @@ impl Parts {
     pub(super) fn build(
         server: &Server,
         projects: Vec<Policy>,
+        lines: Vec<Lines>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, StartError> {
         let tls = Tls::build(server)?;
@@ -85,6 +88,7 @@ impl Parts {
             gate,
             notifier,
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
+            lines: Arc::new(ArcSwap::from_pointee(lines)),
             store,
             tls,
         })
@@ -156,6 +160,7 @@ impl Parts {
             notifier: self.notifier.clone(),
             clock: Arc::clone(&self.clock),
             principals: Arc::clone(&self.principals),
+            lines: Arc::clone(&self.lines),
             hosts: server.admin.hosts.clone(),
             reload: Reload::new(move |trigger| {
                 let reloader = Arc::clone(&reloader);

@@ -115,6 +115,7 @@ impl Reloader {
         Loaded {
             server: in_force.server.clone(),
             projects: self.parts.gate.policies(),
+            lines: self.parts.lines.load().to_vec(),
             warnings: Vec::new(),
             expiries: Vec::new(),
             files: in_force.files.clone(),
@@ -161,6 +162,7 @@ impl Reloader {
         renewed.put_in_force();
         self.parts.notifier.install(targets);
         self.parts.gate.install(loaded.projects);
+        self.parts.lines.store(Arc::new(loaded.lines));
         self.parts.metrics.reloaded(Reload::Applied);
         self.tell("reloaded");
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");

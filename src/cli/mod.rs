@@ -10,6 +10,7 @@ pub mod client;
 pub mod completions;
 pub mod demo;
 pub mod events;
+pub mod explain;
 mod failure;
 pub mod grants;
 pub mod key;
@@ -117,6 +118,8 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Validate all configuration files
     Check(check::Arguments),
+    /// Say what the policy decides of a call, and why
+    Explain(explain::Arguments),
     /// Print the JSON Schema of a configuration file
     Schema(schema::Arguments),
     /// Mint, look at and end sessions, through the admin API
@@ -139,6 +142,7 @@ impl Command {
             Command::Demo(_) => Some("demo"),
             Command::Completions(_) => Some("completions"),
             Command::Check(_)
+            | Command::Explain(_)
             | Command::Schema(_)
             | Command::Session(_)
             | Command::Approvals(_)
@@ -164,6 +168,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(globals, &arguments),
         Command::Demo(arguments) => demo::run(globals, &arguments),
         Command::Check(arguments) => check::run(globals, &arguments),
+        Command::Explain(arguments) => explain::run(globals, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Session(arguments) => block_on(session::run(globals, arguments)),
         Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),

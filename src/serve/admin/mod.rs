@@ -7,6 +7,7 @@
 pub(in crate::serve) mod approvals;
 pub(in crate::serve) mod caller;
 pub(in crate::serve) mod events;
+mod explain;
 mod grants;
 mod input;
 mod openapi;
@@ -22,7 +23,7 @@ use self::events::Feeds;
 use self::problem::Refused;
 use super::console::{self, Visits};
 use super::reload::Reload;
-use crate::config::Principal;
+use crate::config::{Lines, Principal};
 use crate::gate::strangers::Strangers;
 use crate::gate::{Gate, Peer};
 use crate::io::clock::{self, Clock};
@@ -62,6 +63,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Who may call; swapped by a reload.
     pub principals: Arc<ArcSwap<Principals>>,
+    /// Where the rules in force stand in their files; swapped by a reload.
+    pub lines: Arc<ArcSwap<Vec<Lines>>>,
     /// Accepted `Host` names.
     pub hosts: Vec<String>,
     /// Reads the configuration again.
@@ -199,6 +202,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
         .route("/v1/events", get(events::listen))
         .route("/v1/policy", get(policy::show))
+        .route("/v1/policy/explain", post(explain::explain))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/openapi.json", get(openapi::show))
         .merge(console::routes())
