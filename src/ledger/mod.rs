@@ -5,7 +5,7 @@
 //!
 //! The path of a record: [`encode`] on the caller's thread, a place in the bounded [`queue`], the one [`writer`]
 //! thread, a segment in [`storage`], and back to the caller by an [`ack`]. [`recover`] finds the end of the chain at
-//! start; [`verify`] reads all of it back, [`recent`] its end. The ledger asks no clock, decides nothing, and never edits what it wrote.
+//! start; [`verify`] proves it, [`query`] reads it back. The ledger asks no clock, decides nothing, and never edits what it wrote.
 
 mod ack;
 pub mod checkpoint;
@@ -14,6 +14,7 @@ mod encode;
 mod flush;
 mod line;
 pub mod note;
+pub mod query;
 mod queue;
 mod recent;
 pub mod record;
