@@ -15,6 +15,7 @@ mod failure;
 pub mod grants;
 pub mod key;
 pub mod output;
+pub mod replay;
 pub mod schema;
 pub mod serve;
 pub mod session;
@@ -122,6 +123,8 @@ pub enum Command {
     Explain(explain::Arguments),
     /// Print the JSON Schema of a configuration file
     Schema(schema::Arguments),
+    /// Say which recorded calls another policy would decide otherwise
+    Replay(replay::Arguments),
     /// Mint, look at and end sessions, through the admin API
     Session(session::Arguments),
     /// Look at and decide what waits for a person, through the admin API
@@ -143,6 +146,7 @@ impl Command {
             Command::Completions(_) => Some("completions"),
             Command::Check(_)
             | Command::Explain(_)
+            | Command::Replay(_)
             | Command::Schema(_)
             | Command::Session(_)
             | Command::Approvals(_)
@@ -169,6 +173,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(arguments) => demo::run(globals, &arguments),
         Command::Check(arguments) => check::run(globals, &arguments),
         Command::Explain(arguments) => explain::run(globals, &arguments),
+        Command::Replay(arguments) => replay::run(globals, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Session(arguments) => block_on(session::run(globals, arguments)),
         Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),

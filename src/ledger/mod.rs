@@ -19,6 +19,7 @@ mod queue;
 mod recent;
 pub mod record;
 mod recover;
+pub mod replay;
 pub mod storage;
 pub mod tree;
 pub mod verify;
