@@ -5,6 +5,7 @@ mod access;
 mod approvals;
 mod console;
 mod events;
+mod explain;
 mod grants;
 mod ops;
 mod policy;

@@ -21,6 +21,7 @@ mod life;
 mod load;
 mod operations;
 mod reload;
+mod replay;
 mod streams;
 mod tls;
 mod webhooks;
