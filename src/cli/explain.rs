@@ -115,25 +115,34 @@ fn prose(explanation: &Explanation, request: &Request) -> String {
         request.method,
         output::harmless(&request.target)
     );
-    for step in &explanation.steps {
-        let (mark, style) = if step.passes {
-            ("ok", good)
-        } else {
-            ("no", bad)
+    let said: Vec<String> = explanation
+        .steps
+        .iter()
+        .map(|step| output::harmless(&step.says))
+        .collect();
+    let placed = said.iter().map(|says| says.chars().count());
+    let width = placed
+        .filter(|width| *width <= WIDTH_MAX)
+        .max()
+        .unwrap_or(0);
+    for (step, says) in explanation.steps.iter().zip(&said) {
+        let (mark, style) = match (step.passes, step.step, explanation.decision) {
+            (false, ..) => ("no", bad),
+            (true, "approval", "hold") => ("??", of),
+            (true, ..) => ("ok", good),
         };
-        let _ = write!(
-            text,
-            "{style}{mark}{style:#}  {:<8}  {}",
-            step.step,
-            output::harmless(&step.says)
-        );
+        let _ = write!(text, "{style}{mark}{style:#}  {:<8}  {says}", step.step);
         if let Some(at) = &step.at {
-            let _ = write!(text, "  {dim}{at}{dim:#}");
+            let gap = width.saturating_sub(says.chars().count());
+            let _ = write!(text, "{:gap$}  {dim}{at}{dim:#}", "");
         }
         text.push('\n');
     }
     text
 }
+
+/// What is said is followed by its places in one column, unless it is longer.
+const WIDTH_MAX: usize = 80;
 
 fn attribute(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

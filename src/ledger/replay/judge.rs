@@ -282,8 +282,8 @@ impl Past<'_> {
     fn ways(&self, old: &Old, route: &Route, matched: &Matched<'_>) -> Result<Ways, String> {
         let run = self.runs.get(old.session);
         let facts = match run {
-            Some(run) => Cow::Borrowed(&*run.facts),
-            None => Cow::Owned(unknown(old.session, old.agent.clone(), self.new)),
+            Some(run) => self.runs.current(&run.facts),
+            None => Arc::new(unknown(old.session, old.agent.clone(), self.new)),
         };
         let (resource, mut learned) = match self.resource(old, route, matched, run, &facts)? {
             Filled::By(resource, learned) => (resource, learned),
@@ -297,12 +297,13 @@ impl Past<'_> {
             }
         };
         let open = run.is_none() || self.runs.is_open(&facts);
+        let subject = self.subject(run, &facts, &route.scope);
         let mut sessions = Vec::with_capacity(2);
         match (
             open,
             self.held_then(old, route, resource.as_ref(), run, &facts),
         ) {
-            (false, _) => sessions.push(facts.clone()),
+            (false, _) => sessions.push(facts),
             (true, Some(false)) => {
                 let reason = Reason::ResourceOutsideCeiling;
                 let outside = verdict(route, Outcome::Deny(reason), resource);
@@ -314,7 +315,7 @@ impl Past<'_> {
             }
             (true, then) => {
                 if then.is_none() {
-                    sessions.push(Cow::Owned(least(&facts, run)));
+                    sessions.push(Arc::new(least(&facts, run)));
                 }
                 let most = self.most(&facts, &route.scope, resource.as_ref());
                 if run.is_some_and(|run| run.has(&most.attributes)) {
@@ -322,7 +323,7 @@ impl Past<'_> {
                     learned = Some(most.attributes.clone());
                     sessions.clear();
                 }
-                sessions.push(Cow::Owned(most));
+                sessions.push(Arc::new(most));
             }
         }
         let now = Now {
@@ -341,7 +342,7 @@ impl Past<'_> {
         });
         Ok(Ways {
             verdicts: verdicts.collect(),
-            subject: self.subject(run, &facts, &route.scope),
+            subject,
             learned,
         })
     }

@@ -57,6 +57,21 @@ impl<'p> Runs<'p> {
         self.all.get(&id)
     }
 
+    /// The session with what has become known since of those above it.
+    pub fn current(&self, facts: &Arc<Session>) -> Arc<Session> {
+        let Some(parent) = &facts.parent else {
+            return Arc::clone(facts);
+        };
+        let known = self.get(parent.id).map_or(parent, |run| &run.facts);
+        let now = self.current(known);
+        if Arc::ptr_eq(&now, parent) {
+            return Arc::clone(facts);
+        }
+        let mut session = Session::clone(facts);
+        session.parent = Some(now);
+        Arc::new(session)
+    }
+
     /// Whether something about the session or one above it is not known.
     pub fn is_open(&self, session: &Session) -> bool {
         let own = |id| self.get(id).is_none_or(|run| run.digest.is_some());
