@@ -94,6 +94,9 @@ impl<'p> Replay<'p> {
         };
         let counted = self.counts(record, old.time);
         if let Some(past) = old.beside_the_policy() {
+            if matches!(past, judge::Beside::Own) {
+                self.runs.refused(record);
+            }
             if counted {
                 self.report.beside(&past, &old);
             }

@@ -145,6 +145,22 @@ fn script() -> Vec<Act> {
     for at in 0..TARGETS.len() {
         acts.extend((0..SESSIONS - 1).map(|session| call(session, at, session % 2 == 0)));
     }
+    let note = |session| Act::Call(session, Method::POST, "/crm/notes", true);
+    // A grant is used up, and given again; another is asked for while one is live.
+    acts.extend([
+        Act::Ask(0, "notes.write", None),
+        note(0),
+        note(0),
+        note(0),
+        note(0),
+    ]);
+    acts.extend([Act::Ask(0, "notes.write", None), note(0), note(0)]);
+    acts.extend([
+        Act::Ask(5, "notes.write", None),
+        note(5),
+        Act::Ask(5, "notes.write", None),
+        note(5),
+    ]);
     for _ in 0..160 {
         let session = random(SESSIONS - 1);
         match random(12) {

@@ -9,7 +9,7 @@ use super::record::{Record, digest, time};
 use crate::ledger::line::sha256;
 use crate::policy::attributes::Attributes;
 use crate::policy::ceiling;
-use crate::policy::id::{ApprovalId, GrantId, SessionId};
+use crate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
 use crate::policy::model::{GrantMode, Policy};
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
 use crate::policy::resource::{Resource, ResourcePattern};
@@ -42,6 +42,8 @@ pub(super) struct Run {
     reserved: HashMap<ApprovalId, [Option<GrantId>; 2]>,
     /// Scopes whose grants people were asked for.
     wished: HashSet<ScopeName>,
+    /// How many grants of a scope it was given.
+    given: HashMap<ScopeName, u32>,
 }
 
 impl<'p> Runs<'p> {
@@ -125,6 +127,7 @@ impl<'p> Runs<'p> {
             grants: [Vec::new(), Vec::new()],
             reserved: HashMap::new(),
             wished: HashSet::new(),
+            given: HashMap::new(),
         })
     }
 
@@ -139,8 +142,17 @@ impl<'p> Runs<'p> {
                 let Some((grant, sure)) = given(new, run, id, record) else {
                     return;
                 };
-                if sure {
-                    run.grants[POOR].push(grant.clone());
+                let count = run.given.entry(grant.scope.clone()).or_default();
+                *count += 1;
+                let allowed = ceiling(new, &run.facts, grant.scope.as_str());
+                let sure = sure && allowed.is_none_or(|ceiling| *count <= ceiling.grants());
+                // Where one like it is live, another is not given.
+                let now = time(&record.time).map(tick);
+                let like = |one: &Grant| one.scope == grant.scope && one.resource == grant.resource;
+                let live = |one: &Grant| now.is_none_or(|now| one.live_at(now));
+                let poor = &mut run.grants[POOR];
+                if sure && !poor.iter().any(|one| like(one) && live(one)) {
+                    poor.push(grant.clone());
                 }
                 run.grants[RICH].push(grant);
             }
@@ -157,6 +169,37 @@ impl<'p> Runs<'p> {
         let session = record.session.as_deref()?.parse().ok()?;
         let id = record.grant.as_deref()?.parse().ok()?;
         Some((self.all.get_mut(&session)?, id))
+    }
+
+    /// A wish for a grant that was refused: the new policy may have given it.
+    pub fn refused(&mut self, record: &Record) {
+        let new = self.new;
+        let session = record.session.as_deref().and_then(|id| id.parse().ok());
+        let Some(run) = session.and_then(|id: SessionId| self.all.get_mut(&id)) else {
+            return;
+        };
+        let wish = || {
+            let scope = ScopeName::parse(record.scope.as_deref()?).ok()?;
+            let resource = match record.resource.as_deref() {
+                None => None,
+                Some(text) => Some(Resource::parse(text).ok()?),
+            };
+            let bounds = ceiling(new, &run.facts, scope.as_str())?;
+            let at = time(&record.time)?;
+            Some(Grant {
+                id: GrantId::new(record.request.as_deref()?.parse::<RequestId>().ok()?.uuid()),
+                resource,
+                uses_left: bounds.uses(),
+                reserved: 0,
+                uses: bounds.uses(),
+                expires_at: at.plus(bounds.ttl()),
+                ends: tick(at.plus(bounds.ttl())),
+                why: "".into(),
+                scope,
+            })
+        };
+        let wished = wish();
+        run.grants[RICH].extend(wished);
     }
 
     /// An `approval` record: what becomes of a use that its call reserves.
