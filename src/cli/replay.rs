@@ -2,7 +2,8 @@
 //!
 //! It reads the ledger's files and the project file that is given; no gate need run, and nothing is written.
 
-use super::{Failure, Globals, output};
+use super::progress::Progress;
+use super::{Failure, Globals, ledger, output};
 use crate::config::{self, Secrets};
 use crate::io::clock::{Clock as _, SystemClock};
 use crate::ledger::query::{Filter, Records, bytes_total};
@@ -12,10 +13,8 @@ use crate::policy::model::Policy;
 use crate::policy::time::Timestamp;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 /// `replay`.
@@ -59,13 +58,9 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     for path in &arguments.before {
         before.push(project(path)?);
     }
+    let directory = ledger::directory(globals, arguments.directory.as_deref())?;
     // Where it is not valid, or not there, there is less to compare with.
     let loaded = config::load(&globals.config, Secrets::Optional);
-    let directory = match (&arguments.directory, &loaded) {
-        (Some(directory), _) => directory.clone(),
-        (None, Ok(loaded)) => loaded.server.ledger.directory.clone(),
-        (None, Err(errors)) => return Err(Failure::Configuration(errors.coloured())),
-    };
     let in_force = loaded.map(|loaded| loaded.projects).unwrap_or_default();
     let before = before.iter().chain(&in_force).collect();
     let report = read(&directory, Replay::new(&new, before, chosen))?;
@@ -115,43 +110,21 @@ fn read(directory: &Path, mut replay: Replay<'_>) -> Result<Report, Failure> {
     let fault = |error: std::io::Error| {
         Failure::Unavailable(format!("the ledger at {}: {error}", directory.display()))
     };
-    if !directory.is_dir() {
-        return Err(Failure::Unavailable(format!(
-            "there is no ledger at {}",
-            directory.display()
-        )));
-    }
-    let bar = bar(bytes_total(directory).map_err(fault)?);
+    let progress = Progress::bytes("replaying", bytes_total(directory).map_err(fault)?);
     let mut records = Records::open(directory).map_err(fault)?;
-    let mut shown = 0;
-    loop {
-        match records.line().map_err(fault)? {
-            None => break,
-            Some([]) => {}
-            Some(line) => replay.line(line),
+    let mut read = 0;
+    while let Some(line) = records.line().map_err(fault)? {
+        if !line.is_empty() {
+            replay.line(line);
         }
-        if records.bytes() != shown {
-            shown = records.bytes();
-            bar.set_position(shown);
+        if records.bytes() != read {
+            progress.add(records.bytes() - read);
+            read = records.bytes();
         }
     }
-    bar.finish_and_clear();
+    progress.end();
     Ok(replay.finish())
 }
-
-/// On a terminal, and only once there is something to wait for.
-fn bar(bytes: u64) -> ProgressBar {
-    if bytes < WORTH_A_BAR || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(bytes);
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left");
-    style.map(|style| bar.set_style(style)).ok();
-    bar
-}
-
-/// Smaller ledgers are read within a second.
-const WORTH_A_BAR: u64 = 16 << 20;
 
 fn prose(report: &Report) -> String {
     let mut text = String::new();

@@ -8,42 +8,48 @@
 //! start; [`verify`] proves it, [`query`] reads it back. The ledger asks no clock, decides nothing, and never edits what it wrote.
 
 mod ack;
+mod begin;
 pub mod checkpoint;
 mod clean;
 mod encode;
 mod flush;
+mod judge;
+pub mod keys;
 mod line;
+mod mend;
 pub mod note;
 pub mod query;
 mod queue;
-mod recent;
 pub mod record;
 mod recover;
 pub mod replay;
+mod retain;
+pub mod roots;
+pub mod seal;
 pub mod storage;
 pub mod tree;
 pub mod verify;
 mod writer;
 
-use crate::config::LedgerSettings;
+use crate::config::{LedgerLevel, LedgerSettings};
 use crate::policy::time::Timestamp;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use ack::Ack;
-use encode::{Damage, Encoder};
-use flush::Flusher;
+use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;
-use queue::{Entry, Fate, Queue, locked};
-pub use recent::Recent;
+use note::{SigningKey, VerifierKey};
+use queue::{BATCH, Entry, Fate, Queue, Rotation, locked};
 use record::{DecisionRecord, Event, OutcomeRecord};
-use recover::Cut;
+use seal::Newest;
 use storage::{Disk, Storage};
-use writer::{Bounds, Tail, Writer};
+use writer::Writer;
 
 /// A handle to the one open ledger; clones are the same. The last one to go drains and closes it.
 #[derive(Clone, Debug)]
@@ -54,13 +60,17 @@ struct Core {
     queue: Arc<Queue>,
     encoder: Encoder,
     directory: PathBuf,
+    newest: Arc<Newest>,
+    /// Nothing is acknowledged below it.
+    level: LedgerLevel,
     thread: Mutex<Option<JoinHandle<Result<(), Unavailable>>>>,
 }
 
 /// How far a record must have got before its writer goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// In the kernel's hands: survives the gate being killed.
+    /// In the kernel's hands: survives the gate being killed. Of decisions less than that where the configuration says
+    /// `batched`, more where it says `sync`.
     Written,
     /// `fdatasync` has returned: survives power loss, as far as the disk honours a flush.
     Sync,
@@ -108,6 +118,64 @@ pub enum LedgerError {
         "ledger: {0}; keep the directory as evidence and give the gate another `ledger.directory`, nothing is cut away"
     )]
     Broken(verify::BadLine),
+    /// The log ends before what a checkpoint covers.
+    #[error(
+        "ledger: {} has a checkpoint of {size} records, and there are {records}: records are missing at the end, as where an \
+         older copy was put back; put the newest copy back, or keep the directory as evidence and give the gate another \
+         `ledger.directory`", witness.display()
+    )]
+    Cut {
+        /// The file of checkpoints, or the anchor file.
+        witness: PathBuf,
+        /// Records that it saw.
+        size: u64,
+        /// Records that there are.
+        records: u64,
+    },
+    /// The log's records are not those that were signed.
+    #[error(
+        "ledger: the first {size} records in {} are not those that {} has a checkpoint of: they were changed, or are \
+         another log's; keep the directory as evidence and give the gate another `ledger.directory`",
+        directory.display(), witness.display()
+    )]
+    Edited {
+        /// Of the ledger.
+        directory: PathBuf,
+        /// The file of checkpoints, or the anchor file.
+        witness: PathBuf,
+        /// Records that it saw.
+        size: u64,
+    },
+    /// The checkpoints are not as they were written.
+    #[error(
+        "ledger: {}: {why}; `toolgate ledger verify` says what can still be proven; put the file back as it was, or keep the \
+         directory as evidence and give the gate another `ledger.directory`", path.display()
+    )]
+    Checkpoints {
+        /// The file of checkpoints, or the anchor file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Older segments were dropped, and what their tree was is not there.
+    #[error(
+        "ledger: {} has no line that fits {segment}, the oldest segment: without it nothing more can be proven; put the file \
+         back as it was", path.display()
+    )]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// The first segment there is.
+        segment: String,
+    },
+    /// The key that signs checkpoints can't be used.
+    #[error("ledger: {}: {fault}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: keys::KeyFault,
+    },
     /// No thread for the writer.
     #[error("ledger: no thread for the writer: {0}")]
     Thread(String),
@@ -131,6 +199,14 @@ pub struct LedgerStats {
     pub records: u64,
     /// Times a write or sync failed since the start.
     pub failures: u64,
+    /// Records that the newest checkpoint covers.
+    pub checkpointed: u64,
+    /// Level `batched`: records whose callers went on and that are not written; a kill loses them.
+    pub batched: u64,
+    /// The most of those there can be; 0 at another level.
+    pub batched_max: u64,
+    /// How long one of them may wait to be written, while the disk answers; zero at another level.
+    pub batched_wait: Duration,
 }
 
 impl Ledger {
@@ -144,49 +220,37 @@ impl Ledger {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Ledger, LedgerError> {
         let disk = Disk::open(&settings.directory, clock())?;
-        Ledger::open_on(Box::new(disk), settings, clock)
+        let instance = disk.instance().to_owned();
+        let key = |signer: Option<&VerifierKey>| keys::load(settings, &instance, signer, random);
+        Ledger::open_on(Box::new(disk), key, settings, clock)
     }
 
-    /// The same, on any storage.
+    /// The same, on any storage, with the key that `key` gives when it is told who has signed so far.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub fn open_on(
         mut storage: Box<dyn Storage>,
+        key: impl FnOnce(Option<&VerifierKey>) -> Result<SigningKey, LedgerError>,
         settings: &LedgerSettings,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Ledger, LedgerError> {
-        let now = clock();
-        let recovered = recover::recover(storage.as_mut())?;
+        let recovered = recover::recover(storage.as_mut(), key, settings.anchor_file.as_deref())?;
+        let newest = Arc::new(Newest::new(recovered.key.verifier().clone()));
         let encoder = Encoder {
             instance: storage.instance().into(),
             intent: settings.intent,
         };
-        let queue = Arc::new(Queue::new());
-        let mut tail = Tail::new(recovered.name, recovered.file, now);
-        (tail.bytes, tail.since) = (recovered.bytes, recovered.since);
-        let mut writer = Writer {
-            queue: Arc::clone(&queue),
+        let batch = (settings.level == LedgerLevel::Batched).then_some(BATCH);
+        let queue = Arc::new(Queue::new(batch));
+        let writer = Writer::begin(
+            recovered,
             storage,
-            encoder: encoder.clone(),
-            bounds: Bounds {
-                bytes_max: settings.segment_bytes_max,
-                age_max: settings.segment_age_max,
-            },
-            chain: recovered.chain,
-            tail,
-            seen: now,
-            buffer: Vec::new(),
-            kept: Vec::new(),
-            flusher: Flusher::start().map_err(|error| LedgerError::Thread(error.to_string()))?,
-        };
-        for cut in &recovered.cuts {
-            let line = of_cut(&encoder, cut, now);
-            writer
-                .put(std::iter::once(&line), true)
-                .map_err(|error| LedgerError::io(&settings.directory.join(&cut.name), &error))?;
-            queue.records.fetch_add(1, Ordering::Relaxed);
-        }
+            settings,
+            Arc::clone(&queue),
+            Arc::clone(&newest),
+            Arc::new(clock),
+        )?;
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || writer.run())
@@ -195,6 +259,8 @@ impl Ledger {
             queue,
             encoder,
             directory: settings.directory.clone(),
+            newest,
+            level: settings.level,
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -215,21 +281,36 @@ impl Ledger {
     pub fn append(&self, event: &Event<'_>, time: Timestamp, level: Level) -> Ack {
         let pushed = self.0.queue.reserve(1).and_then(|()| {
             let line = self.0.encoder.event(event, time);
-            self.0.queue.push(Entry {
-                line,
-                level,
-                fate: Fate::Fail,
-            })
+            self.0.push(line, self.0.at_least(level), Fate::Fail)
         });
         Ack::new(pushed, &self.0.queue)
     }
 
-    /// Records among the newest `bytes_max` bytes whose line has `needle` in it. Reads files: not for the data plane.
+    /// The newest checkpoint, as a signed note. It covers only what is on the disk.
+    pub fn checkpoint(&self) -> Option<Arc<str>> {
+        self.0.newest.note()
+    }
+
+    /// Who signs checkpoints.
+    pub fn verifier(&self) -> VerifierKey {
+        self.0.newest.verifier()
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// From here on `new` signs: a record says so, and a checkpoint that both keys sign. Blocks until that is on the disk.
     ///
     /// # Errors
-    /// What the system says.
-    pub fn recent(&self, needle: &str, bytes_max: u64) -> io::Result<Recent> {
-        recent::containing(&self.0.directory, needle, bytes_max)
+    /// [`Unavailable`]: the disk fails or the ledger is closed. The log may have the record without the checkpoint then, and
+    /// the old key signs on; it can be tried again.
+    pub fn rotate(&self, new: SigningKey) -> Result<(), Unavailable> {
+        let (done, answer) = std::sync::mpsc::sync_channel(1);
+        let old = self.verifier();
+        self.0.queue.rotate(Rotation { old, new, done })?;
+        answer.recv().unwrap_or(Err(Unavailable))
     }
 
     /// Whether records are taken.
@@ -240,10 +321,15 @@ impl Ledger {
     /// What metrics show.
     pub fn stats(&self) -> LedgerStats {
         let queue = &self.0.queue;
+        let batch = queue.batch();
         LedgerStats {
+            batched: queue.batched() as u64,
+            batched_max: batch.map_or(0, |batch| batch.records_max as u64),
+            batched_wait: batch.map_or(Duration::ZERO, |batch| batch.wait),
             queue: queue.taken() as u64,
             records: queue.records.load(Ordering::Relaxed),
             failures: queue.failures.load(Ordering::Relaxed),
+            checkpointed: self.0.newest.size(),
         }
     }
 
@@ -261,6 +347,14 @@ impl Core {
         self.queue.close();
         let thread = locked(&self.thread).take();
         thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Unavailable)))
+    }
+
+    /// What the configuration makes of a level that was asked for. An outcome stays what it is: nobody waits for it.
+    fn at_least(&self, level: Level) -> Level {
+        match self.level {
+            LedgerLevel::Sync => Level::Sync,
+            LedgerLevel::Written | LedgerLevel::Batched => level,
+        }
     }
 
     fn push(&self, line: Template, level: Level, fate: Fate) -> Result<u64, Unavailable> {
@@ -285,18 +379,21 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Records the decision. Nothing may leave before the answer is `Ok`.
+    /// Records the decision. Nothing may leave before the answer is `Ok`. At [`Level::Sync`] that is when it is on the disk,
+    /// whatever the configuration says of other calls.
     ///
     /// A second decision in one slot is refused: its place is the outcome's.
     pub fn decide(&mut self, record: &DecisionRecord<'_>, level: Level) -> Ack {
         let core = &self.ledger.0;
-        let pushed = if self.places == 2 {
-            self.places = 1;
-            core.push(core.encoder.decision(record), level, Fate::Fail)
-        } else {
-            Err(Unavailable)
-        };
-        Ack::new(pushed, &core.queue)
+        if self.places != 2 {
+            return Ack::known(Err(Unavailable));
+        }
+        self.places = 1;
+        let (line, level) = (core.encoder.decision(record), core.at_least(level));
+        if level == Level::Written && core.queue.has_batch() {
+            return Ack::known(core.push(line, level, Fate::Batched).map(drop));
+        }
+        Ack::new(core.push(line, level, Fate::Fail), &core.queue)
     }
 
     /// Records the outcome. Never waits; it is written as soon as the disk takes it, while the process lives.
@@ -316,12 +413,9 @@ impl Drop for Slot {
     }
 }
 
-fn of_cut(encoder: &Encoder, cut: &Cut, now: Timestamp) -> Template {
-    let detail = format!("{} bytes of a torn tail were cut off", cut.bytes);
-    let damage = Damage {
-        kept: Some((&cut.name, cut.kept)),
-        cut: Some((cut.bytes, cut.sha256)),
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    encoder.gate("recovered", version, &detail, &damage, now)
+/// From the system's generator.
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
+    bytes
 }

@@ -1,4 +1,5 @@
-//! The seam between the ledger and the disk: segments are appended to, cut, listed and read; nothing is ever rewritten.
+//! The seam between the ledger and the disk: segments are appended to, cut, listed and read; nothing is ever rewritten. The
+//! files beside them (`checkpoints`, `roots`) are appended to and read by the same calls, under their own names.
 //!
 //! [`Disk`] is the real one. Tests put a faulty one in its place to see what an error does at the Nth call.
 
@@ -34,7 +35,7 @@ pub trait Storage: Send + 'static {
     ///
     /// # Errors
     /// What the system says.
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>>;
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
     /// Opens a segment for appending, cut to `keep` bytes; made if it does not exist. Its name is durable afterwards.
     ///
@@ -48,11 +49,24 @@ pub trait Storage: Send + 'static {
     /// What the system says.
     fn cut(&mut self, name: &str, keep: u64) -> io::Result<()>;
 
-    /// Removes a segment without a record.
+    /// Writes a segment's bytes from `from` to `to` once more, as they read, and syncs. After a failed flush the system takes
+    /// what it could not write for written: only writing it again brings it to the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn redo(&mut self, name: &str, from: u64, to: u64) -> io::Result<()>;
+
+    /// Removes a segment.
     ///
     /// # Errors
     /// What the system says.
     fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// The file `draft` takes the place of `name`, at once and for good.
+    ///
+    /// # Errors
+    /// What the system says: either of the two may have the name then.
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()>;
 
     /// How long to leave it alone after a fault.
     fn retry_after(&self) -> Duration {
@@ -189,7 +203,7 @@ impl Storage for Disk {
         Ok(std::fs::metadata(self.place(name))?.len())
     }
 
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
         use std::io::Seek as _;
         let mut file = File::open(self.place(name))?;
         file.seek(io::SeekFrom::Start(from))?;
@@ -218,8 +232,28 @@ impl Storage for Disk {
         file.sync_all()
     }
 
+    fn redo(&mut self, name: &str, from: u64, to: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(self.place(name))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = from;
+        while at < to {
+            let part = usize::try_from(to - at).unwrap_or(usize::MAX);
+            let part = part.min(buffer.len());
+            file.read_exact_at(&mut buffer[..part], at)?;
+            file.write_all_at(&buffer[..part], at)?;
+            at += part as u64;
+        }
+        file.sync_all()
+    }
+
     fn remove(&mut self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.place(name))?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()> {
+        std::fs::rename(self.place(draft), self.place(name))?;
         File::open(&self.directory)?.sync_all()
     }
 }
@@ -236,6 +270,19 @@ impl Segment for File {
     fn twin(&self) -> io::Result<Box<dyn Segment>> {
         Ok(Box::new(self.try_clone()?))
     }
+}
+
+/// Writes all of it, however many calls that takes.
+pub(super) fn write_all(file: &mut dyn Segment, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The segments in a directory, in order of name.

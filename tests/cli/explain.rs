@@ -262,7 +262,7 @@ fn replay_refuses_what_it_cannot_read() {
     let own = "config/projects/demo.yaml";
     toolgate(&["replay", "/nonexistent", "--policy", own])
         .ends(UNAVAILABLE)
-        .complains("there is no ledger");
+        .complains("is no directory");
     toolgate(&["replay", directory, "--policy", "/nonexistent.yaml"]).ends(CONFIGURATION);
     toolgate(&["replay", directory, "--policy", own, "--since", "yesterday"])
         .ends(USAGE)
