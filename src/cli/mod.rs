@@ -15,6 +15,7 @@ mod failure;
 pub mod grants;
 pub mod key;
 pub mod ledger;
+pub mod man;
 pub mod output;
 mod progress;
 pub mod replay;
@@ -139,6 +140,8 @@ pub enum Command {
     Ledger(ledger::Arguments),
     /// Print a shell's completion script
     Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -148,6 +151,7 @@ impl Command {
             Command::Serve(_) => Some("serve"),
             Command::Demo(_) => Some("demo"),
             Command::Completions(_) => Some("completions"),
+            Command::Man(_) => Some("man"),
             Command::Check(_)
             | Command::Explain(_)
             | Command::Replay(_)
@@ -186,6 +190,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(arguments) => key::run(globals, &arguments),
         Command::Ledger(arguments) => ledger::run(globals, &arguments),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 

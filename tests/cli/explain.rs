@@ -268,3 +268,16 @@ fn replay_refuses_what_it_cannot_read() {
         .ends(USAGE)
         .complains("`since`");
 }
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let page = toolgate(&["man"]).ends(OK);
+    assert!(page.stdout.contains(".TH toolgate 1"), "{page:?}");
+    let folder = tempfile::tempdir().unwrap();
+    toolgate(&["man", "--directory", folder.path().to_str().unwrap()]).ends(OK);
+    for name in ["toolgate", "toolgate-explain", "toolgate-session-mint"] {
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1"))).unwrap();
+        assert!(page.contains("Example"), "{name}");
+    }
+    toolgate(&["man", "--directory", "/nonexistent/man1"]).ends(UNAVAILABLE);
+}
