@@ -253,6 +253,7 @@ impl App {
             server,
             server_sha256,
             projects,
+            lines,
             files,
             patterns,
             ..
@@ -261,7 +262,7 @@ impl App {
         Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
-        let parts = Arc::new(Parts::build(&server, projects, control.handle())?);
+        let parts = Arc::new(Parts::build(&server, projects, lines, control.handle())?);
         let detail = beginning.detail();
         let sockets = match beginning {
             Beginning::Fresh(given) => Sockets::obtain(&server, given)?,

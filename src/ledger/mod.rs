@@ -22,6 +22,7 @@ pub mod query;
 mod queue;
 pub mod record;
 mod recover;
+pub mod replay;
 mod retain;
 pub mod roots;
 pub mod seal;

@@ -25,6 +25,7 @@ mod life;
 mod load;
 mod operations;
 mod reload;
+mod replay;
 mod streams;
 mod telemetry;
 mod tls;
