@@ -16,6 +16,7 @@ mod approvals;
 mod clients;
 mod console;
 mod crash;
+mod evidence;
 mod isolation;
 mod life;
 mod load;
