@@ -46,6 +46,8 @@ pub(super) struct Queue {
     places: AtomicUsize,
     bytes: AtomicUsize,
     healthy: AtomicBool,
+    /// Whether somebody waited in vain for a record that is still on its way.
+    stalled: AtomicBool,
     pub records: AtomicU64,
     pub failures: AtomicU64,
 }
@@ -68,13 +70,29 @@ impl Queue {
             places: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             healthy: AtomicBool::new(true),
+            stalled: AtomicBool::new(false),
             records: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
     }
 
+    /// Whether records are taken: the disk neither fails nor hangs.
     pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Acquire)
+        self.healthy.load(Ordering::Acquire) && !self.stalled.load(Ordering::SeqCst)
+    }
+
+    /// Somebody waits no longer for this record. Until the writer gets on, nobody else begins to.
+    pub fn stall(&self, ticket: u64) {
+        // Set before it is asked, as the writer settles before it clears: the two can't both miss the other.
+        let before = self.stalled.swap(true, Ordering::SeqCst);
+        if self.acks.settled(ticket).is_some() {
+            self.stalled.store(false, Ordering::SeqCst);
+        } else if !before {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "the ledger's disk does not answer: no call is forwarded until it does"
+            );
+        }
     }
 
     /// Records that wait to be written, and outcomes still to come.
@@ -105,7 +123,7 @@ impl Queue {
         let bytes = entry.line.bytes();
         let mut inner = locked(&self.inner);
         // Asked under the lock under which the writer declares a failure: nothing slips in behind it.
-        if inner.closing || (entry.fate == Fate::Fail && !self.healthy()) {
+        if inner.closing || (entry.fate == Fate::Fail && !self.healthy.load(Ordering::Acquire)) {
             drop(inner);
             self.release(1);
             return Err(Unavailable);
@@ -177,8 +195,12 @@ impl Queue {
         inner.next - inner.entries.len() as u64
     }
 
-    /// An entry has left for good.
+    /// Entries have left for good: the writer gets on.
     pub fn gone(&self, entries: usize, bytes: usize) {
+        if self.stalled.load(Ordering::SeqCst) {
+            self.stalled.store(false, Ordering::SeqCst);
+            tracing::info!("the ledger's disk answers again");
+        }
         self.release(entries);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }

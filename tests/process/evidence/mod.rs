@@ -4,6 +4,7 @@
 //! record verify?
 
 mod auditor;
+mod callers;
 mod scene;
 
 mod disk;
