@@ -13,6 +13,7 @@ pub mod events;
 mod failure;
 pub mod grants;
 pub mod key;
+pub mod ledger;
 pub mod output;
 pub mod schema;
 pub mod serve;
@@ -127,6 +128,8 @@ pub enum Command {
     Grants(grants::Arguments),
     /// Make keys for the admin API
     Key(key::Arguments),
+    /// Check the ledger, read it, and keep its keys
+    Ledger(ledger::Arguments),
     /// Print a shell's completion script
     Completions(completions::Arguments),
 }
@@ -143,7 +146,8 @@ impl Command {
             | Command::Session(_)
             | Command::Approvals(_)
             | Command::Grants(_)
-            | Command::Key(_) => None,
+            | Command::Key(_)
+            | Command::Ledger(_) => None,
         }
     }
 }
@@ -169,6 +173,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),
         Command::Grants(arguments) => block_on(grants::run(globals, arguments)),
         Command::Key(arguments) => key::run(globals, &arguments),
+        Command::Ledger(arguments) => ledger::run(globals, &arguments),
         Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -330,13 +330,17 @@ impl Reports {
 
 /// Tokens and keys have a known shape: they are never shown, wherever they stand.
 pub(super) fn hide_tokens(mut text: String) -> String {
-    for prefix in ["tgs_", "tgk_"] {
+    for (prefix, more) in [("tgs_", ""), ("tgk_", ""), ("PRIVATE+KEY+", "+/=.")] {
         let mut from = 0;
         while let Some(at) = text[from..].find(prefix).map(|at| from + at) {
             let secret = at + prefix.len();
             let bytes = text[secret..]
                 .bytes()
-                .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+                .take_while(|b| {
+                    b.is_ascii_alphanumeric()
+                        || matches!(b, b'-' | b'_')
+                        || more.as_bytes().contains(b)
+                })
                 .count();
             text.replace_range(secret..secret + bytes, &"*".repeat(bytes));
             from = secret + bytes;

@@ -5,6 +5,7 @@
 mod agents;
 mod approvals;
 mod faults;
+mod ledger;
 mod limits;
 mod notify;
 mod principals;

@@ -30,6 +30,7 @@ use crate::policy::model::Policy;
 use crate::policy::name::{GroupName, PrincipalName, ProjectName};
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -243,7 +244,31 @@ pub struct LedgerSettings {
     pub retain: Duration,
     /// Checkpoints are appended to this file too, on another volume; what it has must agree with the ledger at the start.
     pub anchor_file: Option<PathBuf>,
+    /// And told to this URL.
+    pub anchor_webhook: Option<AnchorWebhook>,
+    /// How often both get one, where there is a new one.
+    pub anchor_every: Duration,
 }
+
+/// A URL that is told of checkpoints (Standard Webhooks). Equal if it is the same place with the same secrets.
+#[derive(Clone, Debug)]
+pub struct AnchorWebhook {
+    /// As [`crate::policy::model::Notify::url`]: a secret.
+    pub url: SecretString,
+    /// As [`crate::policy::model::Notify::secrets`].
+    pub secrets: Vec<SecretString>,
+}
+
+impl PartialEq for AnchorWebhook {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&SecretString, &SecretString)| a.expose_secret() == b.expose_secret();
+        same((&self.url, &other.url))
+            && self.secrets.len() == other.secrets.len()
+            && self.secrets.iter().zip(&other.secrets).all(same)
+    }
+}
+
+impl Eq for AnchorWebhook {}
 
 impl LedgerSettings {
     /// The defaults, in this directory.
@@ -257,6 +282,8 @@ impl LedgerSettings {
             signing_key: None,
             retain: Duration::from_secs(180 * 24 * 3600),
             anchor_file: None,
+            anchor_webhook: None,
+            anchor_every: Duration::from_secs(60),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use super::clean::mask_query;
 use super::line::{Line, Template, rfc3339, sha256};
+use super::note::VerifierKey;
 use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
 use crate::config::IntentRecord;
 use crate::policy::approval::Asked;
@@ -155,7 +156,7 @@ impl Encoder {
                 change,
                 version,
                 detail,
-            } => self.gate(change, version, detail, &Damage::default(), time),
+            } => self.gate(change, version, detail, &Particulars::default(), time),
         }
     }
 
@@ -396,29 +397,35 @@ impl Encoder {
         line.end()
     }
 
-    /// A `gate` record, also one that tells of a damaged segment.
+    /// A `gate` record, also one that tells of segments or keys.
     pub fn gate(
         &self,
         change: &str,
         version: &str,
         detail: &str,
-        damage: &Damage<'_>,
+        particulars: &Particulars<'_>,
         time: Timestamp,
     ) -> Template {
         let mut line = Line::new(time, 512);
         line.text("change", change);
-        if let Some((bytes, sha256)) = &damage.cut {
+        if let Some((bytes, sha256)) = &particulars.cut {
             line.number("cut_bytes", *bytes);
             line.hex("cut_sha256", sha256);
         }
         line.free("detail", detail);
         line.text("instance", &self.instance);
-        if let Some((_, bytes)) = damage.kept {
+        if let Some((_, bytes)) = particulars.kept {
             line.number("kept_bytes", bytes);
         }
         line.text("kind", "gate");
+        if let Some((_, new)) = particulars.rotated {
+            line.text("new_key", &new.to_string());
+        }
+        if let Some((old, _)) = particulars.rotated {
+            line.text("old_key", &old.to_string());
+        }
         line.prev();
-        if let Some((name, _)) = damage.kept {
+        if let Some((name, _)) = particulars.kept {
             line.text("segment", name);
         }
         line.seq();
@@ -437,13 +444,15 @@ impl Encoder {
     }
 }
 
-/// What a `gate` record says of a segment that was cut or left.
+/// What only some `gate` records say: of a segment that was cut or left, of a key that was changed.
 #[derive(Debug, Default)]
-pub(super) struct Damage<'a> {
+pub(super) struct Particulars<'a> {
     /// File name, and how many of its bytes are the ledger's: what stands behind them never happened.
     pub kept: Option<(&'a str, u64)>,
     /// How much was cut off at a start, and its digest.
     pub cut: Option<(u64, [u8; 32])>,
+    /// Who signed, and who does from here on.
+    pub rotated: Option<(&'a VerifierKey, &'a VerifierKey)>,
 }
 
 fn goes_on(line: &mut Line, grant: GrantUse) {

@@ -5,19 +5,26 @@
 //!
 //! The path of a record: [`encode`] on the caller's thread, a place in the bounded [`queue`], the one [`writer`]
 //! thread, a segment in [`storage`], and back to the caller by an [`ack`]. [`recover`] finds the end of the chain at
-//! start; [`verify`] reads all of it back, [`recent`] its end. The ledger asks no clock, decides nothing, and never edits what it wrote.
+//! start; [`verify`] proves it, [`query`] reads it back. The ledger asks no clock, decides nothing, and never edits what it wrote.
 
 mod ack;
+mod begin;
 pub mod checkpoint;
 mod clean;
 mod encode;
 mod flush;
+mod judge;
+pub mod keys;
 mod line;
+mod mend;
 pub mod note;
+pub mod query;
 mod queue;
 mod recent;
 pub mod record;
 mod recover;
+pub mod roots;
+pub mod seal;
 pub mod storage;
 pub mod tree;
 pub mod verify;
@@ -32,16 +39,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 pub use ack::Ack;
-use encode::{Damage, Encoder};
-use flush::Flusher;
+use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;
-use queue::{Entry, Fate, Queue, locked};
+use note::{SigningKey, VerifierKey};
+use queue::{Entry, Fate, Queue, Rotation, locked};
 pub use recent::Recent;
 use record::{DecisionRecord, Event, OutcomeRecord};
-use recover::Cut;
+use seal::Newest;
 use storage::{Disk, Storage};
-use writer::{Bounds, Tail, Writer};
+use writer::Writer;
 
 /// A handle to the one open ledger; clones are the same. The last one to go drains and closes it.
 #[derive(Clone, Debug)]
@@ -52,6 +59,7 @@ struct Core {
     queue: Arc<Queue>,
     encoder: Encoder,
     directory: PathBuf,
+    newest: Arc<Newest>,
     thread: Mutex<Option<JoinHandle<Result<(), Unavailable>>>>,
 }
 
@@ -106,6 +114,64 @@ pub enum LedgerError {
         "ledger: {0}; keep the directory as evidence and give the gate another `ledger.directory`, nothing is cut away"
     )]
     Broken(verify::BadLine),
+    /// The log ends before what a checkpoint covers.
+    #[error(
+        "ledger: {} has a checkpoint of {size} records, and there are {records}: records are missing at the end, as where an \
+         older copy was put back; put the newest copy back, or keep the directory as evidence and give the gate another \
+         `ledger.directory`", witness.display()
+    )]
+    Cut {
+        /// The file of checkpoints, or the anchor file.
+        witness: PathBuf,
+        /// Records that it saw.
+        size: u64,
+        /// Records that there are.
+        records: u64,
+    },
+    /// The log's records are not those that were signed.
+    #[error(
+        "ledger: the first {size} records in {} are not those that {} has a checkpoint of: they were changed, or are \
+         another log's; keep the directory as evidence and give the gate another `ledger.directory`",
+        directory.display(), witness.display()
+    )]
+    Edited {
+        /// Of the ledger.
+        directory: PathBuf,
+        /// The file of checkpoints, or the anchor file.
+        witness: PathBuf,
+        /// Records that it saw.
+        size: u64,
+    },
+    /// The checkpoints are not as they were written.
+    #[error(
+        "ledger: {}: {why}; `toolgate ledger verify` says what can still be proven; put the file back as it was, or keep the \
+         directory as evidence and give the gate another `ledger.directory`", path.display()
+    )]
+    Checkpoints {
+        /// The file of checkpoints, or the anchor file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Older segments were dropped, and what their tree was is not there.
+    #[error(
+        "ledger: {} has no line that fits {segment}, the oldest segment: without it nothing more can be proven; put the file \
+         back as it was", path.display()
+    )]
+    Roots {
+        /// The file.
+        path: PathBuf,
+        /// The first segment there is.
+        segment: String,
+    },
+    /// The key that signs checkpoints can't be used.
+    #[error("ledger: {}: {fault}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: keys::KeyFault,
+    },
     /// No thread for the writer.
     #[error("ledger: no thread for the writer: {0}")]
     Thread(String),
@@ -129,6 +195,8 @@ pub struct LedgerStats {
     pub records: u64,
     /// Times a write or sync failed since the start.
     pub failures: u64,
+    /// Records that the newest checkpoint covers.
+    pub checkpointed: u64,
 }
 
 impl Ledger {
@@ -142,49 +210,36 @@ impl Ledger {
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Ledger, LedgerError> {
         let disk = Disk::open(&settings.directory, clock())?;
-        Ledger::open_on(Box::new(disk), settings, clock)
+        let instance = disk.instance().to_owned();
+        let key = |signer: Option<&VerifierKey>| keys::load(settings, &instance, signer, random);
+        Ledger::open_on(Box::new(disk), key, settings, clock)
     }
 
-    /// The same, on any storage.
+    /// The same, on any storage, with the key that `key` gives when it is told who has signed so far.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub fn open_on(
         mut storage: Box<dyn Storage>,
+        key: impl FnOnce(Option<&VerifierKey>) -> Result<SigningKey, LedgerError>,
         settings: &LedgerSettings,
         clock: impl Fn() -> Timestamp + Send + Sync + 'static,
     ) -> Result<Ledger, LedgerError> {
-        let now = clock();
-        let recovered = recover::recover(storage.as_mut())?;
+        let recovered = recover::recover(storage.as_mut(), key, settings.anchor_file.as_deref())?;
+        let newest = Arc::new(Newest::new(recovered.key.verifier().clone()));
         let encoder = Encoder {
             instance: storage.instance().into(),
             intent: settings.intent,
         };
         let queue = Arc::new(Queue::new());
-        let mut tail = Tail::new(recovered.name, recovered.file, now);
-        (tail.bytes, tail.since) = (recovered.bytes, recovered.since);
-        let mut writer = Writer {
-            queue: Arc::clone(&queue),
+        let writer = Writer::begin(
+            recovered,
             storage,
-            encoder: encoder.clone(),
-            bounds: Bounds {
-                bytes_max: settings.segment_bytes_max,
-                age_max: settings.segment_age_max,
-            },
-            chain: recovered.chain,
-            tail,
-            seen: now,
-            buffer: Vec::new(),
-            kept: Vec::new(),
-            flusher: Flusher::start().map_err(|error| LedgerError::Thread(error.to_string()))?,
-        };
-        for cut in &recovered.cuts {
-            let line = of_cut(&encoder, cut, now);
-            writer
-                .put(std::iter::once(&line), true)
-                .map_err(|error| LedgerError::io(&settings.directory.join(&cut.name), &error))?;
-            queue.records.fetch_add(1, Ordering::Relaxed);
-        }
+            settings,
+            Arc::clone(&queue),
+            Arc::clone(&newest),
+            Arc::new(clock),
+        )?;
         let thread = std::thread::Builder::new()
             .name("ledger".into())
             .spawn(move || writer.run())
@@ -193,6 +248,7 @@ impl Ledger {
             queue,
             encoder,
             directory: settings.directory.clone(),
+            newest,
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -230,6 +286,33 @@ impl Ledger {
         recent::containing(&self.0.directory, needle, bytes_max)
     }
 
+    /// The newest checkpoint, as a signed note. It covers only what is on the disk.
+    pub fn checkpoint(&self) -> Option<Arc<str>> {
+        self.0.newest.note()
+    }
+
+    /// Who signs checkpoints.
+    pub fn verifier(&self) -> VerifierKey {
+        self.0.newest.verifier()
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    /// From here on `new` signs: a record says so, and a checkpoint that both keys sign. Blocks until that is on the disk.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the disk fails or the ledger is closed. The log may have the record without the checkpoint then, and
+    /// the old key signs on; it can be tried again.
+    pub fn rotate(&self, new: SigningKey) -> Result<(), Unavailable> {
+        let (done, answer) = std::sync::mpsc::sync_channel(1);
+        let old = self.verifier();
+        self.0.queue.rotate(Rotation { old, new, done })?;
+        answer.recv().unwrap_or(Err(Unavailable))
+    }
+
     /// Whether records are taken.
     pub fn healthy(&self) -> bool {
         self.0.queue.healthy()
@@ -242,6 +325,7 @@ impl Ledger {
             queue: queue.taken() as u64,
             records: queue.records.load(Ordering::Relaxed),
             failures: queue.failures.load(Ordering::Relaxed),
+            checkpointed: self.0.newest.size(),
         }
     }
 
@@ -314,12 +398,9 @@ impl Drop for Slot {
     }
 }
 
-fn of_cut(encoder: &Encoder, cut: &Cut, now: Timestamp) -> Template {
-    let detail = format!("{} bytes of a torn tail were cut off", cut.bytes);
-    let damage = Damage {
-        kept: Some((&cut.name, cut.kept)),
-        cut: Some((cut.bytes, cut.sha256)),
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    encoder.gate("recovered", version, &detail, &damage, now)
+/// From the system's generator.
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's random generator works");
+    bytes
 }

@@ -294,7 +294,8 @@ fn coded(key: &[u8; 32]) -> String {
     STANDARD.encode(&*bytes)
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a key can be called so.
+pub fn is_name(name: &str) -> bool {
     let bad = |char: char| char == '+' || char.is_whitespace() || char.is_control();
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.contains(bad)
 }

@@ -5,8 +5,10 @@
 
 use super::ack::Acks;
 use super::line::Template;
+use super::note::{SigningKey, VerifierKey};
 use super::{Level, Unavailable};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,14 +30,25 @@ pub(super) enum Fate {
 }
 
 /// What the writer finds.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Taken {
     /// Entries, now in the buffer handed in.
     Entries,
+    /// Another key is to sign; everything handed in before is written.
+    Rotation(Rotation),
     /// Nothing for as long as it would wait.
     Idle,
     /// Nothing, and nothing more will come.
     Closing,
+}
+
+/// Another key is to sign.
+#[derive(Debug)]
+pub(super) struct Rotation {
+    pub old: VerifierKey,
+    pub new: SigningKey,
+    /// Told what came of it.
+    pub done: SyncSender<Result<(), Unavailable>>,
 }
 
 #[derive(Debug)]
@@ -55,6 +68,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Inner {
     entries: Vec<Entry>,
+    rotation: Option<Rotation>,
     /// The ticket of the next entry.
     next: u64,
     asleep: bool,
@@ -148,6 +162,9 @@ impl Queue {
                 std::mem::swap(&mut inner.entries, into);
                 return Taken::Entries;
             }
+            if let Some(rotation) = inner.rotation.take() {
+                return Taken::Rotation(rotation);
+            }
             if inner.closing {
                 return Taken::Closing;
             }
@@ -158,10 +175,23 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
             inner = woken;
             inner.asleep = false;
-            if waited.timed_out() && inner.entries.is_empty() && !inner.closing {
+            let nothing = inner.entries.is_empty() && inner.rotation.is_none();
+            if waited.timed_out() && nothing && !inner.closing {
                 return Taken::Idle;
             }
         }
+    }
+
+    /// Hands in a rotation; one at a time, and none once the queue is closed.
+    pub fn rotate(&self, rotation: Rotation) -> Result<(), Unavailable> {
+        let mut inner = locked(&self.inner);
+        if inner.closing || inner.rotation.is_some() || !self.healthy() {
+            return Err(Unavailable);
+        }
+        inner.rotation = Some(rotation);
+        drop(inner);
+        self.ready.notify_one();
+        Ok(())
     }
 
     /// Waits while the disk does not answer: only for time or the end; true at the end.
@@ -180,6 +210,8 @@ impl Queue {
         self.healthy.store(false, Ordering::Release);
         self.failures.fetch_add(1, Ordering::Relaxed);
         into.append(&mut inner.entries);
+        // Whoever waits for it is told by its going.
+        inner.rotation = None;
         inner.next
     }
 

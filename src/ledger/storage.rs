@@ -1,4 +1,5 @@
-//! The seam between the ledger and the disk: segments are appended to, cut, listed and read; nothing is ever rewritten.
+//! The seam between the ledger and the disk: segments are appended to, cut, listed and read; nothing is ever rewritten. The
+//! files beside them (`checkpoints`, `roots`) are appended to and read by the same calls, under their own names.
 //!
 //! [`Disk`] is the real one. Tests put a faulty one in its place to see what an error does at the Nth call.
 
@@ -236,6 +237,19 @@ impl Segment for File {
     fn twin(&self) -> io::Result<Box<dyn Segment>> {
         Ok(Box::new(self.try_clone()?))
     }
+}
+
+/// Writes all of it, however many calls that takes.
+pub(super) fn write_all(file: &mut dyn Segment, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The segments in a directory, in order of name.

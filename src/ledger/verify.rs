@@ -2,7 +2,14 @@
 //!
 //! Streams; a ledger of any size is read in the memory of one line. It says which line is the first bad one, and
 //! changes nothing. What a chain alone can't show is an edit of the very last line, or its removal: compare
-//! [`Report::head`] with one that was kept elsewhere.
+//! [`Whole::head`] with one that was kept elsewhere.
+
+mod canonical;
+mod directory;
+mod lines;
+mod report;
+mod roots;
+mod signed;
 
 use super::line::sha256;
 use super::storage::{first_seq, segments};
@@ -12,9 +19,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+pub use canonical::{Essence, quick, record, slow};
+pub use directory::{Given, directory};
+pub use report::{Fault, Proven, Report, Trust, Unprovable, Wrong};
+
 /// What was read and found whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct Whole {
     /// How many segments there are.
     pub segments: usize,
     /// How many records they hold.
@@ -70,7 +81,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 ///
 /// # Errors
 /// [`BadLine`]: the first that is not as it was written.
-pub fn chain(directory: &Path) -> Result<Report, BadLine> {
+pub fn chain(directory: &Path) -> Result<Whole, BadLine> {
     let names = segments(directory).map_err(|error| unreadable(directory, 0, &error))?;
     let mut chain = Chain::default();
     let mut damage = None;
@@ -90,7 +101,7 @@ pub fn chain(directory: &Path) -> Result<Report, BadLine> {
         let next = names.get(position + 1).map(|next| directory.join(next));
         let kept = next.and_then(|next| kept_of(&next, name));
         let file = File::open(&path).map_err(|error| unreadable(&path, 0, &error))?;
-        let walk = walk(file, kept.unwrap_or(u64::MAX), &mut chain);
+        let walk = walk(file, kept.unwrap_or(u64::MAX), &mut chain, |_| {});
         if let Some(fault) = walk.fault {
             damage.get_or_insert((path, walk.lines + 1, fault));
             break;
@@ -98,7 +109,7 @@ pub fn chain(directory: &Path) -> Result<Report, BadLine> {
     }
     match damage {
         Some((path, line, fault)) => Err(BadLine { path, line, fault }),
-        None => Ok(Report {
+        None => Ok(Whole {
             segments: names.len(),
             records: chain.next,
             head: chain.head,
@@ -153,14 +164,19 @@ impl Chain {
     fn check(&self, line: &[u8]) -> Result<(), LineFault> {
         let record: Skeleton<'_> =
             serde_json::from_slice(line).map_err(|_| LineFault::NotARecord)?;
-        let prev = unhex(&record.prev).ok_or(LineFault::NotARecord)?;
-        if record.seq != self.next {
+        let prev = unhex(record.prev.as_bytes()).ok_or(LineFault::NotARecord)?;
+        self.next_is(record.seq, &prev)
+    }
+
+    /// Whether a record of this `seq` and `prev` is the next one.
+    fn next_is(&self, seq: u64, prev: &[u8; 32]) -> Result<(), LineFault> {
+        if seq != self.next {
             return Err(LineFault::Seq {
                 expected: self.next,
-                found: record.seq,
+                found: seq,
             });
         }
-        if prev != self.head {
+        if *prev != self.head {
             return Err(LineFault::Prev);
         }
         Ok(())
@@ -182,13 +198,13 @@ struct Skeleton<'a> {
     kept_bytes: Option<u64>,
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+fn unhex(text: &[u8]) -> Option<[u8; 32]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
         _ => None,
     };
-    let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
+    let text: &[u8; 64] = text.try_into().ok()?;
     let mut out = [0; 32];
     for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
         *byte = digit(pair[0])? << 4 | digit(pair[1])?;
@@ -209,8 +225,14 @@ pub(super) struct Walk {
     pub fault: Option<LineFault>,
 }
 
-/// Reads at most `limit` bytes of a segment, going on with `chain` for as long as lines are good.
-pub(super) fn walk(source: impl Read, limit: u64, chain: &mut Chain) -> Walk {
+/// Reads at most `limit` bytes of a segment, going on with `chain` for as long as lines are good. `each` gets every good
+/// line, without its newline.
+pub(super) fn walk(
+    source: impl Read,
+    limit: u64,
+    chain: &mut Chain,
+    mut each: impl FnMut(&[u8]),
+) -> Walk {
     let mut reader = BufReader::with_capacity(1 << 16, source.take(limit));
     let mut walk = Walk {
         lines: 0,
@@ -236,6 +258,7 @@ pub(super) fn walk(source: impl Read, limit: u64, chain: &mut Chain) -> Walk {
             return walk;
         }
         chain.advance(&line[..line.len() - 1]);
+        each(&line[..line.len() - 1]);
         walk.lines += 1;
         walk.bytes += line.len() as u64;
         walk.first.get_or_insert_with(|| line.clone());

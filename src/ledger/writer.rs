@@ -1,22 +1,23 @@
 //! The writer: one thread that gives every record its `seq` and `prev` and appends it.
 //!
 //! Group commit: it takes all that waits, writes it with one `write(2)`, syncs once if any of it asked for that, and
-//! only then acknowledges. What did not ask is synced in the background, within a commit window. When the disk fails it stops at once: everything pending fails, nothing is accepted but
-//! outcomes of what has happened already, and the segment is never written again. Once the disk answers, a new segment
-//! begins with a record of the fault, which says how many bytes of the old one count; then the outcomes follow.
-//! An acknowledged line is never moved, rewritten or repeated.
+//! only then acknowledges. What did not ask is synced in the background, within a commit window; and what is synced is
+//! sealed with a checkpoint ([`super::seal`]), once a window while records come, once a minute while none do, and at the end.
+//! When the disk fails it stops at once ([`super::mend`]). An acknowledged line is never moved, rewritten or repeated.
 
-use super::encode::{Damage, Encoder};
+use super::encode::{Encoder, Particulars};
 use super::flush::Flusher;
 use super::line::Template;
-use super::queue::{Entry, Fate, Queue, Taken};
-use super::storage::{Segment, Storage, segment_name};
-use super::verify::Chain;
+use super::note::SigningKey;
+use super::queue::{Entry, Queue, Rotation, Taken, locked};
+use super::roots::{End, Roots};
+use super::seal::{Sealer, Synced};
+use super::storage::{Segment, Storage, segment_name, write_all};
 use super::{Level, Unavailable};
 use crate::policy::time::Timestamp;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Everything the thread owns.
@@ -25,16 +26,33 @@ pub(super) struct Writer {
     pub storage: Box<dyn Storage>,
     pub encoder: Encoder,
     pub bounds: Bounds,
-    pub chain: Chain,
+    /// Behind the last acknowledged line.
+    pub log: End,
     pub tail: Tail,
-    /// The newest time seen: what a fault's own record is dated from, for the ledger asks no clock.
+    pub roots: Roots,
+    /// The newest time seen: what a fault's own record is dated from, and how long ago things were.
     pub seen: Timestamp,
+    /// The wall's clock, for what no record dates.
+    pub clock: Clock,
     /// Finished lines on their way.
     pub buffer: Vec<u8>,
     /// Outcomes that wait for the disk.
     pub kept: Vec<Entry>,
-    /// Syncs what is at level `written`.
+    /// Syncs what is at level `written`, and seals.
     pub flusher: Flusher,
+    /// Locked by whoever seals or mends; never by two at once.
+    pub sealer: Arc<Mutex<Sealer>>,
+    pub sealed: Sealed,
+}
+
+/// The wall's.
+pub(super) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// The checkpoint begun last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sealed {
+    pub size: u64,
+    pub time: Timestamp,
 }
 
 /// When a segment is full.
@@ -55,7 +73,8 @@ pub(super) struct Tail {
     pub since: Option<Timestamp>,
     /// Whether anything is not synced.
     pub dirty: bool,
-    pub synced: Timestamp,
+    /// When that was begun last.
+    pub flushed: Timestamp,
     /// What the disk said.
     pub fault: String,
 }
@@ -69,11 +88,15 @@ impl Writer {
             if self.tail.file.is_none() && !self.wait_for_disk() {
                 return self.end();
             }
-            let patience = if relay { RELAY } else { COMMIT_WINDOW };
+            let patience = match relay {
+                true => RELAY,
+                false => self.patience(),
+            };
             match self.queue.take(&mut entries, patience) {
                 Taken::Entries => relay = self.commit(&mut entries),
                 Taken::Idle if relay => relay = self.queue.acks.wake(),
-                Taken::Idle => self.rest(),
+                Taken::Idle => self.rest(patience),
+                Taken::Rotation(rotation) => self.rotate(rotation),
                 Taken::Closing => return self.end(),
             }
         }
@@ -109,22 +132,22 @@ impl Writer {
         relay
     }
 
-    /// Appends lines to the chain, as a whole or not at all.
+    /// Appends lines to the log, as a whole or not at all.
     pub fn put<'t>(
         &mut self,
         lines: impl Iterator<Item = &'t Template>,
         sync: bool,
     ) -> io::Result<()> {
-        // A flush that failed meanwhile: nothing more goes into this segment.
+        // A flush or a seal that failed meanwhile: nothing more goes into this segment.
         self.flusher.look()?;
         self.roll()?;
-        let mut chain = self.chain;
+        let mut log = self.log.clone();
         let mut seen = self.seen;
         self.buffer.clear();
         for line in lines {
             let start = self.buffer.len();
-            line.finish(chain.next, &chain.head, &mut self.buffer);
-            chain.advance(&self.buffer[start..self.buffer.len() - 1]);
+            line.finish(log.chain.next, &log.chain.head, &mut self.buffer);
+            log.advance(&self.buffer[start..self.buffer.len() - 1]);
             seen = line.time;
         }
         self.seen = seen;
@@ -133,13 +156,13 @@ impl Writer {
         self.tail.dirty = true;
         if sync {
             self.sync()?;
-        } else {
-            self.flush()?;
         }
+        // The last thing that can fail: once a flush is begun, a checkpoint of these lines may follow.
+        self.flush(&log)?;
         let tail = &mut self.tail;
         tail.since.get_or_insert(seen);
         tail.bytes += self.buffer.len() as u64;
-        self.chain = chain;
+        self.log = log;
         if self.buffer.capacity() > 2 * BATCH_BYTES_MAX {
             self.buffer = Vec::new();
         }
@@ -158,55 +181,137 @@ impl Writer {
             return Ok(());
         }
         self.sync()?;
-        let name = segment_name(self.chain.next);
-        let file = self.storage.append(&name, 0)?;
-        self.tail = Tail::new(name, file, self.seen);
+        let name = segment_name(self.log.size());
+        let file = self.begin_segment(&name)?;
+        self.tail = Tail::new(name, self.tail.flushed);
+        self.tail.file = Some(file);
         Ok(())
+    }
+
+    /// A new segment behind all that is acknowledged; `roots` says so first.
+    pub(super) fn begin_segment(&mut self, name: &str) -> io::Result<Box<dyn Segment>> {
+        self.roots.begin(name, &self.log, (self.clock)())?;
+        self.storage.append(name, 0)
     }
 
     /// Everything written is on the disk when this returns.
     fn sync(&mut self) -> io::Result<()> {
-        self.flusher.join()?;
+        self.flusher.join_sync()?;
         if self.tail.dirty {
             self.tail.file.as_mut().ok_or_else(no_segment)?.sync()?;
-            (self.tail.dirty, self.tail.synced) = (false, self.seen);
+            self.tail.dirty = false;
         }
         Ok(())
     }
 
-    /// Begins to sync in the background what is older than a commit window.
-    fn flush(&mut self) -> io::Result<()> {
+    /// Once a window: begins to sync in the background what is not, and to seal what then is, the log up to `log`.
+    fn flush(&mut self, log: &End) -> io::Result<()> {
         let tail = &mut self.tail;
-        // A clock that was set back must not put the sync off.
-        tail.synced = tail.synced.min(self.seen);
-        let due = self.seen.since(tail.synced) >= COMMIT_WINDOW;
-        if !tail.dirty || !due || self.flusher.busy() {
+        // A clock that was set back must not put it off.
+        tail.flushed = tail.flushed.min(self.seen);
+        let due = self.seen.since(tail.flushed) >= FLUSH_AFTER;
+        let open = tail.dirty || log.size() > self.sealed.size;
+        if !open || !due || self.flusher.busy() {
             return Ok(());
         }
-        let file = tail.file.as_ref().ok_or_else(no_segment)?;
-        let Ok(twin) = file.twin() else {
-            // No descriptor to spare: slower, not worse.
-            return self.sync();
-        };
-        self.flusher.begin(twin)?;
+        let mut segment = None;
+        if tail.dirty {
+            match tail.file.as_ref().ok_or_else(no_segment)?.twin() {
+                Ok(twin) => segment = Some(twin),
+                // No descriptor to spare: slower, not worse.
+                Err(_) => self.sync()?,
+            }
+        }
+        self.seal(segment, log, None)?;
         // What is written from here on is for the next one.
-        (tail.dirty, tail.synced) = (false, self.seen);
+        (self.tail.dirty, self.tail.flushed) = (false, self.seen);
         Ok(())
     }
 
-    /// Nothing was to do for a commit window: what is only in the kernel's hands goes to the disk.
-    fn rest(&mut self) {
-        self.seen = self.seen.plus(COMMIT_WINDOW);
-        let flushed = self.flusher.look().and_then(|()| self.flush());
-        if let Err(error) = flushed {
+    /// Begins to sync the segment, and then to sign that the log is as it is now.
+    fn seal(
+        &mut self,
+        segment: Option<Box<dyn Segment>>,
+        log: &End,
+        next: Option<SigningKey>,
+    ) -> io::Result<()> {
+        let synced = Synced {
+            size: log.size(),
+            root: log.tree.root(),
+            time: (self.clock)(),
+        };
+        let sealer = Arc::clone(&self.sealer);
+        let then = Box::new(move || locked(&sealer).seal(synced, next));
+        self.flusher.begin(segment, then)?;
+        self.sealed = Sealed {
+            size: synced.size,
+            time: synced.time,
+        };
+        Ok(())
+    }
+
+    /// The same, of all there is, and waits for it.
+    fn seal_now(&mut self, next: Option<SigningKey>) -> io::Result<()> {
+        self.sync()?;
+        self.flusher.join()?;
+        let log = self.log.clone();
+        self.seal(None, &log, next)?;
+        self.flusher.join()
+    }
+
+    /// How long nothing may come before it is looked whether something is due.
+    fn patience(&self) -> Duration {
+        let open = self.tail.dirty || self.log.size() > self.sealed.size || self.flusher.busy();
+        if open { FLUSH_AFTER / 3 } else { COMMIT_WINDOW }
+    }
+
+    /// Nothing was to do for that long: what is only in the kernel's hands goes to the disk, and that nothing happens is sealed.
+    fn rest(&mut self, span: Duration) {
+        self.seen = self.seen.plus(span);
+        let log = self.log.clone();
+        let rested = self.flusher.look().and_then(|()| self.flush(&log));
+        if let Err(error) = rested.and_then(|()| self.seal_silence(&log)) {
             self.poison(&error, &mut Vec::new());
         }
     }
 
-    /// The end: all that was written is synced. `Err` if outcomes are left.
+    fn seal_silence(&mut self, log: &End) -> io::Result<()> {
+        let now = (self.clock)();
+        self.sealed.time = self.sealed.time.min(now);
+        let due = now.since(self.sealed.time) >= SILENCE;
+        if !due || self.tail.dirty || self.flusher.busy() {
+            return Ok(());
+        }
+        self.seal(None, log, None)
+    }
+
+    /// Another key signs from here on: a record says so, then a checkpoint that both keys sign.
+    fn rotate(&mut self, rotation: Rotation) {
+        let Rotation { old, new, done } = rotation;
+        let particulars = Particulars {
+            rotated: Some((&old, new.verifier())),
+            ..Particulars::default()
+        };
+        let (version, now) = (env!("CARGO_PKG_VERSION"), (self.clock)());
+        let detail = "another key signs checkpoints from here on";
+        let line = self
+            .encoder
+            .gate("key_rotated", version, detail, &particulars, now);
+        let put = self.put(std::iter::once(&line), true);
+        if put.is_ok() {
+            self.queue.records.fetch_add(1, Ordering::Relaxed);
+        }
+        let rotated = put.and_then(|()| self.seal_now(Some(new)));
+        let _ = done.send(rotated.as_ref().map_err(|_| Unavailable).copied());
+        if let Err(error) = rotated {
+            self.poison(&error, &mut Vec::new());
+        }
+    }
+
+    /// The end: all that was written is synced and sealed. `Err` if outcomes are left.
     fn end(&mut self) -> Result<(), Unavailable> {
         if self.tail.file.is_some()
-            && let Err(error) = self.sync()
+            && let Err(error) = self.seal_now(None)
         {
             self.poison(&error, &mut Vec::new());
         }
@@ -217,25 +322,8 @@ impl Writer {
         }
     }
 
-    /// The disk failed. Nothing that waits is acknowledged; outcomes are kept.
-    fn poison(&mut self, error: &io::Error, entries: &mut Vec<Entry>) {
-        tracing::error!(
-            segment = %self.storage.place(&self.tail.name).display(), %error,
-            "the ledger can't be written: no call is forwarded until it can"
-        );
-        self.tail.file = None;
-        self.tail.fault = error.to_string();
-        let below = self.queue.fail(entries);
-        self.queue.acks.settle(below, Err(Unavailable));
-        while self.queue.acks.wake() {}
-        let (kept, failed): (Vec<_>, Vec<_>) = entries
-            .drain(..)
-            .partition(|entry| entry.fate == Fate::Keep);
-        self.kept.extend(kept);
-        self.discard(failed.into_iter(), false);
-    }
-
-    fn discard(&self, entries: impl Iterator<Item = Entry>, written: bool) {
+    /// Entries that are written, or never will be, give their places back.
+    pub(super) fn discard(&self, entries: impl Iterator<Item = Entry>, written: bool) {
         let (mut count, mut bytes) = (0, 0);
         for entry in entries {
             count += 1;
@@ -248,97 +336,18 @@ impl Writer {
                 .fetch_add(count as u64, Ordering::Relaxed);
         }
     }
-
-    /// Tries to begin anew until it works (true) or the ledger is closed (false).
-    fn wait_for_disk(&mut self) -> bool {
-        let retry_after = self.storage.retry_after();
-        // Sooner the first time: most faults are over at once.
-        let mut pause = retry_after / 5;
-        loop {
-            let closing = self.queue.pause(pause);
-            self.seen = self.seen.plus(pause);
-            pause = retry_after;
-            match self.mend() {
-                Ok(()) => {
-                    tracing::info!(segment = %self.tail.name, "the ledger can be written again");
-                    return true;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the ledger still can't be written");
-                    self.tail.file = None;
-                }
-            }
-            if closing {
-                let lost = self.kept.len();
-                tracing::error!(
-                    lost,
-                    "the ledger is closed with outcomes that can't be written"
-                );
-                return false;
-            }
-        }
-    }
-
-    /// A new segment: the fault, then the outcomes that were kept, all synced; then calls are accepted again.
-    fn mend(&mut self) -> io::Result<()> {
-        if let Err(error) = self.flusher.join() {
-            tracing::debug!(%error, "a flush of the segment that failed has failed too");
-        }
-        let (name, bytes) = (self.tail.name.clone(), self.tail.bytes);
-        let fresh = segment_name(self.chain.next);
-        if fresh != name {
-            // For those who read with other tools. Whether or not it works, the record below says what counts.
-            if let Err(error) = self.storage.cut(&name, bytes) {
-                tracing::warn!(segment = %name, %error, "the torn tail can't be cut off");
-            }
-        }
-        let mut file = self.storage.append(&fresh, 0)?;
-        let damage = Damage {
-            // A segment without an acknowledged byte is begun again under its own name.
-            kept: (fresh != name).then_some((&*name, bytes)),
-            cut: None,
-        };
-        let version = env!("CARGO_PKG_VERSION");
-        let fault = &self.tail.fault;
-        let first = self
-            .encoder
-            .gate("fault", version, fault, &damage, self.seen);
-        let (mut chain, mut lines) = (self.chain, Vec::new());
-        // Outcomes that came in meanwhile.
-        let mut kept = std::mem::take(&mut self.kept);
-        self.queue.collect(&mut kept);
-        for line in std::iter::once(&first).chain(kept.iter().map(|entry| &entry.line)) {
-            let start = lines.len();
-            line.finish(chain.next, &chain.head, &mut lines);
-            chain.advance(&lines[start..lines.len() - 1]);
-        }
-        let written = write_all(file.as_mut(), &lines).and_then(|()| file.sync());
-        if let Err(error) = written {
-            self.kept = kept;
-            return Err(error);
-        }
-        self.chain = chain;
-        self.tail = Tail::new(fresh, file, self.seen);
-        self.tail.bytes = lines.len() as u64;
-        self.tail.since = Some(self.seen);
-        self.queue.records.fetch_add(1, Ordering::Relaxed);
-        self.discard(kept.into_iter(), true);
-        let below = self.queue.heal();
-        self.queue.acks.settle(below, Ok(()));
-        Ok(())
-    }
 }
 
 impl Tail {
-    /// A segment without a record.
-    pub fn new(name: String, file: Box<dyn Segment>, now: Timestamp) -> Self {
+    /// A segment without a record, not open yet.
+    pub fn new(name: String, now: Timestamp) -> Self {
         Tail {
             name,
-            file: Some(file),
+            file: None,
             bytes: 0,
             since: None,
             dirty: false,
-            synced: now,
+            flushed: now,
             fault: String::new(),
         }
     }
@@ -348,21 +357,13 @@ fn no_segment() -> io::Error {
     io::Error::other("no segment is open")
 }
 
-fn write_all(file: &mut dyn Segment, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => bytes = &bytes[count..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Most that is written at once, unless one record is longer.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// What power loss may cost of records at level `written`.
+/// What power loss may cost of records at level `written`, and what a checkpoint may be behind.
 const COMMIT_WINDOW: Duration = Duration::from_secs(1);
+/// A flush is begun this long after the last one, so that it is over within the window.
+const FLUSH_AFTER: Duration = Duration::from_millis(750);
+/// While no record comes, a checkpoint this often shows that none did.
+const SILENCE: Duration = Duration::from_secs(60);
 /// How long a woken caller has to wake its neighbours before the writer does.
 const RELAY: Duration = Duration::from_millis(1);

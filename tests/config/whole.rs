@@ -219,3 +219,52 @@ fn what_needs_a_restart_is_named_and_the_rest_does_not() {
         needs("ledger")
     );
 }
+
+#[test]
+fn a_ledger_arrives_as_written_and_with_the_defaults_of_the_documents() {
+    use toolgate::config::{LedgerLevel, LedgerSettings};
+    let of = |ledger: &str| {
+        let server = SERVER.replace("{ directory: data/ledger }", ledger);
+        let (_folder, path) = written(&server, &[("demo.yaml", PROJECT)]);
+        let loaded = loaded(&path).unwrap_or_else(|errors| panic!("{errors}"));
+        (loaded.server, loaded.warnings)
+    };
+    let (plain, _) = of("{ directory: data/ledger }");
+    assert_eq!(plain.ledger, LedgerSettings::new("data/ledger"));
+    assert_eq!(plain.ledger.level, LedgerLevel::Written);
+    assert_eq!(plain.ledger.retain, Duration::from_secs(180 * 86_400));
+    assert_eq!(plain.ledger.anchor_every, Duration::from_secs(60));
+    const FULL: &str = "
+  directory: data/ledger
+  level: sync
+  retain: 400d
+  signing_key: { file: secrets/ledger.key }
+  anchor:
+    file: data/ledgers-anchor
+    webhook: { url: \"https://anchor.example/in?key=${CRM_API_KEY}\", secret: { env: HOOK_SECRET } }
+    every: 10s";
+    let (full, warnings) = of(FULL);
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let ledger = &full.ledger;
+    assert_eq!(ledger.level, LedgerLevel::Sync);
+    assert_eq!(ledger.retain, Duration::from_secs(400 * 86_400));
+    assert_eq!(
+        ledger.signing_key.as_deref(),
+        Some(Path::new("secrets/ledger.key"))
+    );
+    assert_eq!(
+        ledger.anchor_file.as_deref(),
+        Some(Path::new("data/ledgers-anchor"))
+    );
+    assert_eq!(ledger.anchor_every, Duration::from_secs(10));
+    let shown = format!("{full:?}");
+    assert!(
+        !shown.contains("s3cret") && !shown.contains("whsec_"),
+        "{shown}"
+    );
+    // The same again is no change; another key at the receiver is one.
+    assert_eq!(config::restart_needed(&full, &of(FULL).0), None);
+    let (other, _) = of(&FULL.replace("in?key", "in2?key"));
+    let needed = config::restart_needed(&full, &other).unwrap();
+    assert!(needed.contains("ledger"), "{needed}");
+}

@@ -50,24 +50,35 @@ fn target(
     vault: &mut Vault<'_>,
     reports: &mut Reports,
 ) -> Notify {
-    let url = raw.url.as_ref().and_then(|at| {
-        let text = vault.interpolate(&at.value.0.0, at.place, reports)?;
-        judge_url(text.expose_secret(), at.place, reports).then_some(text)
-    });
-    let secrets = [&raw.secret, &raw.previous_secret];
-    let secrets = secrets.into_iter().flatten();
+    let (url, secrets) = webhook(raw, "news of approvals is", vault, reports);
     Notify {
         name: name.clone(),
-        // What could not be read was reported, and is not served. No such host can exist (RFC 6761).
-        url: url.unwrap_or_else(|| SecretString::from("http://unset.invalid/")),
-        secrets: secrets
-            .filter_map(|at| secret(at, vault, reports))
-            .collect(),
+        url,
+        secrets,
     }
 }
 
+/// A URL, and the secrets that its calls are signed with; `what` is sent there. What could not be read was reported, and is
+/// not served.
+pub fn webhook(
+    raw: &raw::Webhook,
+    what: &str,
+    vault: &mut Vault<'_>,
+    reports: &mut Reports,
+) -> (SecretString, Vec<SecretString>) {
+    let url = raw.url.as_ref().and_then(|at| {
+        let text = vault.interpolate(&at.value.0.0, at.place, reports)?;
+        judge_url(text.expose_secret(), what, at.place, reports).then_some(text)
+    });
+    let secrets = [&raw.secret, &raw.previous_secret].into_iter().flatten();
+    let secrets = secrets.filter_map(|at| secret(at, vault, reports));
+    // No such host can exist (RFC 6761).
+    let url = url.unwrap_or_else(|| SecretString::from("http://unset.invalid/"));
+    (url, secrets.collect())
+}
+
 /// Messages never quote the URL.
-fn judge_url(url: &str, place: Place, reports: &mut Reports) -> bool {
+fn judge_url(url: &str, what: &str, place: Place, reports: &mut Reports) -> bool {
     const FORM: &str = "write `https://host/path`";
     let Ok(uri) = url.parse::<http::Uri>() else {
         reports.error(place, "this is not a URL", FORM);
@@ -94,7 +105,7 @@ fn judge_url(url: &str, place: Place, reports: &mut Reports) -> bool {
     if uri.scheme_str() == Some("http") && !near {
         reports.warn(
             place,
-            "news of approvals is sent over plain HTTP to a host that is not this one",
+            format!("{what} sent over plain HTTP to a host that is not this one"),
             "whoever can listen on the network can read it: write `https://`",
         );
     }

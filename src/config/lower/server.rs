@@ -1,5 +1,6 @@
-//! The server file: listeners, store, ledger.
+//! The server file: listeners and store.
 
+use super::ledger::ledger;
 use super::or;
 use super::principals::principals;
 use crate::config::error::{Place, Reports};
@@ -8,10 +9,7 @@ use crate::config::pem;
 use crate::config::raw;
 use crate::config::read::At;
 use crate::config::secrets::Vault;
-use crate::config::{
-    AdminListener, Caps, Cidr, Clients, IntentRecord, LedgerSettings, Listener, ListenerTls,
-    Server, Timeouts,
-};
+use crate::config::{AdminListener, Caps, Cidr, Clients, Listener, ListenerTls, Server, Timeouts};
 use crate::policy::model::Policy;
 use crate::policy::name::ProjectName;
 use std::net::{IpAddr, SocketAddr};
@@ -37,7 +35,7 @@ pub fn server(
     let principals = principals(&written, known, vault, reports);
     let store = raw.store.and_then(|store| store.value.embedded);
     let store = store.and_then(|embedded| embedded.value.path);
-    let ledger = raw.ledger.and_then(|at| ledger(&at.value));
+    let ledger = raw.ledger.and_then(|at| ledger(&at.value, vault, reports));
     let (agents, admin, metrics) = self::listeners(&listeners?, vault, reports)?;
     Some(Server {
         workers: workers(raw.workers.map(|at| at.value)),
@@ -307,34 +305,9 @@ fn caps(raw: Option<&At<raw::Caps>>) -> Caps {
     }
 }
 
-fn ledger(raw: &raw::Ledger) -> Option<LedgerSettings> {
-    let segment = raw.segment.as_ref().map(|at| &at.value);
-    Some(LedgerSettings {
-        directory: PathBuf::from(&raw.directory.as_ref()?.value.0),
-        intent: match raw.intent.as_ref().map(|at| at.value) {
-            Some(raw::Intent::Full) | None => IntentRecord::Full,
-            Some(raw::Intent::Digest) => IntentRecord::Digest,
-            Some(raw::Intent::Omit) => IntentRecord::Omit,
-        },
-        segment_bytes_max: or(
-            segment.and_then(|raw| raw.size.as_ref()),
-            |size| size.0,
-            SEGMENT_BYTES,
-        ),
-        segment_age_max: or(
-            segment.and_then(|raw| raw.age.as_ref()),
-            |span| span.0,
-            SEGMENT_AGE,
-        ),
-        ..LedgerSettings::new(PathBuf::from(&raw.directory.as_ref()?.value.0))
-    })
-}
-
 const TLS: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(10);
 const BODY_IDLE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(75);
 const CONNECTIONS: u32 = 20_000;
 const PER_ADDRESS: u32 = 16_384;
-const SEGMENT_BYTES: u64 = 256 << 20;
-const SEGMENT_AGE: Duration = Duration::from_secs(24 * 3600);

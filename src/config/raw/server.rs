@@ -1,6 +1,6 @@
 //! The server file as it is written.
 
-use super::{DAY, GIB, HOUR, KIB, MINUTE};
+use super::{DAY, GIB, HOUR, KIB, MINUTE, SECOND, Webhook};
 use crate::config::collection::{List, ListOrNone};
 use crate::config::leaf::{
     Address, Count, HostName, Network, Sha256, Size, Span, Text, Variable, Version, Workers,
@@ -180,11 +180,36 @@ record! {
     required directory = "directory": Text,
     /// How intents are recorded. Default: full.
     optional intent = "intent": Intent,
-    /// How far a record must have got before its call goes on. Default: written.
-    optional _level = "level": Level,
+    /// How far a record must have got before an ordinary call goes on. What can't be undone always waits for the disk. Default: written.
+    optional level = "level": Level,
     /// When a new file is begun.
     optional segment = "segment": Segment,
-    ; later "signing_key", "anchor", "retain"
+    /// Whole files are dropped when all of their records are older; what comes later can still be proven. Default: 180d.
+    optional retain = "retain": Span<DAY, { 36_500 * DAY }>,
+    /// The key that signs checkpoints. Default: `key` in the directory, made at the first start.
+    optional signing_key = "signing_key": SigningKey,
+    /// Where checkpoints are kept beside the ledger, so that not even who has its key can change what was.
+    optional anchor = "anchor": Anchor,
+}
+
+record! {
+    /// The key that signs checkpoints.
+    SigningKey: "`signing_key`";
+    /// The file that holds it, which only its owner may read; `toolgate ledger keygen` makes one. Relative to the working directory.
+    required file = "file": Text,
+    ; secret true
+}
+
+record! {
+    /// Where checkpoints are kept beside the ledger.
+    Anchor: "`anchor`";
+    /// A file that they are appended to, best on another volume; made if it is absent. At the start it must agree with the ledger. Relative to the working directory.
+    optional file = "file": Text,
+    /// A URL that is called with each (Standard Webhooks).
+    optional webhook = "webhook": Webhook,
+    /// How often, where there is a new one. Default: 1m.
+    optional every = "every": Span<SECOND, DAY>,
+    ; some_of "file", "webhook"
 }
 
 record! {
@@ -205,8 +230,9 @@ words! {
 }
 
 words! {
-    /// How far a record must have got before its call goes on.
+    /// How far a record must have got before an ordinary call goes on: on the disk, in the kernel's hands, or queued.
     Level: "a value of `level`";
+    Sync = "sync",
     Written = "written",
-    ; later "sync", "batched"
+    Batched = "batched",
 }

@@ -1,0 +1,332 @@
+//! What a line must be to be a record: one canonical JSON object, which every reader reads the same way.
+//!
+//! Keys sorted, none twice, no white space, each character escaped in the one way RFC 8785 has for it, whole numbers of at
+//! most 2^53 - 1, UTF-8; with a `seq`, a `prev` of 64 lower-case hex digits and a `kind`. Two readers that disagree about a
+//! line (which of two equal keys counts, say) would disagree about what happened, so such a line is not a record.
+//!
+//! [`record`] has a fast way, which builds no values and takes what the gate writes, and a slow one by `serde_json` for
+//! what the fast one is not sure of. What the fast way takes, the slow one takes and reads the same: a law's test.
+
+use crate::ledger::tree::Hash;
+use serde_json::Value;
+
+/// What the chain needs of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Essence {
+    /// Its number.
+    pub seq: u64,
+    /// Digest of the line before.
+    pub prev: Hash,
+    /// Whether it is of the kind `gate`: what the verifier itself has to know stands in those.
+    pub gate: bool,
+}
+
+/// Reads a line, without its newline. `None`: it is not a record.
+pub fn record(line: &[u8]) -> Option<Essence> {
+    quick(line).or_else(|| slow(line))
+}
+
+/// The fast way. `None`: not sure.
+pub fn quick(line: &[u8]) -> Option<Essence> {
+    // Bytes of several are taken for granted below.
+    std::str::from_utf8(line).ok()?;
+    let mut scan = Scan {
+        line,
+        at: 0,
+        seq: None,
+        prev: None,
+        kind: None,
+    };
+    scan.object(0)?;
+    if scan.at != line.len() {
+        return None;
+    }
+    Some(Essence {
+        seq: scan.seq?,
+        prev: super::unhex(scan.prev?)?,
+        gate: scan.kind? == b"gate",
+    })
+}
+
+/// The slow way: all of it is read, written again, and compared.
+pub fn slow(line: &[u8]) -> Option<Essence> {
+    let record = value(line)?;
+    Some(Essence {
+        seq: record.get("seq")?.as_u64()?,
+        prev: super::unhex(record.get("prev")?.as_str()?.as_bytes())?,
+        gate: record.get("kind")?.as_str()? == "gate",
+    })
+}
+
+/// A canonical JSON object. `None`: it is none.
+pub fn value(line: &[u8]) -> Option<Value> {
+    let text = std::str::from_utf8(line).ok()?;
+    let value: Value = serde_json::from_str(text).ok()?;
+    let same = value.is_object() && is_whole(&value) && value.to_string() == text;
+    same.then_some(value)
+}
+
+fn is_whole(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_u64().is_some_and(|number| number <= NUMBER_MAX),
+        Value::Array(items) => items.iter().all(is_whole),
+        Value::Object(members) => members.values().all(is_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+/// A place in a line. Every step is `None` where it is not sure.
+struct Scan<'l> {
+    line: &'l [u8],
+    at: usize,
+    seq: Option<u64>,
+    prev: Option<&'l [u8]>,
+    kind: Option<&'l [u8]>,
+}
+
+impl<'l> Scan<'l> {
+    fn peek(&self) -> Option<u8> {
+        self.line.get(self.at).copied()
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    fn object(&mut self, depth: usize) -> Option<()> {
+        self.take(b'{')?;
+        if self.peek()? == b'}' {
+            return self.take(b'}');
+        }
+        let mut last: &[u8] = &[];
+        loop {
+            let key = self.string()?;
+            // Other keys sort otherwise in different encodings, and escaped ones hide what they are.
+            let plain = key
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+            if !plain || last >= key {
+                return None;
+            }
+            last = key;
+            self.take(b':')?;
+            match key {
+                b"seq" if depth == 0 => self.seq = Some(self.number()?),
+                b"prev" if depth == 0 => self.prev = Some(self.string()?),
+                b"kind" if depth == 0 => self.kind = Some(self.string()?),
+                _ => self.value(depth)?,
+            }
+            match self.peek()? {
+                b',' => self.at += 1,
+                _ => return self.take(b'}'),
+            }
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string().map(|_| ()),
+            b'0'..=b'9' => self.number().map(|_| ()),
+            b'{' if depth < DEPTH_MAX => self.object(depth + 1),
+            b'[' if depth < DEPTH_MAX => self.array(depth + 1),
+            b't' => self.word(b"true"),
+            b'f' => self.word(b"false"),
+            _ => None,
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Option<()> {
+        self.take(b'[')?;
+        if self.peek()? == b']' {
+            return self.take(b']');
+        }
+        loop {
+            self.value(depth)?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                _ => return self.take(b']'),
+            }
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        self.line.get(self.at..)?.starts_with(word).then(|| {
+            self.at += word.len();
+        })
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let rest = &self.line[self.at..];
+        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 || digits > 16 || (rest[0] == b'0' && digits > 1) {
+            return None;
+        }
+        let number = rest[..digits]
+            .iter()
+            .fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        self.at += digits;
+        // A fraction or an exponent fails at the caller, who finds no comma there.
+        (number <= NUMBER_MAX).then_some(number)
+    }
+
+    /// What stands between the quotes, escapes as they are.
+    fn string(&mut self) -> Option<&'l [u8]> {
+        self.take(b'"')?;
+        let start = self.at;
+        loop {
+            let rest = &self.line[self.at..];
+            let plain = rest.iter().position(|byte| SPECIAL[usize::from(*byte)])?;
+            self.at += plain;
+            match rest[plain] {
+                b'"' => {
+                    self.at += 1;
+                    return Some(&self.line[start..self.at - 1]);
+                }
+                b'\\' => self.at += escape(&rest[plain..])?,
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// How long the canonical escape is that this begins with.
+fn escape(rest: &[u8]) -> Option<usize> {
+    match rest {
+        [_, b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(2),
+        // These have the short forms above.
+        [
+            _,
+            b'u',
+            b'0',
+            b'0',
+            b'0',
+            b'8' | b'9' | b'a' | b'c' | b'd',
+            ..,
+        ] => None,
+        [
+            _,
+            b'u',
+            b'0',
+            b'0',
+            b'0' | b'1',
+            b'0'..=b'9' | b'a'..=b'f',
+            ..,
+        ] => Some(6),
+        _ => None,
+    }
+}
+
+/// Bytes that do not stand for themselves in a string.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+/// What a double holds exactly.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
+/// Deeper than any record is.
+const DEPTH_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PREV: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn only_the_canonical_form_of_a_record_is_one() {
+        let good = format!(r#"{{"kind":"gate","prev":"{PREV}","seq":7,"why":"\u001f\n ü"}}"#);
+        let essence = quick(good.as_bytes()).unwrap();
+        assert_eq!((essence.seq, essence.gate), (7, true));
+        assert_eq!(slow(good.as_bytes()), Some(essence));
+        for bad in [
+            good.replace("7", "7.0"),
+            good.replace("7", "-0"),
+            good.replace("7", "07"),
+            good.replace("7", "\"7\""),
+            good.replace("7", "9007199254740992"),
+            good.replace("7", "7,\"seq\":7"),
+            good.replace(",", ", "),
+            good.replace("\\n", "\\u000a"),
+            good.replace("\\n", "\\/"),
+            good.replace("1f", "1F"),
+            good.replace("\\n", "\n"),
+            good.replace("ddee", "DDEE"),
+            good.replace("kind", "kin"),
+            good.replace("{\"kind\":\"gate\",", "{")
+                .replace(",\"seq\"", ",\"kind\":\"gate\",\"seq\""),
+            good.clone() + " ",
+            format!("[{good}]"),
+        ] {
+            assert_eq!(record(bad.as_bytes()), None, "{bad}");
+        }
+        let mut bytes = good.into_bytes();
+        *bytes.last_mut().unwrap() = 0xff;
+        assert_eq!(record(&bytes), None);
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (0..=NUMBER_MAX).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[\\x00-\\x20\"\\\\/a]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-z_]{1,6}", inner, 0..4)
+                    .prop_map(|members| Value::from_iter(members)),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn the_fast_way_takes_every_canonical_record_and_reads_it_as_the_slow_one(
+            mut members in proptest::collection::btree_map("[a-z_]{1,8}", any_value(), 0..6),
+            seq in 0..=NUMBER_MAX,
+        ) {
+            members.insert("seq".into(), seq.into());
+            members.insert("prev".into(), PREV.into());
+            members.insert("kind".into(), "decision".into());
+            let line = Value::from_iter(members).to_string();
+            let essence = quick(line.as_bytes());
+            prop_assert_eq!(essence.map(|it| (it.seq, it.gate)), Some((seq, false)));
+            prop_assert_eq!(slow(line.as_bytes()), essence);
+        }
+
+        #[test]
+        fn what_the_fast_way_takes_of_a_damaged_record_the_slow_one_takes_too(
+            members in proptest::collection::btree_map("[a-z_]{1,3}", any_value(), 0..4),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..4),
+            spread in prop::sample::select(b"\"\\{}[],:0123456789.eE-+ ntfu/".to_vec()),
+        ) {
+            let mut members = members;
+            members.insert("seq".into(), 10.into());
+            members.insert("prev".into(), PREV.into());
+            members.insert("kind".into(), "gate".into());
+            let mut line = Value::from_iter(members).to_string().into_bytes();
+            for (at, byte, how) in changes {
+                let at = at.index(line.len());
+                match how {
+                    0 => line[at] = spread,
+                    1 => line[at] ^= 1 << (byte % 8),
+                    _ => line.insert(at, spread),
+                }
+            }
+            if let Some(essence) = quick(&line) {
+                prop_assert_eq!(slow(&line), Some(essence), "{}", String::from_utf8_lossy(&line));
+            }
+        }
+    }
+}

@@ -1,0 +1,550 @@
+//! Verification of a whole directory, line by line and checkpoint by checkpoint, in one pass.
+//!
+//! The order in which files are opened matters while a gate writes to them: checkpoints first, and no further than they
+//! went then, for what they cover was on the disk before them.
+
+use super::canonical;
+use super::lines::{Chunk, Line, Lines, Part};
+use super::report::{Fault, Proven, Report, Trust, Unprovable, Wrong};
+use super::roots::{self, Roots};
+use super::signed::{Signatures, Signed};
+use super::{Chain, LINE_BYTES_MAX, LineFault};
+use crate::ledger::LedgerError;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::line::sha256;
+use crate::ledger::note::{Note, VerifierKey};
+use crate::ledger::storage::{first_seq, segments};
+use crate::ledger::tree::Tree;
+use crate::policy::time::Timestamp;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// What an auditor brings along.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// A checkpoint that was kept elsewhere, as it was handed out.
+    pub checkpoint: Option<Vec<u8>>,
+    /// A key that signs for the log: its first or a later one.
+    pub key: Option<VerifierKey>,
+}
+
+/// Verifies all that is in a directory. `progress` hears of bytes done and of all that there are.
+///
+/// # Errors
+/// A file that can't be read: nothing is said about the log then.
+pub fn directory(
+    directory: &Path,
+    given: &Given,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, LedgerError> {
+    let io = |error: io::Error| LedgerError::io(directory, &error);
+    let signatures = Signatures::open(directory).map_err(io)?;
+    let roots = Roots::read(directory).map_err(io)?;
+    let names = segments(directory).map_err(io)?;
+    let mut audit = Audit::new(directory, names, roots, signatures);
+    if let Some(bytes) = &given.checkpoint {
+        audit.hold(bytes);
+    }
+    if audit.begin() {
+        audit.settle(None).map_err(io)?;
+        audit.read(progress)?;
+    }
+    audit.end(given).map_err(io)
+}
+
+/// How far it has come.
+struct Audit<'d> {
+    directory: &'d Path,
+    names: Vec<String>,
+    roots: Roots,
+    signatures: Signatures,
+    /// The next checkpoint, which covers more than was read.
+    pending: Option<Signed>,
+    held: Option<Held>,
+    chain: Chain,
+    tree: Tree,
+    /// Size at which something is to be compared next.
+    due: u64,
+    /// Good lines of the segment that is being read.
+    lines: u64,
+    first_line: Option<Vec<u8>>,
+    /// The newest checkpoint that fits, and the last line it covers.
+    fits: Option<(Signed, Option<Vec<u8>>)>,
+    /// The newest record of a segment that was dropped: the segment behind it, and the record's `seq`.
+    dropped: Option<(u64, u64)>,
+    /// Whether reading ended at a line that is not as it was written.
+    broken: bool,
+    report: Report,
+}
+
+/// The checkpoint that was given.
+struct Held {
+    note: Note,
+    checkpoint: Checkpoint,
+    /// Whether the records have its root; `None`: there were never as many.
+    fits: Option<bool>,
+    /// Whether it is one of the file's.
+    among: bool,
+}
+
+impl<'d> Audit<'d> {
+    fn new(
+        directory: &'d Path,
+        names: Vec<String>,
+        roots: Roots,
+        mut signatures: Signatures,
+    ) -> Self {
+        let first = names.first().and_then(|name| first_seq(name)).unwrap_or(0);
+        signatures.dropped_before(first);
+        let chain = Chain {
+            next: first,
+            head: [0; 32],
+        };
+        let report = Report {
+            segments: names.len(),
+            first,
+            ..Report::default()
+        };
+        Audit {
+            directory,
+            names,
+            roots,
+            signatures,
+            pending: None,
+            held: None,
+            chain,
+            tree: Tree::default(),
+            due: 0,
+            lines: 0,
+            first_line: None,
+            fits: None,
+            dropped: None,
+            broken: false,
+            report,
+        }
+    }
+
+    fn hold(&mut self, bytes: &[u8]) {
+        let read = Note::parse(bytes).ok();
+        let read = read.and_then(|note| Some((Checkpoint::of(&note)?, note)));
+        match read {
+            Some((checkpoint, note)) => {
+                let (fits, among) = (None, false);
+                self.held = Some(Held {
+                    note,
+                    checkpoint,
+                    fits,
+                    among,
+                });
+            }
+            None => self.report.faults.push(Fault::given(Wrong::HeldForm)),
+        }
+    }
+
+    /// The tree before the first segment there is. False: nothing can be compared.
+    fn begin(&mut self) -> bool {
+        let first = self.report.first;
+        if first == 0 {
+            return true;
+        }
+        let root = self.roots.of(&self.names[0]);
+        match root.filter(|root| root.tree.size() == first) {
+            Some(root) => {
+                (self.tree, self.chain.head) = (root.tree.clone(), root.head);
+                true
+            }
+            None => {
+                self.fault(self.segment(0), 1, Wrong::RootMissing);
+                false
+            }
+        }
+    }
+
+    fn segment(&self, part: usize) -> PathBuf {
+        self.directory.join(&self.names[part])
+    }
+
+    /// Reading ends here.
+    fn fault(&mut self, path: PathBuf, line: u64, wrong: Wrong) {
+        self.broken = true;
+        self.report.faults.push(Fault::at(path, line, wrong));
+    }
+
+    fn read(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LedgerError> {
+        let mut parts = Vec::new();
+        let mut all = 0;
+        for (position, name) in self.names.iter().enumerate() {
+            let path = self.directory.join(name);
+            let next = self.names.get(position + 1);
+            let kept = next.and_then(|next| kept_of(&self.directory.join(next), name));
+            let limit = kept.unwrap_or(u64::MAX);
+            let bytes = std::fs::metadata(&path).map_err(|error| LedgerError::io(&path, &error))?;
+            all += bytes.len().min(limit);
+            parts.push(Part { path, limit });
+        }
+        std::thread::scope(|scope| {
+            let mut lines = Lines::new(parts, all, scope);
+            let mut done = 0;
+            while !self.broken {
+                let next = lines
+                    .next()
+                    .map_err(|(path, error)| LedgerError::io(&path, &error))?;
+                let Some(chunk) = next else {
+                    break;
+                };
+                self.take(&chunk)
+                    .map_err(|error| LedgerError::io(self.directory, &error))?;
+                done += chunk.bytes();
+                progress(done, all);
+                lines.recycle(chunk);
+            }
+            Ok(())
+        })
+    }
+
+    fn take(&mut self, chunk: &Chunk) -> io::Result<()> {
+        if chunk.from == 0 {
+            self.lines = 0;
+            let found = first_seq(&self.names[chunk.part]).unwrap_or(0);
+            let expected = self.chain.next;
+            if found != expected {
+                let wrong = LineFault::Seq { expected, found };
+                self.fault(self.segment(chunk.part), 1, wrong.into());
+                return Ok(());
+            }
+        }
+        for (index, line) in chunk.lines.iter().enumerate() {
+            if let Err(wrong) = self.chain.next_is(line.essence.seq, &line.essence.prev) {
+                return self.stop(chunk, index, wrong);
+            }
+            if self.lines == 0 && !self.agrees_with_roots(chunk.part) {
+                return Ok(());
+            }
+            self.push(line, chunk.text(line))?;
+            if self.broken {
+                return Ok(());
+            }
+        }
+        if let Some(wrong) = &chunk.bad {
+            return self.stop(chunk, chunk.lines.len(), wrong.clone());
+        }
+        match chunk.torn {
+            0 => Ok(()),
+            long if long > LINE_BYTES_MAX as u64 => {
+                self.stop(chunk, chunk.lines.len(), LineFault::TooLong)
+            }
+            _ => self.stop(chunk, chunk.lines.len(), LineFault::Torn),
+        }
+    }
+
+    fn push(&mut self, line: &Line, text: &[u8]) -> io::Result<()> {
+        if line.essence.gate {
+            self.hear(line.essence.seq, text);
+        }
+        if self.first_line.is_none() {
+            self.first_line = Some(text.to_vec());
+        }
+        self.chain = Chain {
+            next: self.chain.next + 1,
+            head: line.digest,
+        };
+        self.tree.push(line.leaf);
+        self.lines += 1;
+        if self.tree.size() >= self.due {
+            self.settle(Some(text))?;
+        }
+        Ok(())
+    }
+
+    /// What the gate says about its own log.
+    fn hear(&mut self, seq: u64, text: &[u8]) {
+        let Some(record) = canonical::value(text) else {
+            return;
+        };
+        if record["change"] == "dropped"
+            && let Some(next) = record["first"].as_u64()
+        {
+            self.dropped = Some((next, seq));
+        }
+    }
+
+    /// Whether a segment begins where `roots` says, if it says so.
+    fn agrees_with_roots(&mut self, part: usize) -> bool {
+        let name = &self.names[part];
+        let here = |root: &&roots::Root| root.tree != self.tree || root.head != self.chain.head;
+        let Some(line) = self.roots.of(name).filter(here).map(|root| root.line) else {
+            return true;
+        };
+        let wrong = Wrong::RootContradicts(name.clone());
+        self.fault(self.directory.join(roots::FILE), line, wrong);
+        false
+    }
+
+    /// Ends at a line that is not as it was written. At the log's end it may be one that is still being written, or, after
+    /// power loss, a hole, which recovery cuts off: no record has a NUL in it.
+    fn stop(&mut self, chunk: &Chunk, index: usize, wrong: LineFault) -> io::Result<()> {
+        let path = self.segment(chunk.part);
+        if chunk.part + 1 == self.names.len() {
+            let from = chunk.offset(index);
+            let (bytes, hole) = rest(&path, from)?;
+            if wrong == LineFault::Torn || hole {
+                self.report
+                    .unprovable
+                    .push(Unprovable::TornLine { path, bytes });
+                return Ok(());
+            }
+        }
+        self.fault(path, self.lines + 1, wrong.into());
+        Ok(())
+    }
+
+    /// Compares with every checkpoint over as many records as were read.
+    fn settle(&mut self, last: Option<&[u8]>) -> io::Result<()> {
+        let size = self.tree.size();
+        if let Some(held) = self
+            .held
+            .as_mut()
+            .filter(|held| held.checkpoint.size == size)
+        {
+            held.fits = Some(held.checkpoint.root == self.tree.root());
+        }
+        loop {
+            if self.pending.is_none() {
+                self.pending = self.signatures.next()?;
+                if let (Some(signed), Some(held)) = (&self.pending, &mut self.held) {
+                    held.among |= sha256(held.note.text().as_bytes()) == signed.digest;
+                }
+            }
+            let Some(signed) = self
+                .pending
+                .take_if(|signed| signed.checkpoint.size <= size)
+            else {
+                break;
+            };
+            if signed.checkpoint.size < size {
+                // Over dropped records alone: they never shrink, so no other can come late.
+                continue;
+            }
+            if signed.checkpoint.root != self.tree.root() {
+                return Ok(self.differs(&signed));
+            }
+            self.fits = Some((signed, last.map(<[u8]>::to_vec)));
+        }
+        let held = self.held.as_ref().map(|held| held.checkpoint.size);
+        let pending = self.pending.as_ref().map(|signed| signed.checkpoint.size);
+        let later = [held, pending]
+            .into_iter()
+            .flatten()
+            .filter(|due| *due > size);
+        self.due = later.min().unwrap_or(u64::MAX);
+        Ok(())
+    }
+
+    fn differs(&mut self, signed: &Signed) {
+        let size = signed.checkpoint.size;
+        let from = self
+            .fits
+            .as_ref()
+            .map_or(self.report.first, |(fits, _)| fits.checkpoint.size);
+        let bound = self.report.first == 0 || self.fits.is_some();
+        let wrong = match size.checked_sub(1) {
+            Some(last) if bound => Wrong::Root { from, last },
+            Some(last) => Wrong::RootUnbound { from, last },
+            None => Wrong::RootEmpty,
+        };
+        self.fault(self.signatures.path().to_owned(), signed.line, wrong);
+    }
+
+    fn end(mut self, given: &Given) -> io::Result<Report> {
+        let cut = self.pending.take().filter(|_| !self.broken);
+        if let Some(signed) = cut {
+            let (covered, found) = (signed.checkpoint.size, self.chain.next);
+            let wrong = Wrong::CutOff { covered, found };
+            self.fault(self.signatures.path().to_owned(), signed.line, wrong);
+        }
+        // The rest is read for its signatures alone.
+        while let Some(signed) = self.signatures.next()? {
+            if let Some(held) = &mut self.held {
+                held.among |= sha256(held.note.text().as_bytes()) == signed.digest;
+            }
+        }
+        let whole = !self.broken;
+        if let Some(fault) = self.signatures.fault.take() {
+            self.report.faults.push(fault);
+        }
+        if self.signatures.count == 0 {
+            self.nothing_signed();
+        }
+        if self.report.first > 0 && whole {
+            self.say_dropped();
+        }
+        let keys = &self.signatures.keys;
+        if let Some(key) = given.key.as_ref().filter(|key| !keys.contains(key)) {
+            self.report
+                .faults
+                .push(Fault::given(Wrong::Foreign(key.clone())));
+        }
+        let held = self.judge_held(given, whole);
+        (self.report.next, self.report.head) = (self.chain.next, self.chain.head);
+        self.prove(given, held);
+        Ok(self.report)
+    }
+
+    fn nothing_signed(&mut self) {
+        let wrong = if self.names.is_empty() && self.signatures.is_absent() {
+            Wrong::Nothing
+        } else if self.report.faults.is_empty() && !self.roots.is_empty() && self.chain.next > 0 {
+            Wrong::NoCheckpoints
+        } else {
+            self.report.unprovable.push(Unprovable::Unsigned);
+            return;
+        };
+        let place = if wrong == Wrong::Nothing {
+            self.directory
+        } else {
+            self.signatures.path()
+        };
+        self.report
+            .faults
+            .push(Fault::at(place.to_owned(), 0, wrong));
+    }
+
+    fn say_dropped(&mut self) {
+        let before = self.report.first;
+        match self.dropped.filter(|(next, _)| *next == before) {
+            Some((_, said)) => {
+                let signed = self
+                    .fits
+                    .as_ref()
+                    .is_some_and(|(it, _)| it.checkpoint.size > said);
+                let trimmed = self.signatures.trimmed;
+                self.report.unprovable.push(Unprovable::Dropped {
+                    before,
+                    said,
+                    signed,
+                    trimmed,
+                });
+            }
+            None => {
+                let fault = Fault::at(self.segment(0), 1, Wrong::NotDropped);
+                self.report.faults.push(fault);
+            }
+        }
+    }
+
+    /// The size and time of the checkpoint that was given, if it is one of this log's.
+    fn judge_held(&mut self, given: &Given, whole: bool) -> Option<(u64, Option<Timestamp>)> {
+        let held = self.held.take()?;
+        let Checkpoint {
+            size, time, origin, ..
+        } = held.checkpoint;
+        let mut keys = self.signatures.keys.clone();
+        keys.extend(given.key.clone());
+        let own = self.signatures.last().map(|last| &last.checkpoint.origin);
+        let wrong = if held.note.by(&keys).is_err() {
+            Wrong::HeldSigner
+        } else if own.is_some_and(|own| *own != origin) {
+            Wrong::HeldOrigin(origin)
+        } else if held.fits == Some(false) {
+            Wrong::HeldRoot(size)
+        } else if size > self.chain.next && whole {
+            let found = self.chain.next;
+            Wrong::HeldBeyond {
+                covered: size,
+                found,
+            }
+        } else if !held.among && size < self.report.first {
+            self.report.unprovable.push(Unprovable::HeldDropped(size));
+            return None;
+        } else if !held.among && whole && self.report.faults.is_empty() {
+            Wrong::HeldNotAmong
+        } else {
+            return held.fits.is_some().then_some((size, time));
+        };
+        self.report.faults.push(Fault::given(wrong));
+        None
+    }
+
+    fn prove(&mut self, given: &Given, held: Option<(u64, Option<Timestamp>)>) {
+        let report = &mut self.report;
+        report.checkpoints = self.signatures.count;
+        report.origin = self
+            .signatures
+            .last()
+            .map(|last| last.checkpoint.origin.clone());
+        let unprovable = &mut report.unprovable;
+        if let (Some((signed, last)), Some(key)) = (self.fits.take(), self.signatures.keys.last()) {
+            let to = signed.checkpoint.size;
+            let signed = signed.checkpoint.time;
+            report.proven = Some(Proven {
+                from: report.first,
+                to,
+                since: self.first_line.as_deref().and_then(time_of),
+                until: last.as_deref().and_then(time_of),
+                signed,
+                key: key.clone(),
+                keys: self.signatures.keys.len(),
+                trust: given
+                    .key
+                    .as_ref()
+                    .map_or(Trust::Directory, |_| Trust::Given),
+                held,
+            });
+            if to < report.next {
+                let (from, to) = (to, report.next);
+                unprovable.insert(0, Unprovable::Tail { from, to });
+            }
+            let held = held.map(|(_, time)| time);
+            unprovable.push(Unprovable::CutOff { signed, held });
+            if given.key.is_none() {
+                unprovable.push(Unprovable::Key(key.clone()));
+            }
+        }
+        if self.signatures.torn {
+            unprovable.push(Unprovable::TornCheckpoint);
+        }
+        if self.roots.unusable > 0 {
+            unprovable.push(Unprovable::Roots(self.roots.unusable));
+        }
+        let went_back = self.signatures.clock_went_back;
+        unprovable.extend([Unprovable::Clocks { went_back }, Unprovable::Elsewhere]);
+    }
+}
+
+/// How many bytes of segment `name` count, if the first record of `next` says so.
+fn kept_of(next: &Path, name: &str) -> Option<u64> {
+    let mut line = Vec::new();
+    let reader = BufReader::new(File::open(next).ok()?);
+    reader
+        .take(LINE_BYTES_MAX as u64 + 1)
+        .read_until(b'\n', &mut line)
+        .ok()?;
+    let record = canonical::value(line.strip_suffix(b"\n")?)?;
+    let fault = record["kind"] == "gate" && record["change"] == "fault";
+    (fault && record["segment"] == name).then(|| record["kept_bytes"].as_u64())?
+}
+
+/// Bytes of a file from a place on, and whether there is a NUL among them.
+fn rest(path: &Path, from: u64) -> io::Result<(u64, bool)> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(from))?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let (mut bytes, mut hole) = (0, false);
+    loop {
+        let text = reader.fill_buf()?;
+        if text.is_empty() {
+            return Ok((bytes, hole));
+        }
+        hole |= text.contains(&0);
+        let count = text.len();
+        bytes += count as u64;
+        reader.consume(count);
+    }
+}
+
+/// The `time` of a record.
+fn time_of(line: &[u8]) -> Option<Timestamp> {
+    let time: jiff::Timestamp = canonical::value(line)?["time"].as_str()?.parse().ok()?;
+    Some(Timestamp::from_micros(time.as_microsecond()))
+}
