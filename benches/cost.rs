@@ -127,9 +127,8 @@ struct Figures {
 impl Figures {
     fn of(rounds: &[Round]) -> Self {
         let median = |what: fn(&Round) -> f64| middle(rounds.iter().map(what).collect(), 0.5);
-        let mean = |what: fn(&Round) -> f64| {
-            rounds.iter().map(what).sum::<f64>() / rounds.len() as f64
-        };
+        let mean =
+            |what: fn(&Round) -> f64| rounds.iter().map(what).sum::<f64>() / rounds.len() as f64;
         Self {
             p50: median(|it| it.p50),
             p99: median(|it| it.p99),
@@ -267,7 +266,11 @@ async fn backend() -> SocketAddr {
             drop(stream.set_nodelay(true));
             tokio::spawn(async move {
                 let mut request = Vec::new();
-                while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
+                while stream
+                    .read_buf(&mut request)
+                    .await
+                    .is_ok_and(|read| read > 0)
+                {
                     if request.ends_with(b"\r\n\r\n") {
                         request.clear();
                         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";

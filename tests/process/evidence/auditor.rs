@@ -4,6 +4,7 @@ use crate::ledger::sha256;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use toolgate::ledger::verify::{self, Given, Report};
 
 /// What was read so far of a log that only grows.
 pub struct Auditor {
@@ -92,4 +93,20 @@ impl Auditor {
             _ => {}
         }
     }
+}
+
+/// Every record of a ledger that was closed in order is what its last checkpoint signed, and nothing is wrong with any.
+pub fn sealed(directory: &Path) -> Report {
+    let report = proven(directory);
+    let proven = report.proven.as_ref().map(|proven| proven.to);
+    assert_eq!(proven, Some(report.next), "{report:#?}");
+    report
+}
+
+/// Nothing is wrong with a ledger; how far it is signed is in the report.
+pub fn proven(directory: &Path) -> Report {
+    let report = verify::directory(directory, &Given::default(), &mut |_, _| {}).unwrap();
+    assert!(report.faults.is_empty(), "{:#?}", report.faults);
+    assert!(report.proven.is_some(), "{report:#?}");
+    report
 }

@@ -1,6 +1,7 @@
 //! A disk that fails, fills up, dies or hangs under a gate that runs: strace puts its errors and its slowness between the
 //! ledger's two threads and the kernel, for as long as a test wants them there.
 
+use super::auditor;
 use super::callers::{Callers, Heard, OnRecord};
 use super::scene::{Held, setup};
 use crate::backend::Backend;
@@ -204,8 +205,7 @@ impl Scene {
         assert!(self.gate.ended().await.success());
         let directory = self.setup.ledger();
         let records = ledger::verified(&directory);
-        let report = toolgate::ledger::verify::chain(&directory).unwrap();
-        assert_eq!(report.records, records.len() as u64);
+        auditor::sealed(&directory);
         let record = OnRecord::of(&records);
         record.judge(&heard, &self.backend.all_seen());
         for request in under_way {

@@ -4,6 +4,7 @@
 //! `/proc/PID/root`. Where the system grants nobody such a namespace, the tests with a limit on the size of files
 //! (`operations`, `approvals::change`) show the same, but for lines that are written in part.
 
+use super::auditor;
 use super::callers::{Callers, Heard, OnRecord};
 use super::scene::{Held, setup};
 use crate::backend::Backend;
@@ -57,7 +58,9 @@ fn copied(from: &Path, to: PathBuf) -> PathBuf {
     std::fs::create_dir(&to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
     }
     to
 }
@@ -88,8 +91,12 @@ async fn a_disk_filled_to_its_last_byte_forwards_nothing_unrecorded_and_takes_ca
         let ballast = disk.join("ballast");
         fill(&ballast);
         callers.hear(callers.answers(), 1, Heard::unrecorded).await;
-        let heard = callers.hear(callers.answers(), 40, Heard::unrecorded).await;
-        assert!(heard.iter().all(Heard::unrecorded), "{heard:#?}");
+        // What a torn line gives back when it is cut off is a page, and that is good for a few calls more.
+        until("not a page is left", || async {
+            let heard = callers.hear(callers.answers(), 40, Heard::unrecorded).await;
+            heard.iter().all(Heard::unrecorded).then_some(())
+        })
+        .await;
         assert_eq!(get(gate.metrics, "", "/readyz").await.status, 503);
         held.stays(&gate, &setup).await;
         std::fs::remove_file(&ballast).unwrap();
@@ -122,6 +129,6 @@ async fn a_disk_filled_to_its_last_byte_forwards_nothing_unrecorded_and_takes_ca
     });
     let (records, copy) = records.await;
     OnRecord::of(&records).judge(&heard, &backend.all_seen());
-    assert!(toolgate::ledger::verify::chain(&copy).is_ok());
+    auditor::proven(&copy);
     gate.kill();
 }

@@ -1,6 +1,6 @@
 //! kill -9, two hundred times, under load: what a backend saw or a caller was told is on record, and the record goes on.
 
-use super::auditor::Auditor;
+use super::auditor::{self, Auditor};
 use super::scene::setup;
 use crate::backend::Backend;
 use crate::client::{Connection, try_call};
@@ -215,6 +215,10 @@ impl Lane {
             self.calls += times;
         }
         self.backend.forget();
+        // As the kill left it, the log may end within a line. That is all that may be wrong with it.
+        if round % 10 == 0 {
+            auditor::proven(&self.setup.ledger());
+        }
     }
 
     /// A gate that is killed before it says that it is there.
@@ -253,12 +257,12 @@ async fn two_hundred_times_killed_under_load_the_ledger_has_all_that_was_answere
     for lane in lanes {
         let lane = lane.await.unwrap();
         let directory = lane.setup.ledger();
-        let report = toolgate::ledger::verify::chain(&directory).unwrap();
-        assert_eq!(report.records, lane.auditor.records());
-        assert_eq!(ledger::verified(&directory).len() as u64, report.records);
+        let report = auditor::sealed(&directory);
+        assert_eq!(report.next, lane.auditor.records());
+        assert_eq!(ledger::verified(&directory).len() as u64, report.next);
         println!(
             "{} records in {} segments, {} calls forwarded, gate: {:?}",
-            report.records, report.segments, lane.calls, lane.auditor.gate
+            report.next, report.segments, lane.calls, lane.auditor.gate
         );
         assert!(report.segments > 5, "segments were begun under load");
         assert!(lane.calls > 500, "the rounds were lively");
