@@ -26,7 +26,7 @@ impl Writer {
         while self.queue.acks.wake() {}
         let (kept, failed): (Vec<_>, Vec<_>) = entries
             .drain(..)
-            .partition(|entry| entry.fate == Fate::Keep);
+            .partition(|entry| entry.fate != Fate::Fail);
         self.kept.extend(kept);
         self.discard(failed.into_iter(), false);
     }
@@ -74,6 +74,7 @@ impl Writer {
                 tracing::warn!(segment = %name, %error, "the torn tail can't be cut off");
             }
         }
+        self.adopt()?;
         self.roots.mend(self.storage.as_mut())?;
         locked(&self.sealer).mend(self.storage.as_mut())?;
         let mut file = self.begin_segment(&fresh)?;

@@ -35,7 +35,7 @@ pub trait Storage: Send + 'static {
     ///
     /// # Errors
     /// What the system says.
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>>;
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
     /// Opens a segment for appending, cut to `keep` bytes; made if it does not exist. Its name is durable afterwards.
     ///
@@ -49,11 +49,17 @@ pub trait Storage: Send + 'static {
     /// What the system says.
     fn cut(&mut self, name: &str, keep: u64) -> io::Result<()>;
 
-    /// Removes a segment without a record.
+    /// Removes a segment.
     ///
     /// # Errors
     /// What the system says.
     fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// The file `draft` takes the place of `name`, at once and for good.
+    ///
+    /// # Errors
+    /// What the system says: either of the two may have the name then.
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()>;
 
     /// How long to leave it alone after a fault.
     fn retry_after(&self) -> Duration {
@@ -190,7 +196,7 @@ impl Storage for Disk {
         Ok(std::fs::metadata(self.place(name))?.len())
     }
 
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
         use std::io::Seek as _;
         let mut file = File::open(self.place(name))?;
         file.seek(io::SeekFrom::Start(from))?;
@@ -221,6 +227,11 @@ impl Storage for Disk {
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.place(name))?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()> {
+        std::fs::rename(self.place(draft), self.place(name))?;
         File::open(&self.directory)?.sync_all()
     }
 }
