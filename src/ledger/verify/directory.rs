@@ -6,13 +6,14 @@
 use super::canonical;
 use super::lines::{Chunk, Line, Lines, Part};
 use super::report::{Fault, Proven, Report, Trust, Unprovable, Wrong};
-use super::roots::{self, Roots};
+use super::roots::Roots;
 use super::signed::{Signatures, Signed};
 use super::{Chain, LINE_BYTES_MAX, LineFault};
 use crate::ledger::LedgerError;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::line::sha256;
 use crate::ledger::note::{Note, VerifierKey};
+use crate::ledger::roots::ROOTS;
 use crate::ledger::storage::{first_seq, segments};
 use crate::ledger::tree::Tree;
 use crate::policy::time::Timestamp;
@@ -62,6 +63,7 @@ struct Audit<'d> {
     /// The next checkpoint, which covers more than was read.
     pending: Option<Signed>,
     held: Option<Held>,
+    held_form: Option<Fault>,
     chain: Chain,
     tree: Tree,
     /// Size at which something is to be compared next.
@@ -113,6 +115,7 @@ impl<'d> Audit<'d> {
             signatures,
             pending: None,
             held: None,
+            held_form: None,
             chain,
             tree: Tree::default(),
             due: 0,
@@ -138,7 +141,7 @@ impl<'d> Audit<'d> {
                     among,
                 });
             }
-            None => self.report.faults.push(Fault::given(Wrong::HeldForm)),
+            None => self.held_form = Some(Fault::given(Wrong::HeldForm)),
         }
     }
 
@@ -148,17 +151,18 @@ impl<'d> Audit<'d> {
         if first == 0 {
             return true;
         }
-        let root = self.roots.of(&self.names[0]);
-        match root.filter(|root| root.tree.size() == first) {
-            Some(root) => {
-                (self.tree, self.chain.head) = (root.tree.clone(), root.head);
-                true
-            }
-            None => {
-                self.fault(self.segment(0), 1, Wrong::RootMissing);
-                false
-            }
-        }
+        let name = &self.names[0];
+        let Some(root) = self.roots.of(name) else {
+            self.fault(self.segment(0), 1, Wrong::RootMissing);
+            return false;
+        };
+        let Some(start) = root.start(first) else {
+            let (line, wrong) = (root.line, Wrong::RootContradicts(name.clone()));
+            self.fault(self.directory.join(ROOTS), line, wrong);
+            return false;
+        };
+        (self.tree, self.chain.head) = start;
+        true
     }
 
     fn segment(&self, part: usize) -> PathBuf {
@@ -206,19 +210,12 @@ impl<'d> Audit<'d> {
     fn take(&mut self, chunk: &Chunk) -> io::Result<()> {
         if chunk.from == 0 {
             self.lines = 0;
-            let found = first_seq(&self.names[chunk.part]).unwrap_or(0);
-            let expected = self.chain.next;
-            if found != expected {
-                let wrong = LineFault::Seq { expected, found };
-                self.fault(self.segment(chunk.part), 1, wrong.into());
-                return Ok(());
-            }
         }
         for (index, line) in chunk.lines.iter().enumerate() {
             if let Err(wrong) = self.chain.next_is(line.essence.seq, &line.essence.prev) {
                 return self.stop(chunk, index, wrong);
             }
-            if self.lines == 0 && !self.agrees_with_roots(chunk.part) {
+            if self.lines == 0 && !self.begins_well(chunk.part) {
                 return Ok(());
             }
             self.push(line, chunk.text(line))?;
@@ -231,9 +228,6 @@ impl<'d> Audit<'d> {
         }
         match chunk.torn {
             0 => Ok(()),
-            long if long > LINE_BYTES_MAX as u64 => {
-                self.stop(chunk, chunk.lines.len(), LineFault::TooLong)
-            }
             _ => self.stop(chunk, chunk.lines.len(), LineFault::Torn),
         }
     }
@@ -269,15 +263,19 @@ impl<'d> Audit<'d> {
         }
     }
 
-    /// Whether a segment begins where `roots` says, if it says so.
-    fn agrees_with_roots(&mut self, part: usize) -> bool {
+    /// Whether a segment begins where its name says, and where `roots` says, if it says so.
+    fn begins_well(&mut self, part: usize) -> bool {
         let name = &self.names[part];
-        let here = |root: &&roots::Root| root.tree != self.tree || root.head != self.chain.head;
-        let Some(line) = self.roots.of(name).filter(here).map(|root| root.line) else {
+        if first_seq(name) != Some(self.chain.next) {
+            self.fault(self.segment(part), 1, Wrong::Name);
+            return false;
+        }
+        let root = self.roots.of(name);
+        let Some(root) = root.filter(|root| !root.is(&self.tree, &self.chain.head)) else {
             return true;
         };
-        let wrong = Wrong::RootContradicts(name.clone());
-        self.fault(self.directory.join(roots::FILE), line, wrong);
+        let (line, wrong) = (root.line, Wrong::RootContradicts(name.clone()));
+        self.fault(self.directory.join(ROOTS), line, wrong);
         false
     }
 
@@ -371,7 +369,7 @@ impl<'d> Audit<'d> {
         }
         let whole = !self.broken;
         if let Some(fault) = self.signatures.fault.take() {
-            self.report.faults.push(fault);
+            self.report.faults.insert(0, fault);
         }
         if self.signatures.count == 0 {
             self.nothing_signed();
@@ -385,6 +383,7 @@ impl<'d> Audit<'d> {
                 .faults
                 .push(Fault::given(Wrong::Foreign(key.clone())));
         }
+        self.report.faults.extend(self.held_form.take());
         let held = self.judge_held(given, whole);
         (self.report.next, self.report.head) = (self.chain.next, self.chain.head);
         self.prove(given, held);
@@ -526,18 +525,20 @@ fn kept_of(next: &Path, name: &str) -> Option<u64> {
     (fault && record["segment"] == name).then(|| record["kept_bytes"].as_u64())?
 }
 
-/// Bytes of a file from a place on, and whether there is a NUL among them.
+/// Bytes of a file from a place on, and whether there is a NUL in the line that begins there.
 fn rest(path: &Path, from: u64) -> io::Result<(u64, bool)> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
     let mut reader = BufReader::with_capacity(1 << 16, file);
-    let (mut bytes, mut hole) = (0, false);
+    let (mut bytes, mut hole, mut ended) = (0, false, false);
     loop {
         let text = reader.fill_buf()?;
         if text.is_empty() {
             return Ok((bytes, hole));
         }
-        hole |= text.contains(&0);
+        let end = text.iter().position(|&byte| byte == b'\n');
+        hole |= !ended && text[..end.unwrap_or(text.len())].contains(&0);
+        ended |= end.is_some();
         let count = text.len();
         bytes += count as u64;
         reader.consume(count);

@@ -235,6 +235,7 @@ fn fill(
         };
         if end || rest > LINE_BYTES_MAX {
             (chunk.end, chunk.torn) = (true, rest as u64);
+            chunk.bad = (!end).then_some(LineFault::TooLong);
             text.truncate(whole);
         } else if whole > 1 {
             carry.extend_from_slice(&text[whole..]);

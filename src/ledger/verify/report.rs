@@ -145,6 +145,11 @@ pub enum Wrong {
     /// A line of a segment.
     #[error(transparent)]
     Line(#[from] LineFault),
+    /// A segment bears another's name.
+    #[error(
+        "the segment's name is not the seq of its first record: segments were renamed or exchanged"
+    )]
+    Name,
     /// Records are not what was signed, though they follow from one another.
     #[error(
         "the checkpoint here was signed over other records: one of seq {from} to {last} was changed, and the lines behind \

@@ -3,6 +3,7 @@
 //! It is believed nowhere by itself: a root computed from a wrong line fits no checkpoint.
 
 use super::canonical;
+use crate::ledger::roots::ROOTS;
 use crate::ledger::tree::{Hash, Tree};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -10,22 +11,36 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
-/// The tree before a segment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is said of a segment.
+#[derive(Clone, Debug)]
 pub struct Root {
-    /// Grown over all records before the segment.
-    pub tree: Tree,
-    /// Digest of the line before the segment's first; zeros if there is none.
-    pub head: Hash,
+    said: Value,
     /// Where it stands in the file, from 1.
     pub line: u64,
+}
+
+impl Root {
+    /// The tree before a segment, and the digest of the line before it. `None`: it can't be one.
+    pub fn start(&self, size: u64) -> Option<(Tree, Hash)> {
+        let hash = |value: &Value| super::unhex(value.as_str()?.as_bytes());
+        let frontier = self.said["frontier"].as_array()?.iter().map(hash);
+        let tree = Tree::of(size, frontier.collect::<Option<_>>()?)?;
+        let head = hash(&self.said["head"])?;
+        (self.said["size"] == size).then_some((tree, head))
+    }
+
+    /// Whether the tree and the digest before the segment are these.
+    pub fn is(&self, tree: &Tree, head: &Hash) -> bool {
+        let start = self.start(tree.size());
+        start.is_some_and(|(said, before)| said == *tree && before == *head)
+    }
 }
 
 /// The lines of the file by segment; of several for one the last.
 #[derive(Debug, Default)]
 pub struct Roots {
     lines: HashMap<String, Root>,
-    /// Lines that say nothing.
+    /// Lines that name no segment.
     pub unusable: u64,
 }
 
@@ -35,7 +50,7 @@ impl Roots {
     /// # Errors
     /// What the system says.
     pub fn read(directory: &Path) -> io::Result<Self> {
-        let file = match File::open(directory.join(FILE)) {
+        let file = match File::open(directory.join(ROOTS)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Roots::default()),
             file => file?,
         };
@@ -51,8 +66,13 @@ impl Roots {
             let Some((b'\n', text)) = line.split_last() else {
                 break;
             };
-            match root(text, number) {
-                Some((segment, root)) => drop(roots.lines.insert(segment, root)),
+            let said = canonical::value(text);
+            let segment = said.as_ref().and_then(|said| said["segment"].as_str());
+            match segment.map(str::to_owned).zip(said) {
+                Some((segment, said)) => {
+                    let line = number;
+                    roots.lines.insert(segment, Root { said, line });
+                }
                 None => roots.unusable += 1,
             }
         }
@@ -70,20 +90,5 @@ impl Roots {
     }
 }
 
-fn root(text: &[u8], line: u64) -> Option<(String, Root)> {
-    let value = canonical::value(text)?;
-    let hash = |value: &Value| super::unhex(value.as_str()?.as_bytes());
-    let frontier = value.get("frontier")?.as_array()?.iter().map(hash);
-    let tree = Tree::of(
-        value.get("size")?.as_u64()?,
-        frontier.collect::<Option<_>>()?,
-    )?;
-    let head = hash(value.get("head")?)?;
-    let segment = value.get("segment")?.as_str()?.to_owned();
-    Some((segment, Root { tree, head, line }))
-}
-
-/// Its name.
-pub const FILE: &str = "roots";
 /// 53 hashes and what is around them fit many times.
 const LINE_BYTES_MAX: u64 = 1 << 16;

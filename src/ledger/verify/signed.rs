@@ -5,6 +5,7 @@ use super::report::{Fault, Wrong};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::line::sha256;
 use crate::ledger::note::{NOTE_BYTES_MAX, Note, NoteError, VerifierKey};
+use crate::ledger::seal::CHECKPOINTS;
 use crate::ledger::tree::Hash;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Take};
@@ -26,6 +27,7 @@ pub struct Signed {
 pub struct Signatures {
     reader: Option<BufReader<Take<File>>>,
     path: PathBuf,
+    absent: bool,
     /// Lines read.
     lines: u64,
     /// Records before this one were dropped, and checkpoints over no more than these may be missing with them.
@@ -52,18 +54,19 @@ impl Signatures {
     /// # Errors
     /// What the system says.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(FILE);
-        let reader = match File::open(&path) {
+        let path = directory.join(CHECKPOINTS);
+        let (reader, bytes) = match File::open(&path) {
             Ok(file) => {
                 let bytes = file.metadata()?.len();
-                Some(BufReader::new(file.take(bytes)))
+                (Some(BufReader::new(file.take(bytes))), bytes)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (None, 0),
             Err(error) => return Err(error),
         };
         Ok(Signatures {
             reader,
             path,
+            absent: bytes == 0,
             lines: 0,
             first: 0,
             last: None,
@@ -88,9 +91,7 @@ impl Signatures {
 
     /// Whether there is no such file, or nothing in it.
     pub fn is_absent(&self) -> bool {
-        let empty =
-            |reader: &BufReader<Take<File>>| reader.get_ref().limit() == 0 && self.lines == 0;
-        self.reader.as_ref().is_none_or(empty)
+        self.absent
     }
 
     /// The newest good one that was read.
@@ -117,6 +118,11 @@ impl Signatures {
                 self.count += 1;
                 self.last = Some(signed.clone());
                 Ok(Some(signed))
+            }
+            // Power loss can leave a hole where the last one should be: no note has a NUL in it.
+            Err(_) if bytes.contains(&0) && self.note()?.is_none() => {
+                self.torn = true;
+                Ok(None)
             }
             Err(wrong) => Ok(self.refuse(line, wrong)),
         }
@@ -219,6 +225,3 @@ fn signed_by(note: &Note, key: &VerifierKey, older: &[VerifierKey]) -> Result<()
         Err(NoteError::Signature | NoteError::Form) => Err(Wrong::Signature),
     }
 }
-
-/// Its name.
-pub const FILE: &str = "checkpoints";
