@@ -187,9 +187,7 @@ impl Queue {
         let bytes = entry.line.bytes();
         let mut inner = locked(&self.inner);
         // Asked under the lock under which the writer declares a failure: nothing slips in behind it.
-        if inner.closing
-            || (entry.fate != Fate::Keep && !self.healthy.load(Ordering::Acquire))
-        {
+        if inner.closing || (entry.fate != Fate::Keep && !self.healthy.load(Ordering::Acquire)) {
             drop(inner);
             self.release(1);
             self.unbatch(usize::from(entry.fate == Fate::Batched));

@@ -400,11 +400,7 @@ pub(super) fn time_of(line: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_micros(time.as_microsecond()))
 }
 
-fn read(
-    storage: &dyn Storage,
-    name: &str,
-    from: u64,
-) -> Result<Box<dyn Read + Send>, LedgerError> {
+fn read(storage: &dyn Storage, name: &str, from: u64) -> Result<Box<dyn Read + Send>, LedgerError> {
     storage
         .read(name, from)
         .map_err(|error| fault(storage, name, &error))

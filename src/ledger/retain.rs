@@ -48,7 +48,9 @@ impl Writer {
         self.queue.records.fetch_add(count, Ordering::Relaxed);
         for Due { name, .. } in &due {
             match self.storage.remove(name) {
-                Ok(()) => tracing::info!(segment = %name, "dropped: all its records are older than they are kept"),
+                Ok(()) => {
+                    tracing::info!(segment = %name, "dropped: all its records are older than they are kept")
+                }
                 // The rest stays with it: what is missing is always missing from the oldest on.
                 Err(error) => {
                     tracing::warn!(segment = %name, %error, "a segment could not be removed; the next round tries again");

@@ -41,6 +41,21 @@ pub struct Callers {
 impl Callers {
     /// So many of them; each fourth call is one that can't be undone.
     pub fn start(gate: &Gate, session: &Minted, count: usize) -> Self {
+        Self::with(gate, session, count, "mixed", |number| number % 4 == 3)
+    }
+
+    /// So many of them, all of whose calls are ordinary ones.
+    pub fn reading(gate: &Gate, session: &Minted, count: usize) -> Self {
+        Self::with(gate, session, count, "reading", |_| false)
+    }
+
+    fn with(
+        gate: &Gate,
+        session: &Minted,
+        count: usize,
+        name: &'static str,
+        lasting: fn(u64) -> bool,
+    ) -> Self {
         let heard = Arc::new(watch::Sender::new(Vec::new()));
         let over = Arc::new(AtomicBool::new(false));
         let tasks = (0..count).map(|caller| {
@@ -48,7 +63,8 @@ impl Callers {
             tokio::spawn(call_on(
                 gate.agents,
                 session.token.clone(),
-                caller,
+                format!("{name}-{caller}"),
+                lasting,
                 heard,
                 over,
             ))
@@ -68,8 +84,10 @@ impl Callers {
         let enough =
             heard.wait_for(|heard| heard[from..].iter().filter(|it| kind(it)).count() >= count);
         let waited = tokio::time::timeout(crate::wait::PATIENCE, enough).await;
+        // What it gives is a lock, which must not be held while another is taken.
+        let waited = waited.is_ok_and(|heard| heard.is_ok());
         let all = self.heard.borrow()[from..].to_vec();
-        assert!(waited.is_ok(), "not heard: {count} of {all:#?}");
+        assert!(waited, "not heard: {count} of {all:#?}");
         all
     }
 
@@ -92,7 +110,8 @@ impl Callers {
 async fn call_on(
     agents: SocketAddr,
     token: String,
-    caller: usize,
+    caller: String,
+    lasting: fn(u64) -> bool,
     heard: Arc<watch::Sender<Vec<Heard>>>,
     over: Arc<AtomicBool>,
 ) {
@@ -101,9 +120,9 @@ async fn call_on(
         if over.load(Ordering::Relaxed) {
             return;
         }
-        let (method, path) = match number % 4 {
-            3 => (Method::DELETE, format!("/items/{caller}-{number}")),
-            _ => (Method::GET, format!("/read/{caller}-{number}")),
+        let (method, path) = match lasting(number) {
+            true => (Method::DELETE, format!("/items/{caller}-{number}")),
+            false => (Method::GET, format!("/read/{caller}-{number}")),
         };
         let line = format!("{method} {path}");
         let begun = Instant::now();

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -20,12 +21,14 @@ use toolgate::ledger::{Ledger, Level};
 use toolgate::policy::time::Timestamp;
 
 /// Everything that changes a file or makes a change durable.
-const CALLS: &str = "write,pwrite64,fdatasync,fsync,ftruncate,openat,rename,renameat,renameat2,unlink,unlinkat,link";
+const CALLS: &str = "write,pwrite64,fdatasync,fsync,ftruncate,openat,rename,renameat,renameat2,unlink,unlinkat,link,linkat";
 /// What a start does before it promises anything.
 const OF_A_START: &str = "write,fdatasync,fsync,ftruncate,rename,unlink";
 /// Kills in calls of one kind to one kind of file, spread over the story.
 const OF_A_KIND: usize = 5;
 const LANES: usize = 3;
+/// Stands for a process in a file's name.
+const ANY: &str = "PROCESS";
 const DIRECTORY: &str = "TOOLGATE_TEST_LEDGER";
 const FIRST: &str = "TOOLGATE_TEST_LEDGER_FIRST";
 const RECORDS: u64 = 40;
@@ -42,11 +45,14 @@ fn a_ledger_in_a_process_of_its_own() {
         retain: Duration::from_secs(6 * 3600),
         ..LedgerSettings::new(directory)
     };
-    let ledger = Ledger::open(&settings, move || at(first)).unwrap();
+    let now = Arc::new(AtomicU64::new(first));
+    let clock = Arc::clone(&now);
+    let ledger = Ledger::open(&settings, move || at(clock.load(Ordering::Relaxed))).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     for number in first..first + RECORDS {
+        now.store(number, Ordering::Relaxed);
         let detail = format!("number {number}.");
         let event = Event::Gate {
             change: "note",
@@ -128,7 +134,9 @@ async fn steps() -> Vec<Step> {
     assert!(output.status.success(), "{output:?}");
     let text = std::fs::read_to_string(log).unwrap();
     let prefix = directory.to_str().unwrap();
+    // Of each thread: to each file, and to any.
     let mut counts: HashMap<(String, String, String), usize> = HashMap::new();
+    let mut all: HashMap<(String, String), usize> = HashMap::new();
     let mut found = Vec::new();
     for line in text.lines().filter(|line| !line.contains(" resumed>")) {
         let Some((thread, rest)) = line.split_once(' ') else {
@@ -137,19 +145,27 @@ async fn steps() -> Vec<Step> {
         let Some((call, arguments)) = rest.trim_start().split_once('(') else {
             continue;
         };
+        let any = all.entry((thread.to_owned(), call.to_owned())).or_default();
+        *any += 1;
         let Some(at) = arguments.find(prefix) else {
             continue;
         };
         let rest = &arguments[at + prefix.len()..];
         let end = rest.find(['>', '"']).unwrap_or(rest.len());
-        let file = rest[..end].trim_start_matches('/').to_owned();
+        let mut file = rest[..end].trim_start_matches('/').to_owned();
         let key = (thread.to_owned(), call.to_owned(), file.clone());
-        let number = counts.entry(key).or_default();
-        *number += 1;
+        let to_file = counts.entry(key).or_default();
+        *to_file += 1;
+        let mut number = *to_file;
+        // A draft that is named by its process has another name each time.
+        let (name, process) = file.rsplit_once('.').unwrap_or((&file, ""));
+        if !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit()) {
+            (file, number) = (format!("{name}.{ANY}"), *any);
+        }
         found.push(Step {
             call: call.to_owned(),
             file,
-            number: *number,
+            number,
         });
     }
     found
@@ -183,22 +199,17 @@ fn acknowledged(output: &Output) -> Vec<u64> {
 async fn killed(step: Step, number: usize) -> (String, bool, bool) {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("ledger");
-    let path = directory.join(&step.file);
-    let path = match &*step.file {
-        "" => directory.to_str().unwrap().to_owned(),
-        _ => path.to_str().unwrap().to_owned(),
-    };
     let kill = |call: &str, when: usize| format!("inject={call}:signal=KILL:when={when}");
-    let options = strings(&[
-        "-o",
-        "/dev/null",
-        "-P",
-        &path,
-        "-e",
-        &format!("trace={}", step.call),
-        "-e",
-        &kill(&step.call, step.number),
-    ]);
+    let calls = format!("trace={}", step.call);
+    let kills = kill(&step.call, step.number);
+    let mut options = strings(&["-o", "/dev/null", "-e", &calls, "-e", &kills]);
+    if !step.file.ends_with(ANY) {
+        let path = match &*step.file {
+            "" => directory.clone(),
+            name => directory.join(name),
+        };
+        options.extend(strings(&["-P", path.to_str().unwrap()]));
+    }
     let first = run(story(&directory, 0, Some(&options))).await;
     let when = 1 + number % 9;
     let options = strings(&[
@@ -278,7 +289,9 @@ async fn killed_at_each_step_to_the_disk_and_again_in_the_start_behind_it_the_lo
         "write checkpoints",
         "fdatasync checkpoints",
         "write roots",
-        "openat key",
+        "write key.PROCESS",
+        "unlink a segment",
+        "rename checkpoints.new",
         "fsync the directory",
     ] {
         let killed = kinds.get(kind).is_some_and(|count| count.1 > 0);
