@@ -20,10 +20,12 @@ use prometheus::{
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+mod anchors;
 mod ledger;
 mod process;
 mod webhooks;
 
+pub use anchors::{AnchorKind, AnchorMetrics, AnchorResult};
 pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
@@ -46,6 +48,8 @@ pub struct Metrics {
     policy: IntGaugeVec,
     /// What is told to targets of `notify`.
     pub webhooks: WebhookMetrics,
+    /// What those who keep checkpoints have got.
+    pub anchors: AnchorMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -242,6 +246,7 @@ impl Metrics {
                 ),
             ),
             webhooks: WebhookMetrics::register(&registry),
+            anchors: AnchorMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),

@@ -69,6 +69,8 @@ impl Writer {
         }
         let mut tail = Tail::new(name, now);
         (tail.file, tail.bytes, tail.since) = (file, bytes, since);
+        // Opening synced it.
+        (tail.synced, tail.flushing) = (bytes, bytes);
         let mut writer = Writer {
             queue,
             storage,

@@ -49,6 +49,13 @@ pub trait Storage: Send + 'static {
     /// What the system says.
     fn cut(&mut self, name: &str, keep: u64) -> io::Result<()>;
 
+    /// Writes a segment's bytes from `from` to `to` once more, as they read, and syncs. After a failed flush the system takes
+    /// what it could not write for written: only writing it again brings it to the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn redo(&mut self, name: &str, from: u64, to: u64) -> io::Result<()>;
+
     /// Removes a segment.
     ///
     /// # Errors
@@ -221,6 +228,21 @@ impl Storage for Disk {
         // Never lengthened: what is missing is missing.
         if file.metadata()?.len() > keep {
             file.set_len(keep)?;
+        }
+        file.sync_all()
+    }
+
+    fn redo(&mut self, name: &str, from: u64, to: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(self.place(name))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = from;
+        while at < to {
+            let part = usize::try_from(to - at).unwrap_or(usize::MAX);
+            let part = part.min(buffer.len());
+            file.read_exact_at(&mut buffer[..part], at)?;
+            file.write_all_at(&buffer[..part], at)?;
+            at += part as u64;
         }
         file.sync_all()
     }

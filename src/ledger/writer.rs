@@ -79,8 +79,12 @@ pub(super) struct Tail {
     pub since: Option<Timestamp>,
     /// Whether anything is not synced.
     pub dirty: bool,
-    /// When that was begun last.
+    /// When it was last begun to sync what was not.
     pub flushed: Timestamp,
+    /// Bytes that are on the disk for certain.
+    pub synced: u64,
+    /// And those that are once the flush under way is over.
+    pub flushing: u64,
     /// What the disk said.
     pub fault: String,
 }
@@ -209,9 +213,12 @@ impl Writer {
     /// Everything written is on the disk when this returns.
     fn sync(&mut self) -> io::Result<()> {
         self.flusher.join_sync()?;
-        if self.tail.dirty {
-            self.tail.file.as_mut().ok_or_else(no_segment)?.sync()?;
-            self.tail.dirty = false;
+        let tail = &mut self.tail;
+        if tail.dirty {
+            tail.file.as_mut().ok_or_else(no_segment)?.sync()?;
+            tail.dirty = false;
+            // At the least: a batch that was just written counts only once it is acknowledged.
+            (tail.synced, tail.flushing) = (tail.bytes, tail.bytes);
         }
         Ok(())
     }
@@ -226,6 +233,8 @@ impl Writer {
         if !open || !due || self.flusher.busy() {
             return Ok(());
         }
+        // None is under way and none has failed.
+        tail.synced = tail.flushing;
         let mut segment = None;
         if tail.dirty {
             match tail.file.as_ref().ok_or_else(no_segment)?.twin() {
@@ -237,6 +246,7 @@ impl Writer {
         self.seal(segment, log, None)?;
         // What is written from here on is for the next one.
         (self.tail.dirty, self.tail.flushed) = (false, self.seen);
+        self.tail.flushing = self.tail.bytes;
         Ok(())
     }
 
@@ -362,6 +372,8 @@ impl Tail {
             since: None,
             dirty: false,
             flushed: now,
+            synced: 0,
+            flushing: 0,
             fault: String::new(),
         }
     }

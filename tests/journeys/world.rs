@@ -848,6 +848,10 @@ impl Storage for Log {
         Ok(())
     }
 
+    fn redo(&mut self, _name: &str, _from: u64, _to: u64) -> io::Result<()> {
+        self.check()
+    }
+
     fn replace(&mut self, _draft: &str, _name: &str) -> io::Result<()> {
         Ok(())
     }

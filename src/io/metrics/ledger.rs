@@ -31,8 +31,8 @@ impl LedgerMetrics {
             ),
             queue: gauge("toolgate_ledger_queue", "Records waiting to be written."),
             checkpointed: gauge(
-                "toolgate_ledger_checkpointed_records",
-                "Records that the newest signed checkpoint covers.",
+                "toolgate_ledger_checkpoint_size",
+                "Records that the newest signed checkpoint covers, from the ledger's first on.",
             ),
             batched: gauge(
                 "toolgate_ledger_batched",

@@ -6,6 +6,7 @@
 
 pub(in crate::serve) mod approvals;
 pub(in crate::serve) mod caller;
+mod checkpoint;
 pub(in crate::serve) mod events;
 mod grants;
 mod input;
@@ -202,6 +203,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/ledger", get(ledger::list))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/reload", post(policy::reload))
+        .route("/v1/ledger/checkpoint", get(checkpoint::show))
         .route("/openapi.json", get(openapi::show))
         .merge(console::routes())
         .fallback(no_such_path)
