@@ -385,6 +385,24 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_in_vain_keeps_others_from_waiting_until_the_writer_gets_on() {
+        let queue = Queue::new();
+        queue.reserve(2).unwrap();
+        let ticket = queue.push(entry(Fate::Fail)).unwrap();
+        queue.stall(ticket);
+        assert!(!queue.healthy());
+        assert!(queue.reserve(1).is_err());
+        assert_eq!(queue.failures.load(Ordering::Relaxed), 1);
+        queue.push(entry(Fate::Keep)).unwrap();
+        queue.acks.settle(2, Ok(()));
+        queue.gone(2, 0, 0);
+        assert!(queue.healthy());
+        // Whoever gives up at the moment in which it is written stops nobody.
+        queue.stall(ticket);
+        queue.reserve(1).unwrap();
+    }
+
+    #[test]
     fn past_its_bytes_the_queue_takes_no_new_call_and_still_its_outcomes() {
         let queue = Queue::new(None);
         queue.reserve(2).unwrap();
