@@ -246,6 +246,8 @@ async fn while_each_sync_takes_five_seconds_nobody_hangs_and_nothing_is_forwarde
 async fn while_each_sync_takes_five_seconds_calls_that_need_none_go_on_as_ever() {
     let backend = Backend::start("t").await;
     let setup = setup(&backend);
+    // A new segment is begun on the disk, and that is waited for.
+    setup.edit_server(|text| text.replace(", segment: { size: 64KiB }", ""));
     let mut gate = setup.start().await;
     let session = gate.mint("demo", "bot").await;
     let callers = Callers::reading(&gate, &session, 4);

@@ -30,19 +30,50 @@ const LANES: usize = 3;
 /// Stands for a process in a file's name.
 const ANY: &str = "PROCESS";
 const DIRECTORY: &str = "TOOLGATE_TEST_LEDGER";
-const FIRST: &str = "TOOLGATE_TEST_LEDGER_FIRST";
-const RECORDS: u64 = 40;
+const STORY: &str = "TOOLGATE_TEST_LEDGER_STORY";
+
+/// What a process is to write: half an hour from one record to the next.
+#[derive(Clone, Copy)]
+struct Story {
+    first: u64,
+    records: u64,
+    /// Hours.
+    retain: u64,
+}
+
+impl Story {
+    /// One that drops nothing, or what is older than a few records.
+    fn new(drops: bool) -> Self {
+        Self {
+            first: 0,
+            records: 60,
+            retain: if drops { 3 } else { 1_000_000 },
+        }
+    }
+
+    /// Behind this one, whatever became of it.
+    fn next(self) -> Self {
+        Self {
+            first: self.first + self.records,
+            records: 12,
+            ..self
+        }
+    }
+}
 
 #[test]
 #[ignore = "the kills run it, in a process of its own"]
 fn a_ledger_in_a_process_of_its_own() {
     let directory = PathBuf::from(std::env::var(DIRECTORY).expect("who runs this says where"));
-    let first: u64 = std::env::var(FIRST).unwrap().parse().unwrap();
+    let text = std::env::var(STORY).unwrap();
+    let mut numbers = text.split(' ').map(|it| it.parse::<u64>().unwrap());
+    let mut number = || numbers.next().unwrap();
+    let (first, records, retain) = (number(), number(), number());
     let at =
         |number: u64| Timestamp::from_micros((1_700_000_000 + number * 1800) as i64 * 1_000_000);
     let settings = LedgerSettings {
-        segment_age_max: Duration::from_secs(3 * 3600),
-        retain: Duration::from_secs(6 * 3600),
+        segment_age_max: Duration::from_secs(2 * 3600),
+        retain: Duration::from_secs(retain * 3600),
         ..LedgerSettings::new(directory)
     };
     let now = Arc::new(AtomicU64::new(first));
@@ -51,7 +82,7 @@ fn a_ledger_in_a_process_of_its_own() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    for number in first..first + RECORDS {
+    for number in first..first + records {
         now.store(number, Ordering::Relaxed);
         let detail = format!("number {number}.");
         let event = Event::Gate {
@@ -69,8 +100,8 @@ fn a_ledger_in_a_process_of_its_own() {
     println!("closed");
 }
 
-/// The story from this record on, in this directory, under these options of strace.
-fn story(directory: &Path, first: u64, strace: Option<&[String]>) -> Command {
+/// The story in this directory, under these options of strace.
+fn told(directory: &Path, story: Story, strace: Option<&[String]>) -> Command {
     let mut command = match strace {
         None => Command::new(std::env::current_exe().unwrap()),
         Some(options) => {
@@ -89,7 +120,12 @@ fn story(directory: &Path, first: u64, strace: Option<&[String]>) -> Command {
         "--test-threads=1",
     ]);
     command.env(DIRECTORY, directory);
-    command.env(FIRST, first.to_string());
+    let Story {
+        first,
+        records,
+        retain,
+    } = story;
+    command.env(STORY, format!("{first} {records} {retain}"));
     command
 }
 
@@ -119,7 +155,7 @@ impl Step {
 }
 
 /// The calls of one whole story to the ledger's files, in their order.
-async fn steps() -> Vec<Step> {
+async fn steps(story: Story) -> Vec<Step> {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("ledger");
     let log = folder.path().join("log");
@@ -130,7 +166,7 @@ async fn steps() -> Vec<Step> {
         "-e",
         &format!("trace={CALLS}"),
     ]);
-    let output = run(story(&directory, 0, Some(&options))).await;
+    let output = run(told(&directory, story, Some(&options))).await;
     assert!(output.status.success(), "{output:?}");
     let text = std::fs::read_to_string(log).unwrap();
     let prefix = directory.to_str().unwrap();
@@ -196,7 +232,7 @@ fn acknowledged(output: &Output) -> Vec<u64> {
 
 /// Told until it is killed in this step, gone on with until that is killed, and gone on with in peace. Whether the first kill
 /// came, and the second.
-async fn killed(step: Step, number: usize) -> (String, bool, bool) {
+async fn killed(step: Step, story: Story, number: usize) -> (String, bool, bool) {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("ledger");
     let kill = |call: &str, when: usize| format!("inject={call}:signal=KILL:when={when}");
@@ -210,7 +246,7 @@ async fn killed(step: Step, number: usize) -> (String, bool, bool) {
         };
         options.extend(strings(&["-P", path.to_str().unwrap()]));
     }
-    let first = run(story(&directory, 0, Some(&options))).await;
+    let first = run(told(&directory, story, Some(&options))).await;
     let when = 1 + number % 9;
     let options = strings(&[
         "-o",
@@ -220,22 +256,23 @@ async fn killed(step: Step, number: usize) -> (String, bool, bool) {
         "-e",
         &kill(OF_A_START, when),
     ]);
-    let second = run(story(&directory, 1000, Some(&options))).await;
-    let third = run(story(&directory, 2000, None)).await;
-    let told = format!("killed in {step:?}, then in the {when}. call of a start");
+    let again = story.next();
+    let second = run(told(&directory, again, Some(&options))).await;
+    let third = run(told(&directory, again.next(), None)).await;
+    let end = format!("killed in {step:?}, then in the {when}. call of a start");
     assert!(
         third.status.success(),
-        "{told}: the log is refused: {}",
+        "{end}: the log is refused: {}",
         String::from_utf8_lossy(&third.stderr)
     );
-    judge(&directory, &[&first, &second, &third], &told);
+    judge(&directory, &[&first, &second, &third], &end);
     let died = |output: &Output| !String::from_utf8_lossy(&output.stdout).contains("closed");
     (step.kind(), died(&first), died(&second))
 }
 
 /// All that was acknowledged is there, in its order, but for what was dropped with its segment; and all of it is proven.
-fn judge(directory: &Path, stories: &[&Output], told: &str) {
-    println!("{told}");
+fn judge(directory: &Path, stories: &[&Output], end: &str) {
+    println!("{end}");
     auditor::sealed(directory);
     let mut numbers = Vec::new();
     for line in crate::ledger::lines(directory) {
@@ -246,13 +283,13 @@ fn judge(directory: &Path, stories: &[&Output], told: &str) {
             .and_then(|it| it.strip_suffix('.'));
         numbers.extend(number.map(|it| it.parse::<u64>().unwrap()));
     }
-    assert!(numbers.is_sorted(), "{told}: {numbers:?}");
+    assert!(numbers.is_sorted(), "{end}: {numbers:?}");
     let kept = numbers.first().copied().unwrap_or(0);
     let there: BTreeSet<u64> = numbers.iter().copied().collect();
-    assert_eq!(there.len(), numbers.len(), "{told}: one is there twice");
+    assert_eq!(there.len(), numbers.len(), "{end}: one is there twice");
     for number in stories.iter().flat_map(|output| acknowledged(output)) {
         let known = number < kept || there.contains(&number);
-        assert!(known, "{told}: {number} was acknowledged, and is gone");
+        assert!(known, "{end}: {number} was acknowledged, and is gone");
     }
 }
 
@@ -261,12 +298,20 @@ async fn killed_at_each_step_to_the_disk_and_again_in_the_start_behind_it_the_lo
  {
     let room = Arc::new(Semaphore::new(LANES));
     let mut runs = JoinSet::new();
-    let steps = steps().await;
-    for (number, step) in chosen(&steps).into_iter().enumerate() {
+    let (keeps, drops) = (Story::new(false), Story::new(true));
+    let steps = [steps(keeps).await, steps(drops).await];
+    let mut chosen = [chosen(&steps[0]), chosen(&steps[1])];
+    // What is dropped can't be looked for: stories that drop are told for the steps that the others do not have.
+    let known: BTreeSet<String> = chosen[0].iter().map(Step::kind).collect();
+    chosen[1].retain(|step| !known.contains(&step.kind()));
+    let [kept, dropped] = chosen;
+    let kept = kept.into_iter().map(|step| (step, keeps));
+    let dropped = dropped.into_iter().map(|step| (step, drops));
+    for (number, (step, story)) in kept.chain(dropped).enumerate() {
         let room = Arc::clone(&room);
         runs.spawn(async move {
             let _place = room.acquire().await.unwrap();
-            killed(step, number).await
+            killed(step, story, number).await
         });
     }
     let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
@@ -280,7 +325,7 @@ async fn killed_at_each_step_to_the_disk_and_again_in_the_start_behind_it_the_lo
     }
     println!(
         "of {} steps; killed twice: {again}; kills tried and made: {kinds:#?}",
-        steps.len()
+        steps.concat().len()
     );
     for kind in [
         "write a segment",
