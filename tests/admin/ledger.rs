@@ -127,7 +127,7 @@ async fn pages_go_from_either_end_and_a_call_comes_with_its_outcome() {
         records(&scene, "auditor", "?kind=decision&tool=shop")
             .await
             .len(),
-        0
+        5
     );
     assert_eq!(
         records(&scene, "auditor", "?since=1h&until=1970-01-01")
@@ -155,16 +155,12 @@ async fn what_cannot_be_asked_of_the_ledger_is_named() {
         ("since=yesterday", "`since` is a length of time"),
         ("agent=a&agent=b", "`agent` is given twice"),
         ("text=", "`text` is a text of 1 to"),
-        ("text=%FF", "`text`"),
     ] {
         let detail = scene
             .get("auditor", &format!("/v1/ledger?{query}"))
             .await
             .refused(400, "invalid_input");
-        assert!(
-            detail.contains(named) || query == "text=%FF",
-            "{query}: {detail}"
-        );
+        assert!(detail.contains(named), "{query}: {detail}");
     }
     let document = scene
         .raw(Method::GET, "/openapi.json", &[], "")
