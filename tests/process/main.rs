@@ -12,6 +12,7 @@ mod ledger;
 mod program;
 mod wait;
 
+mod anchors;
 mod approvals;
 mod clients;
 mod console;
