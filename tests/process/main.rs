@@ -22,6 +22,7 @@ mod load;
 mod operations;
 mod reload;
 mod streams;
+mod tamper;
 mod tls;
 mod webhooks;
 mod websocket;

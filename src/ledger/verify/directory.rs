@@ -371,11 +371,11 @@ impl<'d> Audit<'d> {
         if let Some(fault) = self.signatures.fault.take() {
             self.report.faults.insert(0, fault);
         }
-        if self.signatures.count == 0 {
-            self.nothing_signed();
-        }
         if self.report.first > 0 && whole {
             self.say_dropped();
+        }
+        if self.signatures.count == 0 {
+            self.nothing_signed();
         }
         let keys = &self.signatures.keys;
         if let Some(key) = given.key.as_ref().filter(|key| !keys.contains(key)) {
@@ -393,7 +393,7 @@ impl<'d> Audit<'d> {
     fn nothing_signed(&mut self) {
         let wrong = if self.names.is_empty() && self.signatures.is_absent() {
             Wrong::Nothing
-        } else if self.report.faults.is_empty() && !self.roots.is_empty() && self.chain.next > 0 {
+        } else if !self.roots.is_empty() && self.chain.next > 0 {
             Wrong::NoCheckpoints
         } else {
             self.report.unprovable.push(Unprovable::Unsigned);
