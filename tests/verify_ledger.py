@@ -66,7 +66,7 @@ def verify(directory, vkey, held, at):  # -> first seq, behind the last proven o
             need(not begun or now.items() <= begun.items(), "the records before this segment have another root")
             grow(size, frontier, line)
             size, head = size + 1, sha(line)
-            if it["kind"] == "gate" and it["change"] == "dropped": dropped = it["first"]
+            if (it["kind"], it.get("change")) == ("gate", "dropped"): dropped = it.get("first")
     at[0] = due[0]["at"] if due else f"{first:016}.jsonl:1"
     need(not due, f"it covers more than the {size} records that there are: some were cut off")
     need(dropped == first, "the segments before this one are missing, and no record says that they were dropped")
