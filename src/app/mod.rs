@@ -23,6 +23,7 @@ use self::parts::Parts;
 use self::reload::Reloader;
 use crate::config::{Loaded, Server};
 use crate::gate::{Gate, Unsendable};
+use crate::io::anchor::Anchors;
 use crate::io::metrics::Decided;
 use crate::io::notify::{TargetError, Targets};
 use crate::io::tls::server::TlsFault;
@@ -215,6 +216,7 @@ impl App {
     pub fn check(loaded: &Loaded) -> Result<(), StartError> {
         Gate::check(&loaded.projects)?;
         Targets::of(&loaded.projects)?;
+        Anchors::check(&loaded.server.ledger)?;
         tls::Tls::build(&loaded.server)?;
         Ok(())
     }
@@ -369,13 +371,15 @@ impl Running {
         self.control
             .chore(chores::sum_up(parts(), Arc::clone(&self.admin)));
         self.control.chore(self.parts.notifier.clone().run());
+        let anchors = Arc::clone(&self.parts.anchors);
+        self.control.chore(async move { anchors.run().await });
         if let Some(changes) = changes {
             self.control
                 .chore(chores::follow(changes, Arc::clone(&self.reloader)));
         }
     }
 
-    /// One line a listener.
+    /// One line a listener, and one that says whose signatures the ledger's checkpoints have.
     fn say_where(&self) {
         let Addresses {
             agents,
@@ -385,6 +389,8 @@ impl Running {
         for (listener, address) in [("agents", agents), ("admin", admin), ("metrics", metrics)] {
             tracing::info!(listener, %address, "listening");
         }
+        let vkey = self.parts.ledger.verifier();
+        tracing::info!(%vkey, "the ledger's checkpoints are signed by this key");
     }
 
     /// Reads the configuration again and puts it in force if it is valid as a whole.

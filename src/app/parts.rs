@@ -6,6 +6,7 @@ use super::reload::Reloader;
 use super::tls::Tls;
 use crate::config::Server;
 use crate::gate::{Gate, GateParts, Settings};
+use crate::io::anchor::Anchors;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
 use crate::io::notify::{Notifier, NotifierParts, Targets};
@@ -19,6 +20,10 @@ use crate::store::embedded::Embedded;
 use crate::store::live::Sessions;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the keepers of checkpoints have to take the last one.
+const ANCHORS_MAX: Duration = Duration::from_secs(1);
 
 /// What everything stands on.
 pub(super) struct Parts {
@@ -28,6 +33,7 @@ pub(super) struct Parts {
     pub metrics: Arc<Metrics>,
     pub gate: Gate,
     pub notifier: Notifier,
+    pub anchors: Arc<Anchors>,
     pub principals: Arc<ArcSwap<Principals>>,
     store: Arc<Embedded>,
     pub tls: Tls,
@@ -75,6 +81,13 @@ impl Parts {
             metrics: Arc::clone(&metrics),
         });
         notifier.install(Targets::of(&projects)?);
+        let newest = ledger.clone();
+        let anchors = Anchors::new(
+            &server.ledger,
+            Box::new(move || newest.checkpoint()),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )?;
         gate.appoint(server.approvers());
         gate.install(projects);
         Ok(Self {
@@ -84,6 +97,7 @@ impl Parts {
             metrics,
             gate,
             notifier,
+            anchors: Arc::new(anchors),
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
             store,
             tls,
@@ -112,6 +126,7 @@ impl Parts {
 
     /// The last record; then store and ledger are closed, and their files free for another process.
     pub(super) async fn close(&self, finished: bool, successor: Option<Process>) {
+        let is_end = successor.is_none();
         let mut detail = Vec::new();
         if !finished {
             detail.push("calls in flight were cut".to_owned());
@@ -135,6 +150,10 @@ impl Parts {
             tracing::error!(
                 "the ledger could not be closed in order; what it did not take is lost"
             );
+        }
+        if is_end {
+            // Who takes over hands over what covers this, and must not wait for it.
+            self.anchors.last(ANCHORS_MAX).await;
         }
     }
 

@@ -1,9 +1,11 @@
 //! `toolgate check`: are the files valid, and is there anything in them that is probably not meant?
 
 use super::{Failure, Globals, output};
-use crate::config::{self, Loaded, Secrets};
+use crate::config::{self, LedgerLevel, LedgerSettings, Loaded, Secrets};
 use crate::gate::Gate;
 use crate::io::clock::{Clock as _, SystemClock};
+use crate::ledger::note::VerifierKey;
+use crate::ledger::{LedgerError, keys};
 use crate::policy::approval::{Chain, ChainIndex};
 use crate::policy::model::{GrantMode, Mount, Policy, Tool};
 use crate::policy::name::GroupName;
@@ -45,15 +47,20 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::Configuration(fault.to_string()));
     }
     loaded.warn_of_expired(SystemClock.now().wall);
+    let signer = Signer::of(&loaded.server.ledger);
     for warning in &loaded.warnings {
         anstream::eprintln!("{}\n", warning.rendered.trim_end());
     }
-    if globals.json {
-        output::json(&summary(&loaded))?;
-    } else {
-        output::print(&prose(&loaded))?;
+    if let Signer::Unfit(why) = &signer {
+        let style = anstyle::AnsiColor::Yellow.on_default().bold();
+        anstream::eprintln!("{style}warning{style:#}: {why}\n");
     }
-    match loaded.warnings.len() {
+    if globals.json {
+        output::json(&summary(&loaded, &signer))?;
+    } else {
+        output::print(&prose(&loaded, &signer))?;
+    }
+    match loaded.warnings.len() + signer.warnings() {
         0 => Ok(()),
         _ if !arguments.strict => Ok(()),
         1 => Err(Failure::No(
@@ -62,6 +69,53 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         many => Err(Failure::No(format!(
             "{many} warnings, and --strict takes them for errors"
         ))),
+    }
+}
+
+/// Who signs the ledger's checkpoints, as far as the files say.
+enum Signer {
+    Known(VerifierKey),
+    /// The first start makes its key.
+    ToCome,
+    /// The gate may be able to read it.
+    Unread(String),
+    /// The gate would not start.
+    Unfit(String),
+}
+
+impl Signer {
+    fn of(settings: &LedgerSettings) -> Self {
+        let own = keys::own(&settings.directory);
+        match keys::read(settings.signing_key.as_deref().unwrap_or(&own)) {
+            Ok(Some(key)) => Signer::Known(key.verifier().clone()),
+            Ok(None) => match &settings.signing_key {
+                Some(path) => Signer::Unfit(keys::absent(path).to_string()),
+                None => Signer::ToCome,
+            },
+            Err(error @ LedgerError::Key { .. }) => Signer::Unfit(error.to_string()),
+            Err(error) => Signer::Unread(error.to_string()),
+        }
+    }
+
+    /// As its verifier key, where that is known.
+    fn vkey(&self) -> Option<String> {
+        match self {
+            Signer::Known(key) => Some(key.to_string()),
+            Signer::ToCome | Signer::Unread(_) | Signer::Unfit(_) => None,
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Signer::Known(key) => format!("as {key}"),
+            Signer::ToCome => "with a key that the first start makes".to_owned(),
+            Signer::Unread(why) => format!("with a key that can't be read here: {why}"),
+            Signer::Unfit(_) => "by nobody: the gate will not start".to_owned(),
+        }
+    }
+
+    fn warnings(&self) -> usize {
+        usize::from(matches!(self, Signer::Unfit(_)))
     }
 }
 
@@ -74,7 +128,7 @@ fn report(report: &config::Report) -> Value {
     })
 }
 
-fn prose(loaded: &Loaded) -> String {
+fn prose(loaded: &Loaded, signer: &Signer) -> String {
     let mut text = String::new();
     for policy in &loaded.projects {
         let _ = writeln!(
@@ -114,7 +168,9 @@ fn prose(loaded: &Loaded) -> String {
         }
         text.push('\n');
     }
-    let (projects, warnings) = (loaded.projects.len(), loaded.warnings.len());
+    text.push_str(&of_ledger(&loaded.server.ledger, signer));
+    let projects = loaded.projects.len();
+    let warnings = loaded.warnings.len() + signer.warnings();
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let _ = writeln!(
         text,
@@ -123,6 +179,22 @@ fn prose(loaded: &Loaded) -> String {
         plural(warnings)
     );
     text
+}
+
+fn of_ledger(settings: &LedgerSettings, signer: &Signer) -> String {
+    let level = match settings.level {
+        LedgerLevel::Sync => "sync",
+        LedgerLevel::Written => "written",
+        LedgerLevel::Batched => "batched",
+    };
+    let anchors = match (&settings.anchor_file, &settings.anchor_webhook) {
+        (Some(file), None) => file.display().to_string(),
+        (Some(file), Some(_)) => format!("{} and a webhook", file.display()),
+        (None, Some(_)) => "a webhook".to_owned(),
+        (None, None) => "none".to_owned(),
+    };
+    let (directory, signed) = (settings.directory.display(), signer.words());
+    format!("ledger {directory}\n  level   {level}\n  signed  {signed}\n  anchor  {anchors}\n\n")
 }
 
 /// Who decides what: `default: 1 of support-leads (dana) decides users.delete`.
@@ -193,15 +265,19 @@ fn some_of(items: &[String]) -> String {
     text
 }
 
-fn summary(loaded: &Loaded) -> Value {
+fn summary(loaded: &Loaded, signer: &Signer) -> Value {
     let projects = loaded.projects.iter();
     let projects: Vec<Value> = projects.map(|policy| project(policy, loaded)).collect();
-    let warnings: Vec<&str> = loaded
-        .warnings
-        .iter()
-        .map(|warning| warning.summary.as_str())
-        .collect();
-    json!({"valid": true, "projects": projects, "warnings": warnings})
+    let warnings = loaded.warnings.iter();
+    let mut warnings: Vec<&str> = warnings.map(|warning| warning.summary.as_str()).collect();
+    if let Signer::Unfit(why) = signer {
+        warnings.push(why);
+    }
+    let ledger = json!({
+        "directory": loaded.server.ledger.directory.display().to_string(),
+        "vkey": signer.vkey(),
+    });
+    json!({"valid": true, "projects": projects, "ledger": ledger, "warnings": warnings})
 }
 
 fn project(policy: &Policy, loaded: &Loaded) -> Value {

@@ -15,6 +15,7 @@ pub mod grants;
 pub mod key;
 pub mod ledger;
 pub mod output;
+mod progress;
 pub mod schema;
 pub mod serve;
 pub mod session;

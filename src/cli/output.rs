@@ -13,12 +13,19 @@ use std::io::{self, Write as _};
 /// # Errors
 /// [`Failure::Ours`] if standard output can't be written for another reason.
 pub fn print(text: &str) -> Result<(), Failure> {
+    print_on(text).map(|_| ())
+}
+
+/// [`print`], for who has more to print: `false` if the reader left.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_on(text: &str) -> Result<bool, Failure> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::Ours(format!("standard output: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Ours(format!("standard output: {error}"))),
     }
 }
 

@@ -20,9 +20,12 @@ use prometheus::{
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+mod anchors;
+mod ledger;
 mod process;
 mod webhooks;
 
+pub use anchors::{AnchorKind, AnchorMetrics, AnchorResult};
 pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
@@ -40,13 +43,13 @@ pub struct Metrics {
     limit_exceeded: IntCounterVec,
     quarantines: IntCounterVec,
     cost: CounterVec,
-    ledger_records: IntCounter,
-    ledger_queue: IntGauge,
-    ledger_failures: IntCounter,
+    ledger: ledger::LedgerMetrics,
     reloads: IntCounterVec,
     policy: IntGaugeVec,
     /// What is told to targets of `notify`.
     pub webhooks: WebhookMetrics,
+    /// What those who keep checkpoints have got.
+    pub anchors: AnchorMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -225,24 +228,7 @@ impl Metrics {
                     &["project", "tool"],
                 ),
             ),
-            ledger_records: registered(
-                &registry,
-                int_counter(
-                    "toolgate_ledger_records_total",
-                    "Records the ledger has written.",
-                ),
-            ),
-            ledger_queue: registered(
-                &registry,
-                int_gauge("toolgate_ledger_queue", "Records waiting to be written."),
-            ),
-            ledger_failures: registered(
-                &registry,
-                int_counter(
-                    "toolgate_ledger_failures_total",
-                    "Writes and flushes of the ledger that failed.",
-                ),
-            ),
+            ledger: ledger::LedgerMetrics::register(&registry),
             reloads: registered(
                 &registry,
                 int_counters(
@@ -260,6 +246,7 @@ impl Metrics {
                 ),
             ),
             webhooks: WebhookMetrics::register(&registry),
+            anchors: AnchorMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
@@ -297,11 +284,7 @@ impl Metrics {
                 .with_label_values(&[count.project.as_str(), count.agent.as_str(), count.state])
                 .set(i64::try_from(count.sessions).unwrap_or(i64::MAX));
         }
-        let stats = sources.ledger.stats();
-        raise(&self.ledger_records, stats.records);
-        raise(&self.ledger_failures, stats.failures);
-        self.ledger_queue
-            .set(i64::try_from(stats.queue).unwrap_or(i64::MAX));
+        self.ledger.refresh(&sources.ledger.stats());
     }
 
     /// Handles for every route and tool of a policy; looked up once, when it is installed.

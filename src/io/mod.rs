@@ -1,6 +1,7 @@
 //! What touches the world on the gate's behalf: clock and entropy, backends, receivers of
-//! webhooks, metrics.
+//! webhooks, keepers of checkpoints, metrics.
 
+pub mod anchor;
 pub mod clock;
 pub mod metrics;
 pub mod notify;

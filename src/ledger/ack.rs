@@ -22,8 +22,8 @@ pub struct Ack(State);
 
 #[derive(Debug)]
 enum State {
-    /// Never entered the queue, or has given its answer.
-    Refused,
+    /// Known from the start, or has given its answer.
+    Known(Result<(), Unavailable>),
     /// Not yet known.
     Waiting {
         queue: Arc<Queue>,
@@ -41,8 +41,13 @@ impl Ack {
                 ticket,
                 hub: None,
             },
-            Err(Unavailable) => State::Refused,
+            Err(Unavailable) => State::Known(Err(Unavailable)),
         })
+    }
+
+    /// Its caller need not wait for the writer.
+    pub(super) fn known(result: Result<(), Unavailable>) -> Self {
+        Ack(State::Known(result))
     }
 
     fn leave(&mut self) {
@@ -54,7 +59,7 @@ impl Ack {
         {
             queue.acks.leave(*hub, *ticket);
         }
-        self.0 = State::Refused;
+        self.0 = State::Known(Err(Unavailable));
     }
 }
 
@@ -62,8 +67,9 @@ impl Future for Ack {
     type Output = Result<(), Unavailable>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let State::Waiting { queue, ticket, hub } = &mut self.0 else {
-            return Poll::Ready(Err(Unavailable));
+        let (queue, ticket, hub) = match &mut self.0 {
+            State::Known(result) => return Poll::Ready(*result),
+            State::Waiting { queue, ticket, hub } => (queue, ticket, hub),
         };
         let place = *hub.get_or_insert_with(hub_of_thread);
         let settled = queue

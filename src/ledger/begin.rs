@@ -64,11 +64,13 @@ impl Writer {
             };
             sealer.seal(synced, None).map_err(fault)?;
         }
-        if let Some(begins) = begins {
-            roots.begin(&name, &begins, now).map_err(fault)?;
+        for (name, begins) in &begins {
+            roots.begin(name, begins, now).map_err(fault)?;
         }
         let mut tail = Tail::new(name, now);
         (tail.file, tail.bytes, tail.since) = (file, bytes, since);
+        // Opening synced it.
+        (tail.synced, tail.flushing) = (bytes, bytes);
         let mut writer = Writer {
             queue,
             storage,
@@ -76,6 +78,7 @@ impl Writer {
             bounds: Bounds {
                 bytes_max: settings.segment_bytes_max,
                 age_max: settings.segment_age_max,
+                retain: settings.retain,
             },
             sealed: sealed.unwrap_or(Sealed {
                 size: log.size(),
@@ -90,6 +93,8 @@ impl Writer {
             kept: Vec::new(),
             flusher: Flusher::start().map_err(|error| LedgerError::Thread(error.to_string()))?,
             sealer: Arc::new(Mutex::new(sealer)),
+            trimming: false,
+            rolled: true,
         };
         if writer.tail.file.is_none() {
             let name = writer.tail.name.clone();

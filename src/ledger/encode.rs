@@ -413,6 +413,9 @@ impl Encoder {
             line.hex("cut_sha256", sha256);
         }
         line.free("detail", detail);
+        if let Some((_, first, _)) = particulars.dropped {
+            line.number("first", first);
+        }
         line.text("instance", &self.instance);
         if let Some((_, bytes)) = particulars.kept {
             line.number("kept_bytes", bytes);
@@ -425,7 +428,11 @@ impl Encoder {
             line.text("old_key", &old.to_string());
         }
         line.prev();
-        if let Some((name, _)) = particulars.kept {
+        if let Some((_, _, root)) = &particulars.dropped {
+            line.hex("root", root);
+        }
+        let dropped = particulars.dropped.map(|(name, ..)| name);
+        if let Some(name) = particulars.kept.map(|(name, _)| name).or(dropped) {
             line.text("segment", name);
         }
         line.seq();
@@ -451,6 +458,8 @@ pub(super) struct Particulars<'a> {
     pub kept: Option<(&'a str, u64)>,
     /// How much was cut off at a start, and its digest.
     pub cut: Option<(u64, [u8; 32])>,
+    /// File name of a segment that was dropped, the first record behind it, and the root of the tree over all before that.
+    pub dropped: Option<(&'a str, u64, [u8; 32])>,
     /// Who signed, and who does from here on.
     pub rotated: Option<(&'a VerifierKey, &'a VerifierKey)>,
 }

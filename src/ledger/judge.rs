@@ -11,7 +11,7 @@
 use super::LedgerError;
 use super::checkpoint::{Checkpoint, notes};
 use super::note::{NOTE_BYTES_MAX, Note, VerifierKey};
-use super::seal::CHECKPOINTS;
+use super::seal::{CHECKPOINTS, behind_note};
 use super::storage::Storage;
 use super::tree::Hash;
 use std::fs::File;
@@ -133,8 +133,8 @@ fn chained(
             return Err("a checkpoint is of another log".to_owned());
         }
         if let Some((_, before)) = read.last() {
-            // Of those whose segments were dropped only the ones are kept that say who signs.
-            let trimmed = before.key.is_some() && before.size <= oldest && oldest > 0;
+            // Those that covered nothing but dropped records went with them; one of these ends the gap.
+            let trimmed = checkpoint.prev.is_some() && checkpoint.size <= oldest && oldest > 0;
             if checkpoint.prev != Some(before.digest()) && !trimmed {
                 let why = "a checkpoint does not follow from the one before it: some were taken out, put in or changed";
                 return Err(why.to_owned());
@@ -206,21 +206,6 @@ fn end_of(path: &Path) -> io::Result<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok((bytes, from > 0))
-}
-
-/// Where the first whole note begins in bytes that begin anywhere: behind the first block of signatures.
-fn behind_note(file: &[u8]) -> usize {
-    let mut from = 0;
-    while let Some(at) = file[from..].windows(2).position(|pair| pair == b"\n\n") {
-        let block = &file[from..from + at];
-        let begins = |block: &[u8]| block.starts_with("\u{2014} ".as_bytes());
-        let signed = begins(block) && from > 0;
-        from += at + 2;
-        if signed {
-            return from;
-        }
-    }
-    file.len()
 }
 
 /// How much of a file of checkpoints is read at a start: about seven hundred of them.

@@ -82,8 +82,7 @@ pub fn load(
     random: impl FnOnce() -> [u8; 32],
 ) -> Result<SigningKey, LedgerError> {
     if let Some(path) = &settings.signing_key {
-        let key =
-            read(path)?.ok_or_else(|| fault(path, KeyFault::Absent { path: path.clone() }))?;
+        let key = read(path)?.ok_or_else(|| absent(path))?;
         return is_of(key, signer, path);
     }
     let (path, next) = (own(&settings.directory), next(&settings.directory));
@@ -118,6 +117,12 @@ pub fn own(directory: &Path) -> PathBuf {
 /// Where a rotation keeps the key that is to take the place of [`own`].
 pub fn next(directory: &Path) -> PathBuf {
     directory.join("key.next")
+}
+
+/// What is wrong where a file that the configuration names is not there.
+pub fn absent(path: &Path) -> LedgerError {
+    let path = path.to_owned();
+    fault(&path.clone(), KeyFault::Absent { path })
 }
 
 /// Reads a key; `None` where there is no such file.

@@ -26,7 +26,7 @@ impl Writer {
         while self.queue.acks.wake() {}
         let (kept, failed): (Vec<_>, Vec<_>) = entries
             .drain(..)
-            .partition(|entry| entry.fate == Fate::Keep);
+            .partition(|entry| entry.fate != Fate::Fail);
         self.kept.extend(kept);
         self.discard(failed.into_iter(), false);
     }
@@ -73,7 +73,13 @@ impl Writer {
             if let Err(error) = self.storage.cut(&name, bytes) {
                 tracing::warn!(segment = %name, %error, "the torn tail can't be cut off");
             }
+            // Acknowledged and maybe not on the disk: nothing is written or signed behind it before it is.
+            if self.tail.synced < bytes {
+                self.storage.redo(&name, self.tail.synced, bytes)?;
+                (self.tail.synced, self.tail.flushing) = (bytes, bytes);
+            }
         }
+        self.adopt()?;
         self.roots.mend(self.storage.as_mut())?;
         locked(&self.sealer).mend(self.storage.as_mut())?;
         let mut file = self.begin_segment(&fresh)?;
@@ -106,6 +112,7 @@ impl Writer {
         self.tail.file = Some(file);
         self.tail.bytes = lines.len() as u64;
         self.tail.since = Some(self.seen);
+        (self.tail.synced, self.tail.flushing) = (self.tail.bytes, self.tail.bytes);
         self.queue.records.fetch_add(1, Ordering::Relaxed);
         self.discard(kept.into_iter(), true);
         let below = self.queue.heal();

@@ -20,9 +20,9 @@ mod mend;
 pub mod note;
 pub mod query;
 mod queue;
-mod recent;
 pub mod record;
 mod recover;
+mod retain;
 pub mod roots;
 pub mod seal;
 pub mod storage;
@@ -30,21 +30,21 @@ pub mod tree;
 pub mod verify;
 mod writer;
 
-use crate::config::LedgerSettings;
+use crate::config::{LedgerLevel, LedgerSettings};
 use crate::policy::time::Timestamp;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 pub use ack::Ack;
 use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;
 use note::{SigningKey, VerifierKey};
-use queue::{Entry, Fate, Queue, Rotation, locked};
-pub use recent::Recent;
+use queue::{BATCH, Entry, Fate, Queue, Rotation, locked};
 use record::{DecisionRecord, Event, OutcomeRecord};
 use seal::Newest;
 use storage::{Disk, Storage};
@@ -60,13 +60,16 @@ struct Core {
     encoder: Encoder,
     directory: PathBuf,
     newest: Arc<Newest>,
+    /// Nothing is acknowledged below it.
+    level: LedgerLevel,
     thread: Mutex<Option<JoinHandle<Result<(), Unavailable>>>>,
 }
 
 /// How far a record must have got before its writer goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// In the kernel's hands: survives the gate being killed.
+    /// In the kernel's hands: survives the gate being killed. Of decisions less than that where the configuration says
+    /// `batched`, more where it says `sync`.
     Written,
     /// `fdatasync` has returned: survives power loss, as far as the disk honours a flush.
     Sync,
@@ -197,6 +200,12 @@ pub struct LedgerStats {
     pub failures: u64,
     /// Records that the newest checkpoint covers.
     pub checkpointed: u64,
+    /// Level `batched`: records whose callers went on and that are not written; a kill loses them.
+    pub batched: u64,
+    /// The most of those there can be; 0 at another level.
+    pub batched_max: u64,
+    /// How long one of them may wait to be written, while the disk answers; zero at another level.
+    pub batched_wait: Duration,
 }
 
 impl Ledger {
@@ -231,7 +240,8 @@ impl Ledger {
             instance: storage.instance().into(),
             intent: settings.intent,
         };
-        let queue = Arc::new(Queue::new());
+        let batch = (settings.level == LedgerLevel::Batched).then_some(BATCH);
+        let queue = Arc::new(Queue::new(batch));
         let writer = Writer::begin(
             recovered,
             storage,
@@ -249,6 +259,7 @@ impl Ledger {
             encoder,
             directory: settings.directory.clone(),
             newest,
+            level: settings.level,
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -269,21 +280,9 @@ impl Ledger {
     pub fn append(&self, event: &Event<'_>, time: Timestamp, level: Level) -> Ack {
         let pushed = self.0.queue.reserve(1).and_then(|()| {
             let line = self.0.encoder.event(event, time);
-            self.0.queue.push(Entry {
-                line,
-                level,
-                fate: Fate::Fail,
-            })
+            self.0.push(line, self.0.at_least(level), Fate::Fail)
         });
         Ack::new(pushed, &self.0.queue)
-    }
-
-    /// Records among the newest `bytes_max` bytes whose line has `needle` in it. Reads files: not for the data plane.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn recent(&self, needle: &str, bytes_max: u64) -> io::Result<Recent> {
-        recent::containing(&self.0.directory, needle, bytes_max)
     }
 
     /// The newest checkpoint, as a signed note. It covers only what is on the disk.
@@ -321,7 +320,11 @@ impl Ledger {
     /// What metrics show.
     pub fn stats(&self) -> LedgerStats {
         let queue = &self.0.queue;
+        let batch = queue.batch();
         LedgerStats {
+            batched: queue.batched() as u64,
+            batched_max: batch.map_or(0, |batch| batch.records_max as u64),
+            batched_wait: batch.map_or(Duration::ZERO, |batch| batch.wait),
             queue: queue.taken() as u64,
             records: queue.records.load(Ordering::Relaxed),
             failures: queue.failures.load(Ordering::Relaxed),
@@ -343,6 +346,14 @@ impl Core {
         self.queue.close();
         let thread = locked(&self.thread).take();
         thread.map_or(Ok(()), |thread| thread.join().unwrap_or(Err(Unavailable)))
+    }
+
+    /// What the configuration makes of a level that was asked for. An outcome stays what it is: nobody waits for it.
+    fn at_least(&self, level: Level) -> Level {
+        match self.level {
+            LedgerLevel::Sync => Level::Sync,
+            LedgerLevel::Written | LedgerLevel::Batched => level,
+        }
     }
 
     fn push(&self, line: Template, level: Level, fate: Fate) -> Result<u64, Unavailable> {
@@ -367,18 +378,21 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Records the decision. Nothing may leave before the answer is `Ok`.
+    /// Records the decision. Nothing may leave before the answer is `Ok`. At [`Level::Sync`] that is when it is on the disk,
+    /// whatever the configuration says of other calls.
     ///
     /// A second decision in one slot is refused: its place is the outcome's.
     pub fn decide(&mut self, record: &DecisionRecord<'_>, level: Level) -> Ack {
         let core = &self.ledger.0;
-        let pushed = if self.places == 2 {
-            self.places = 1;
-            core.push(core.encoder.decision(record), level, Fate::Fail)
-        } else {
-            Err(Unavailable)
-        };
-        Ack::new(pushed, &core.queue)
+        if self.places != 2 {
+            return Ack::known(Err(Unavailable));
+        }
+        self.places = 1;
+        let (line, level) = (core.encoder.decision(record), core.at_least(level));
+        if level == Level::Written && core.queue.has_batch() {
+            return Ack::known(core.push(line, level, Fate::Batched).map(drop));
+        }
+        Ack::new(core.push(line, level, Fate::Fail), &core.queue)
     }
 
     /// Records the outcome. Never waits; it is written as soon as the disk takes it, while the process lives.

@@ -52,6 +52,9 @@ pub enum KeyError {
     /// Another algorithm than Ed25519.
     #[error("it is not an Ed25519 key")]
     Algorithm,
+    /// A point of small order.
+    #[error("it is of a kind that finds signatures good which nobody made")]
+    Weak,
     /// The id is not that of this name and key: a typing error, or a key under another's name.
     #[error("its id is not that of its name and key: a character is wrong")]
     Id,
@@ -91,6 +94,9 @@ impl VerifierKey {
     fn new(name: &str, public: [u8; 32]) -> Result<Self, KeyError> {
         if !is_name(name) {
             return Err(KeyError::Name);
+        }
+        if is_weak(&public) {
+            return Err(KeyError::Weak);
         }
         let id = id_of(name, &public);
         let name = name.into();
@@ -237,19 +243,22 @@ impl Note {
         &self.text
     }
 
-    /// Which of these keys signed it: the first in their order.
+    /// Which of these keys signed it: the first in their order. Every signature of any of them must fit.
     ///
     /// # Errors
     /// [`NoteError`].
     pub fn by<'k>(&self, keys: &'k [VerifierKey]) -> Result<&'k VerifierKey, NoteError> {
+        let mut by = None;
         for key in keys {
             let own = |one: &&Signature| *one.name == *key.name && one.id == key.id;
-            if let Some(signature) = self.signatures.iter().find(own) {
-                let fits = key.fits(&self.text, &signature.bytes);
-                return fits.then_some(key).ok_or(NoteError::Signature);
+            for signature in self.signatures.iter().filter(own) {
+                if !key.fits(&self.text, &signature.bytes) {
+                    return Err(NoteError::Signature);
+                }
+                by.get_or_insert(key);
             }
         }
-        Err(NoteError::Unknown)
+        by.ok_or(NoteError::Unknown)
     }
 }
 
@@ -283,6 +292,25 @@ fn parts(text: &str, form: KeyError) -> Result<(&str, u32, [u8; 32]), KeyError> 
     Ok((name, id.ok_or(form)?, key))
 }
 
+/// Whether it is a point of small order, in any of its encodings: signatures could be made up for it without a private key.
+/// No key that was generated is one.
+fn is_weak(public: &[u8; 32]) -> bool {
+    let [rest @ .., last] = public;
+    // The sign of the other coordinate changes nothing.
+    let last = last & 0x7f;
+    let low = |first: u8, byte: u8, end: u8| {
+        rest[0] == first && rest[1..].iter().all(|one| *one == byte) && last == end
+    };
+    let zero_or_one = low(0, 0, 0) || low(1, 0, 0);
+    let near_the_prime = [0xec, 0xed, 0xee]
+        .iter()
+        .any(|first| low(*first, 0xff, 0x7f));
+    let eighth = ORDER_8
+        .iter()
+        .any(|point| rest == &point[..31] && last == point[31]);
+    zero_or_one || near_the_prime || eighth
+}
+
 fn id_of(name: &str, public: &[u8; 32]) -> u32 {
     let [a, b, c, d, ..] = sha256_of(&[name.as_bytes(), &[b'\n', ALGORITHM], public]);
     u32::from_be_bytes([a, b, c, d])
@@ -304,8 +332,24 @@ fn is_text(text: &str) -> bool {
     text.ends_with('\n') && !text.contains(|char: char| char.is_control() && char != '\n')
 }
 
+/// The two points of order eight, without the sign.
+const ORDER_8: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
 /// An em dash and a space.
 const DASH: &str = "\u{2014} ";
+
+#[cfg(test)]
+mod vectors;
 
 #[cfg(test)]
 mod tests {

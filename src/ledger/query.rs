@@ -39,6 +39,8 @@ pub struct Page {
     /// In the order asked for. Outcomes that came with their decisions are not counted by the limit, and can lie behind
     /// `next`; they do not come again.
     pub records: Vec<Value>,
+    /// How many records met the filter.
+    pub found: usize,
     /// Where to go on, as the next call's `after`; `None`: the end was reached. A page can be short, or empty, and have one:
     /// its bytes were used up.
     pub next: Option<u64>,
@@ -75,7 +77,6 @@ pub fn page(
     let mut scan = Scan::new(directory, order, bounds)?;
     let mut page = Page::default();
     let mut calls = HashMap::new();
-    let mut found = 0;
     'reading: while let Some(block) = scan.next()? {
         let mut lines = matcher.candidates(block);
         if order == Order::Newest {
@@ -98,8 +99,8 @@ pub fn page(
             if matcher.shows(&record) {
                 page.records.push(record);
             }
-            found += 1;
-            if found >= limit {
+            page.found += 1;
+            if page.found >= limit {
                 page.next = Some(at);
                 break 'reading;
             }

@@ -2,6 +2,10 @@
 //!
 //! A **place** is the right to put one record in. Places are taken before a call is decided, two at a time, so that
 //! its outcome has one however full things are by then. Places and bytes are bounded; past them, nothing is accepted.
+//!
+//! At level `batched` a decision's caller goes on as soon as it is in here: at most [`Batch::records_max`] of them, and the writer
+//! takes them within [`Batch::wait`]. What they allowed has happened, so a disk that fails meanwhile does not undo them: they are
+//! kept like outcomes. A kill loses them.
 
 use super::ack::Acks;
 use super::line::Template;
@@ -25,6 +29,8 @@ pub(super) struct Entry {
 pub(super) enum Fate {
     /// Its caller is told and does not go on.
     Fail,
+    /// Its caller went on already, because the queue had room for it: it waits until the disk answers again.
+    Batched,
     /// Something has happened already and must be written: it waits until the disk answers again.
     Keep,
 }
@@ -51,8 +57,27 @@ pub(super) struct Rotation {
     pub done: SyncSender<Result<(), Unavailable>>,
 }
 
+/// The bounds of level `batched`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch {
+    /// Most records whose callers went on and that are not written.
+    pub records_max: usize,
+    /// Longest that one waits for the writer to begin.
+    pub wait: Duration,
+}
+
+/// What is lost of a level `batched` when the gate is killed: no more than this.
+pub(super) const BATCH: Batch = Batch {
+    records_max: 4096,
+    wait: Duration::from_millis(50),
+};
+
 #[derive(Debug)]
 pub(super) struct Queue {
+    /// At level `batched`.
+    batch: Option<Batch>,
+    /// Entries of fate `Batched`.
+    batched: AtomicUsize,
     inner: Mutex<Inner>,
     ready: Condvar,
     pub acks: Acks,
@@ -71,11 +96,15 @@ struct Inner {
     next: u64,
     asleep: bool,
     closing: bool,
+    /// Somebody waits for one of the entries to be written.
+    urgent: bool,
 }
 
 impl Queue {
-    pub fn new() -> Self {
+    pub fn new(batch: Option<Batch>) -> Self {
         Queue {
+            batch,
+            batched: AtomicUsize::new(0),
             inner: Mutex::default(),
             ready: Condvar::new(),
             acks: Acks::default(),
@@ -94,6 +123,27 @@ impl Queue {
     /// Records that wait to be written, and outcomes still to come.
     pub fn taken(&self) -> usize {
         self.places.load(Ordering::Relaxed)
+    }
+
+    /// The bounds of level `batched`, where it is that.
+    pub fn batch(&self) -> Option<Batch> {
+        self.batch
+    }
+
+    /// Records whose callers went on and that are not written.
+    pub fn batched(&self) -> usize {
+        self.batched.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more caller may go on before its record is written; if so, [`Queue::push`] of that fate must follow.
+    pub fn has_batch(&self) -> bool {
+        let Some(batch) = self.batch else {
+            return false;
+        };
+        let room = |count| Some(count + 1).filter(|&sum| sum <= batch.records_max);
+        self.batched
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, room)
+            .is_ok()
     }
 
     /// Takes places, all or none.
@@ -119,18 +169,25 @@ impl Queue {
         let bytes = entry.line.bytes();
         let mut inner = locked(&self.inner);
         // Asked under the lock under which the writer declares a failure: nothing slips in behind it.
-        if inner.closing || (entry.fate == Fate::Fail && !self.healthy()) {
+        if inner.closing || (entry.fate != Fate::Keep && !self.healthy()) {
             drop(inner);
             self.release(1);
+            self.unbatch(usize::from(entry.fate == Fate::Batched));
             return Err(Unavailable);
         }
+        let urgent = entry.fate == Fate::Fail || entry.level == Level::Sync;
         let ticket = inner.next;
         inner.next += 1;
         inner.entries.push(entry);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let asleep = std::mem::take(&mut inner.asleep);
+        inner.urgent |= urgent;
+        // Whom nobody waits for is gathered: the first starts the writer's patience.
+        let wake = inner.asleep && (inner.entries.len() == 1 || self.is_ripe(&inner));
+        if wake {
+            inner.asleep = false;
+        }
         drop(inner);
-        if asleep {
+        if wake {
             self.ready.notify_one();
         }
         Ok(ticket)
@@ -141,6 +198,8 @@ impl Queue {
         let mut inner = locked(&self.inner);
         loop {
             if !inner.entries.is_empty() {
+                inner = self.gather(inner);
+                inner.urgent = false;
                 std::mem::swap(&mut inner.entries, into);
                 return Taken::Entries;
             }
@@ -161,6 +220,33 @@ impl Queue {
             if waited.timed_out() && nothing && !inner.closing {
                 return Taken::Idle;
             }
+        }
+    }
+
+    /// At level `batched`: waits for more, unless somebody waits for what there is.
+    fn gather<'q>(&self, mut inner: MutexGuard<'q, Inner>) -> MutexGuard<'q, Inner> {
+        let wait = self.batch.map_or(Duration::ZERO, |batch| batch.wait);
+        if self.is_ripe(&inner) {
+            return inner;
+        }
+        inner.asleep = true;
+        let (mut inner, _) = self
+            .ready
+            .wait_timeout_while(inner, wait, |inner| !self.is_ripe(inner))
+            .unwrap_or_else(PoisonError::into_inner);
+        inner.asleep = false;
+        inner
+    }
+
+    /// Whether what there is is to be written now.
+    fn is_ripe(&self, inner: &Inner) -> bool {
+        let full = |batch: Batch| inner.entries.len() >= batch.records_max / 2;
+        self.batch.is_none_or(full) || inner.urgent || inner.closing || inner.rotation.is_some()
+    }
+
+    fn unbatch(&self, entries: usize) {
+        if entries > 0 {
+            self.batched.fetch_sub(entries, Ordering::AcqRel);
         }
     }
 
@@ -209,9 +295,10 @@ impl Queue {
         inner.next - inner.entries.len() as u64
     }
 
-    /// An entry has left for good.
-    pub fn gone(&self, entries: usize, bytes: usize) {
+    /// Entries have left for good, `batched` of them with callers that went on already.
+    pub fn gone(&self, entries: usize, batched: usize, bytes: usize) {
         self.release(entries);
+        self.unbatch(batched);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -258,7 +345,7 @@ mod tests {
 
     #[test]
     fn while_the_disk_fails_only_outcomes_come_in_and_none_is_taken_for_written_before_it_is() {
-        let queue = Queue::new();
+        let queue = Queue::new(None);
         queue.reserve(4).unwrap();
         assert_eq!(queue.push(entry(Fate::Fail)), Ok(0));
         let mut taken = Vec::new();
@@ -277,7 +364,7 @@ mod tests {
 
     #[test]
     fn past_its_bytes_the_queue_takes_no_new_call_and_still_its_outcomes() {
-        let queue = Queue::new();
+        let queue = Queue::new(None);
         queue.reserve(2).unwrap();
         queue.bytes.store(QUEUE_BYTES_MAX + 1, Ordering::Relaxed);
         assert!(queue.reserve(1).is_err());

@@ -45,9 +45,12 @@
 //! **`principal`**: `change`, `principal`, `client`, `count`, `detail`. Agents that failed to authenticate are
 //! summed up here too, as the change `strangers`.
 //!
-//! **`gate`** (`started`, `recovered`, `stopped`, `fault`): `version`, `detail`. After `fault`, `segment` and
+//! **`gate`** (`started`, `recovered`, `stopped`, `fault`, `dropped`, `key_rotated`): `version`, `detail`. After `fault`, `segment` and
 //! `kept_bytes`: that file's bytes behind `kept_bytes` were never acknowledged and are not the ledger's. With
-//! `recovered`: the same, and `cut_bytes`, `cut_sha256` of what was cut off.
+//! `recovered`: the same, and `cut_bytes`, `cut_sha256` of what was cut off. With `dropped`, which is written before a segment
+//! is removed because of its age: `segment`, `first` (the `seq` of the first record behind it: the first there is from then
+//! on) and `root` (hex, of the Merkle tree over all records before that one). With `key_rotated`: `old_key` and `new_key`,
+//! verifier keys; the checkpoint over this record is signed by both, every later one by the new key.
 
 use crate::policy::approval::{Facts, Stage, Word};
 use crate::policy::decision::{GrantUse, Reason};

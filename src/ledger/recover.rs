@@ -29,8 +29,8 @@ pub(super) struct Recovered {
     /// What was cut off, in order.
     pub cuts: Vec<Cut>,
     pub roots: Roots,
-    /// Where the last segment begins, if `roots` does not say so yet.
-    pub begins: Option<End>,
+    /// Where segments begin of which `roots` does not say so yet.
+    pub begins: Vec<(String, End)>,
     pub seals: Seals,
     pub key: SigningKey,
 }
@@ -72,7 +72,7 @@ pub(super) fn recover(
             since: None,
             cuts: survey.cuts,
             roots,
-            begins: None,
+            begins: Vec::new(),
             seals: survey.seals,
             key,
         });
@@ -85,7 +85,6 @@ pub(super) fn recover(
     let file = storage
         .append(&last.name, last.bytes)
         .map_err(|error| fault(storage, &last.name, &error))?;
-    let known = survey.starts.of_segment(&last.name).as_ref() == Some(&last.begins);
     Ok(Recovered {
         end: last.end,
         name: last.name,
@@ -94,7 +93,7 @@ pub(super) fn recover(
         since: last.since,
         cuts: survey.cuts,
         roots,
-        begins: (!known).then_some(last.begins),
+        begins: last.begins,
         seals: survey.seals,
         key,
     })
@@ -115,7 +114,8 @@ struct Last {
     name: String,
     bytes: u64,
     since: Option<Timestamp>,
-    begins: End,
+    /// Where it begins, and others before it, if `roots` does not say so.
+    begins: Vec<(String, End)>,
     end: End,
 }
 
@@ -200,7 +200,9 @@ fn far_enough(
             continue;
         }
         match read_from(storage, names, from, start, &asked) {
-            Ok((last, cut)) => {
+            Ok((mut last, cut)) => {
+                last.begins
+                    .retain(|(name, begins)| starts.of_segment(name).as_ref() != Some(begins));
                 cuts.extend(cut);
                 return Ok(last);
             }
@@ -246,7 +248,7 @@ fn read_from(
         }
     };
     see(&end);
-    let mut whole = None;
+    let (mut whole, mut begins) = (None, Vec::new());
     for (at, name) in names.iter().enumerate().skip(from) {
         let next = names.get(at + 1);
         let expected = end.chain.next;
@@ -257,7 +259,7 @@ fn read_from(
             Some(next) => first_line(storage, next)?.and_then(|line| kept_in(&line, name)),
             None => None,
         };
-        let begins = end.clone();
+        begins.push((name.clone(), end.clone()));
         let source = read(storage, name, 0)?;
         let mut chain = end.chain;
         let walked = walk(source, limit.unwrap_or(u64::MAX), &mut chain, |line| {
@@ -272,10 +274,10 @@ fn read_from(
                 return Err(broken(storage, name, walked.lines + 1, found));
             }
         }
-        whole = Some((name, walked.bytes, walked.first, begins));
+        whole = Some((name, walked.bytes, walked.first));
     }
     judge(storage, &end, witnesses, &mut roots)?;
-    let (name, kept, first, begins) = whole.expect("there is a segment to walk");
+    let (name, kept, first) = whole.expect("there is a segment to walk");
     let there = bytes(storage, name)?;
     let cut = match kept < there {
         true => Some(torn(storage, name, kept, there)?),
@@ -398,7 +400,7 @@ pub(super) fn time_of(line: &[u8]) -> Option<Timestamp> {
     Some(Timestamp::from_micros(time.as_microsecond()))
 }
 
-fn read(storage: &dyn Storage, name: &str, from: u64) -> Result<Box<dyn Read>, LedgerError> {
+fn read(storage: &dyn Storage, name: &str, from: u64) -> Result<Box<dyn Read + Send>, LedgerError> {
     storage
         .read(name, from)
         .map_err(|error| fault(storage, name, &error))

@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex};
 
 /// The file's name.
 pub const CHECKPOINTS: &str = "checkpoints";
+/// What it is written anew as, where older ones are left out.
+pub(super) const DRAFT: &str = "checkpoints.new";
 
 /// A state of the log that is on the disk.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +76,8 @@ pub(super) struct Sealer {
     file: Option<Box<dyn Segment>>,
     /// Of whole notes.
     bytes: u64,
+    /// The file written anew, and how long it is.
+    draft: Option<(Box<dyn Segment>, u64)>,
     newest: Arc<Newest>,
 }
 
@@ -92,6 +96,7 @@ impl Sealer {
             last,
             file: None,
             bytes,
+            draft: None,
             newest,
         }
     }
@@ -99,8 +104,35 @@ impl Sealer {
     /// At the start and after a fault: the file is opened, and whatever was half written goes.
     pub fn mend(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
         if self.file.is_none() {
+            // Never lengthened: the file may have been exchanged for a shorter one just before the fault.
+            let there = match storage.bytes(CHECKPOINTS) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                there => there?,
+            };
+            self.bytes = self.bytes.min(there);
             self.file = Some(storage.append(CHECKPOINTS, self.bytes)?);
         }
+        Ok(())
+    }
+
+    /// Bytes of whole notes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The file was written anew and is on the disk, under the draft's name.
+    pub fn drafted(&mut self, file: Box<dyn Segment>, bytes: u64) {
+        self.draft = Some((file, bytes));
+    }
+
+    /// The draft takes the file's place.
+    pub fn adopt(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        let Some((file, bytes)) = self.draft.take() else {
+            return Ok(());
+        };
+        self.file = None;
+        storage.replace(DRAFT, CHECKPOINTS)?;
+        (self.file, self.bytes) = (Some(file), bytes);
         Ok(())
     }
 
@@ -152,4 +184,17 @@ impl Sealer {
         self.newest.show(&note[..end], size);
         Ok(())
     }
+}
+
+/// Where the first whole note begins in bytes of the file that begin anywhere: behind the first block of signatures.
+pub(super) fn behind_note(file: &[u8]) -> usize {
+    let mut from = 0;
+    while let Some(at) = file[from..].windows(2).position(|pair| pair == b"\n\n") {
+        let signed = from > 0 && file[from..].starts_with("\u{2014} ".as_bytes());
+        from += at + 2;
+        if signed {
+            return from;
+        }
+    }
+    file.len()
 }

@@ -35,7 +35,7 @@ pub trait Storage: Send + 'static {
     ///
     /// # Errors
     /// What the system says.
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>>;
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>>;
 
     /// Opens a segment for appending, cut to `keep` bytes; made if it does not exist. Its name is durable afterwards.
     ///
@@ -49,11 +49,24 @@ pub trait Storage: Send + 'static {
     /// What the system says.
     fn cut(&mut self, name: &str, keep: u64) -> io::Result<()>;
 
-    /// Removes a segment without a record.
+    /// Writes a segment's bytes from `from` to `to` once more, as they read, and syncs. After a failed flush the system takes
+    /// what it could not write for written: only writing it again brings it to the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn redo(&mut self, name: &str, from: u64, to: u64) -> io::Result<()>;
+
+    /// Removes a segment.
     ///
     /// # Errors
     /// What the system says.
     fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// The file `draft` takes the place of `name`, at once and for good.
+    ///
+    /// # Errors
+    /// What the system says: either of the two may have the name then.
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()>;
 
     /// How long to leave it alone after a fault.
     fn retry_after(&self) -> Duration {
@@ -190,7 +203,7 @@ impl Storage for Disk {
         Ok(std::fs::metadata(self.place(name))?.len())
     }
 
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
         use std::io::Seek as _;
         let mut file = File::open(self.place(name))?;
         file.seek(io::SeekFrom::Start(from))?;
@@ -219,8 +232,28 @@ impl Storage for Disk {
         file.sync_all()
     }
 
+    fn redo(&mut self, name: &str, from: u64, to: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(self.place(name))?;
+        let mut buffer = vec![0; 1 << 20];
+        let mut at = from;
+        while at < to {
+            let part = usize::try_from(to - at).unwrap_or(usize::MAX);
+            let part = part.min(buffer.len());
+            file.read_exact_at(&mut buffer[..part], at)?;
+            file.write_all_at(&buffer[..part], at)?;
+            at += part as u64;
+        }
+        file.sync_all()
+    }
+
     fn remove(&mut self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.place(name))?;
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()> {
+        std::fs::rename(self.place(draft), self.place(name))?;
         File::open(&self.directory)?.sync_all()
     }
 }

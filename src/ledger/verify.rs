@@ -83,7 +83,8 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// [`BadLine`]: the first that is not as it was written.
 pub fn chain(directory: &Path) -> Result<Whole, BadLine> {
     let names = segments(directory).map_err(|error| unreadable(directory, 0, &error))?;
-    let mut chain = Chain::default();
+    let start = start(directory, &names);
+    let mut chain = start;
     let mut damage = None;
     for (position, name) in names.iter().enumerate() {
         let path = directory.join(name);
@@ -111,10 +112,18 @@ pub fn chain(directory: &Path) -> Result<Whole, BadLine> {
         Some((path, line, fault)) => Err(BadLine { path, line, fault }),
         None => Ok(Whole {
             segments: names.len(),
-            records: chain.next,
+            records: chain.next - start.next,
             head: chain.head,
         }),
     }
+}
+
+/// Where the oldest segment begins: behind what was dropped, as `roots` has it.
+fn start(directory: &Path, names: &[String]) -> Chain {
+    let file = std::fs::read(directory.join(super::roots::ROOTS)).unwrap_or_default();
+    let starts = super::roots::Starts::of(&file);
+    let start = names.first().and_then(|name| starts.of_segment(name));
+    start.map(|start| start.chain).unwrap_or_default()
 }
 
 /// How many bytes of segment `name` count, if the first record of `next` says so. Whether that record is genuine

@@ -3,13 +3,13 @@
 //! Group commit: it takes all that waits, writes it with one `write(2)`, syncs once if any of it asked for that, and
 //! only then acknowledges. What did not ask is synced in the background, within a commit window; and what is synced is
 //! sealed with a checkpoint ([`super::seal`]), once a window while records come, once a minute while none do, and at the end.
-//! When the disk fails it stops at once ([`super::mend`]). An acknowledged line is never moved, rewritten or repeated.
+//! When the disk fails it stops at once ([`super::mend`]); where a segment was begun, old ones may go ([`super::retain`]). An acknowledged line is never moved, rewritten or repeated.
 
 use super::encode::{Encoder, Particulars};
 use super::flush::Flusher;
 use super::line::Template;
 use super::note::SigningKey;
-use super::queue::{Entry, Queue, Rotation, Taken, locked};
+use super::queue::{Entry, Fate, Queue, Rotation, Taken, locked};
 use super::roots::{End, Roots};
 use super::seal::{Sealer, Synced};
 use super::storage::{Segment, Storage, segment_name, write_all};
@@ -43,6 +43,10 @@ pub(super) struct Writer {
     /// Locked by whoever seals or mends; never by two at once.
     pub sealer: Arc<Mutex<Sealer>>,
     pub sealed: Sealed,
+    /// `checkpoints` is being written anew.
+    pub trimming: bool,
+    /// A segment was begun, so an old one may be due to go.
+    pub rolled: bool,
 }
 
 /// The wall's.
@@ -60,6 +64,8 @@ pub(super) struct Sealed {
 pub(super) struct Bounds {
     pub bytes_max: u64,
     pub age_max: Duration,
+    /// How long records are kept.
+    pub retain: Duration,
 }
 
 /// The segment that is written to.
@@ -73,8 +79,12 @@ pub(super) struct Tail {
     pub since: Option<Timestamp>,
     /// Whether anything is not synced.
     pub dirty: bool,
-    /// When that was begun last.
+    /// When it was last begun to sync what was not.
     pub flushed: Timestamp,
+    /// Bytes that are on the disk for certain.
+    pub synced: u64,
+    /// And those that are once the flush under way is over.
+    pub flushing: u64,
     /// What the disk said.
     pub fault: String,
 }
@@ -87,6 +97,11 @@ impl Writer {
         loop {
             if self.tail.file.is_none() && !self.wait_for_disk() {
                 return self.end();
+            }
+            if std::mem::take(&mut self.rolled) {
+                self.retain();
+                // It may have found the disk failing.
+                continue;
             }
             let patience = match relay {
                 true => RELAY,
@@ -185,6 +200,7 @@ impl Writer {
         let file = self.begin_segment(&name)?;
         self.tail = Tail::new(name, self.tail.flushed);
         self.tail.file = Some(file);
+        self.rolled = true;
         Ok(())
     }
 
@@ -197,9 +213,12 @@ impl Writer {
     /// Everything written is on the disk when this returns.
     fn sync(&mut self) -> io::Result<()> {
         self.flusher.join_sync()?;
-        if self.tail.dirty {
-            self.tail.file.as_mut().ok_or_else(no_segment)?.sync()?;
-            self.tail.dirty = false;
+        let tail = &mut self.tail;
+        if tail.dirty {
+            tail.file.as_mut().ok_or_else(no_segment)?.sync()?;
+            tail.dirty = false;
+            // At the least: a batch that was just written counts only once it is acknowledged.
+            (tail.synced, tail.flushing) = (tail.bytes, tail.bytes);
         }
         Ok(())
     }
@@ -214,6 +233,8 @@ impl Writer {
         if !open || !due || self.flusher.busy() {
             return Ok(());
         }
+        // None is under way and none has failed.
+        tail.synced = tail.flushing;
         let mut segment = None;
         if tail.dirty {
             match tail.file.as_ref().ok_or_else(no_segment)?.twin() {
@@ -225,6 +246,7 @@ impl Writer {
         self.seal(segment, log, None)?;
         // What is written from here on is for the next one.
         (self.tail.dirty, self.tail.flushed) = (false, self.seen);
+        self.tail.flushing = self.tail.bytes;
         Ok(())
     }
 
@@ -235,6 +257,7 @@ impl Writer {
         log: &End,
         next: Option<SigningKey>,
     ) -> io::Result<()> {
+        self.adopt()?;
         let synced = Synced {
             size: log.size(),
             root: log.tree.root(),
@@ -324,12 +347,13 @@ impl Writer {
 
     /// Entries that are written, or never will be, give their places back.
     pub(super) fn discard(&self, entries: impl Iterator<Item = Entry>, written: bool) {
-        let (mut count, mut bytes) = (0, 0);
+        let (mut count, mut batched, mut bytes) = (0, 0, 0);
         for entry in entries {
             count += 1;
+            batched += usize::from(entry.fate == Fate::Batched);
             bytes += entry.line.bytes();
         }
-        self.queue.gone(count, bytes);
+        self.queue.gone(count, batched, bytes);
         if written {
             self.queue
                 .records
@@ -348,6 +372,8 @@ impl Tail {
             since: None,
             dirty: false,
             flushed: now,
+            synced: 0,
+            flushing: 0,
             fault: String::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 mod access;
 mod approvals;
+mod checkpoint;
 mod console;
 mod events;
 mod grants;

@@ -823,7 +823,7 @@ impl Storage for Log {
         Ok(0)
     }
 
-    fn read(&self, _name: &str, _from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, _name: &str, _from: u64) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::empty()))
     }
 
@@ -845,6 +845,14 @@ impl Storage for Log {
     }
 
     fn remove(&mut self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn redo(&mut self, _name: &str, _from: u64, _to: u64) -> io::Result<()> {
+        self.check()
+    }
+
+    fn replace(&mut self, _draft: &str, _name: &str) -> io::Result<()> {
         Ok(())
     }
 }

@@ -11,9 +11,9 @@
 mod event;
 mod queue;
 mod schedule;
-mod send;
+pub(super) mod send;
 mod sign;
-mod target;
+pub(super) mod target;
 mod targets;
 mod work;
 
@@ -219,7 +219,7 @@ impl Inner {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -230,4 +230,4 @@ impl fmt::Debug for Notifier {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -23,14 +23,14 @@ use tokio::time::timeout;
 
 /// What is to be delivered: `id` and payload are the same in every attempt, so that a receiver knows one it has.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
+pub(in crate::io) struct Message<'a> {
     pub id: &'a str,
     pub payload: &'a str,
 }
 
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
+pub(in crate::io) enum Attempt {
     /// The receiver has it.
     Delivered,
     /// It wants none of this any more.
@@ -45,7 +45,7 @@ pub(super) enum Attempt {
 
 /// Why an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::io) enum Failure {
     #[error("it could not be reached")]
     Unreachable,
     #[error("{0}")]
@@ -69,7 +69,11 @@ const READ_OFF_MAX: Duration = Duration::from_secs(1);
 const AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Delivers `message`, if it can be done now.
-pub(super) async fn attempt(target: &Target, message: Message<'_>, now: Timestamp) -> Attempt {
+pub(in crate::io) async fn attempt(
+    target: &Target,
+    message: Message<'_>,
+    now: Timestamp,
+) -> Attempt {
     let why = match timeout(ATTEMPT_MAX, post(target, message, now)).await {
         Ok(Ok(answer)) => {
             let attempt = judge(answer.status, &answer.fields);

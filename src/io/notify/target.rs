@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::uri::{Scheme, Uri};
 use http::{HeaderValue, uri::PathAndQuery};
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use std::fmt;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -40,10 +40,10 @@ impl Address {
 
 /// A target that can't be sent to.
 #[derive(Debug, thiserror::Error)]
-#[error("notify target `{target}` of project `{project}`: {why}")]
+#[error("{of}: {why}")]
 pub struct TargetError {
-    project: ProjectName,
-    target: NotifyName,
+    /// `notify target NAME of project NAME`.
+    of: Box<str>,
     why: Unusable,
 }
 
@@ -58,7 +58,7 @@ enum Unusable {
 }
 
 /// One target, ready to be sent to.
-pub(super) struct Target {
+pub(in crate::io) struct Target {
     /// `host:port` to connect to; IPv6 in brackets.
     pub authority: Box<str>,
     pub host: HeaderValue,
@@ -75,19 +75,25 @@ impl Target {
     /// # Errors
     /// [`TargetError`]; it shows neither URL nor secrets.
     pub fn new(project: &ProjectName, notify: &Notify) -> Result<Self, TargetError> {
-        Self::read(notify).map_err(|why| TargetError {
-            project: project.clone(),
-            target: notify.name.clone(),
+        Self::read(&notify.url, &notify.secrets).map_err(|why| TargetError {
+            of: format!("notify target `{}` of project `{project}`", notify.name).into(),
             why,
         })
     }
 
-    fn read(notify: &Notify) -> Result<Self, Unusable> {
-        let url: Uri = notify
-            .url
-            .expose_secret()
-            .parse()
-            .map_err(|_| Unusable::Url)?;
+    /// The one that keeps the ledger's checkpoints.
+    ///
+    /// # Errors
+    /// As [`Target::new`].
+    pub fn of_anchor(url: &SecretString, secrets: &[SecretString]) -> Result<Self, TargetError> {
+        Self::read(url, secrets).map_err(|why| TargetError {
+            of: "the ledger's anchor".into(),
+            why,
+        })
+    }
+
+    fn read(url: &SecretString, secrets: &[SecretString]) -> Result<Self, Unusable> {
+        let url: Uri = url.expose_secret().parse().map_err(|_| Unusable::Url)?;
         let authority = url.authority().ok_or(Unusable::Url)?;
         let (port, encrypted) = match url.scheme() {
             Some(scheme) if *scheme == Scheme::HTTPS => (443, true),
@@ -102,7 +108,7 @@ impl Target {
             host: HeaderValue::from_str(authority.as_str()).map_err(|_| Unusable::Url)?,
             place: place.parse().map_err(|_| Unusable::Url)?,
             tls,
-            secrets: secrets(notify)?,
+            secrets: decoded(secrets)?,
         })
     }
 
@@ -117,8 +123,8 @@ impl Target {
     }
 }
 
-fn secrets(notify: &Notify) -> Result<Box<[Zeroizing<Vec<u8>>]>, Unusable> {
-    let decoded = notify.secrets.iter().map(|secret| {
+fn decoded(secrets: &[SecretString]) -> Result<Box<[Zeroizing<Vec<u8>>]>, Unusable> {
+    let decoded = secrets.iter().map(|secret| {
         let text = secret.expose_secret().strip_prefix("whsec_");
         let bytes = text.and_then(|text| STANDARD.decode(text).ok());
         bytes.map(Zeroizing::new).ok_or(Unusable::Secret)
@@ -146,7 +152,6 @@ impl fmt::Debug for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::SecretString;
 
     fn notify(url: &str, secrets: &[&str]) -> Notify {
         Notify {

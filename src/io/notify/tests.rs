@@ -1,6 +1,6 @@
 //! Notifiers over a real store and real receivers, on a clock that is stepped.
 
-mod receiver;
+pub(in crate::io) mod receiver;
 
 use super::queue::AT_ONCE;
 use super::schedule::PAUSES;
@@ -23,8 +23,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(in crate::io) const PATIENCE: Duration = Duration::from_secs(20);
+pub(in crate::io) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Stands still until it is stepped.
 struct Stepped(AtomicI64);

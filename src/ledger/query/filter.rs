@@ -206,7 +206,7 @@ impl Filter {
     }
 
     /// Whether outcomes come with their decisions, not by themselves.
-    pub(super) fn joins(&self) -> bool {
+    pub fn joins(&self) -> bool {
         let wanted = self
             .kinds
             .as_ref()

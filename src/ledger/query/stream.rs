@@ -187,7 +187,8 @@ impl Follow {
         }
     }
 
-    fn await_outcome(&mut self, request: String) {
+    /// Tells the outcome of this call too, when it comes: its decision was found elsewhere.
+    pub fn await_outcome(&mut self, request: String) {
         if !self.open.insert(request.clone()) {
             return;
         }

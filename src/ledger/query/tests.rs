@@ -320,12 +320,12 @@ fn a_follower_hears_what_is_written_and_the_outcome_of_a_call_it_told() {
     text += &log.outcome("req_2");
     let rest = log.outcome("req_1");
     text += &rest[..20];
-    assert_eq!(heard(&log, 0, &text), []);
+    assert!(heard(&log, 0, &text).is_empty());
     text += &rest[20..];
     assert_eq!(heard(&log, 0, &text), [3]);
     let next = log.decision("bot", "req_3");
     assert_eq!(heard(&log, 4, &next), [4]);
-    assert_eq!(heard(&log, 4, &next), []);
+    assert!(heard(&log, 4, &next).is_empty());
 }
 
 #[test]

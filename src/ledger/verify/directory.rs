@@ -411,7 +411,8 @@ impl<'d> Audit<'d> {
 
     fn say_dropped(&mut self) {
         let before = self.report.first;
-        match self.dropped.filter(|(next, _)| *next == before) {
+        // A kill between the record and the removal leaves more than the record says.
+        match self.dropped.filter(|(next, _)| *next >= before) {
             Some((_, said)) => {
                 let signed = self
                     .fits

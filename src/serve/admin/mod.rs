@@ -6,9 +6,11 @@
 
 pub(in crate::serve) mod approvals;
 pub(in crate::serve) mod caller;
+mod checkpoint;
 pub(in crate::serve) mod events;
 mod grants;
 mod input;
+pub(in crate::serve) mod ledger;
 mod openapi;
 mod order;
 mod policy;
@@ -16,9 +18,9 @@ pub(in crate::serve) mod problem;
 pub(in crate::serve) mod sessions;
 pub(in crate::serve) mod view;
 
-use self::approvals::history::READERS_MAX;
 use self::caller::Caller;
 use self::events::Feeds;
+use self::ledger::READERS_MAX;
 use self::problem::Refused;
 use super::console::{self, Visits};
 use super::reload::Reload;
@@ -198,8 +200,10 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/approvals/{id}/decision", post(approvals::decision))
         .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
         .route("/v1/events", get(events::listen))
+        .route("/v1/ledger", get(ledger::list))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/reload", post(policy::reload))
+        .route("/v1/ledger/checkpoint", get(checkpoint::show))
         .route("/openapi.json", get(openapi::show))
         .merge(console::routes())
         .fallback(no_such_path)

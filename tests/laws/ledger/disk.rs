@@ -71,7 +71,7 @@ impl Storage for Faulty {
         self.disk.bytes(name)
     }
 
-    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, name: &str, from: u64) -> io::Result<Box<dyn Read + Send>> {
         self.disk.read(name, from)
     }
 
@@ -89,7 +89,13 @@ impl Storage for Faulty {
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.plan.judge()?;
         self.disk.remove(name)
+    }
+
+    fn replace(&mut self, draft: &str, name: &str) -> io::Result<()> {
+        self.plan.judge()?;
+        self.disk.replace(draft, name)
     }
 
     fn retry_after(&self) -> Duration {

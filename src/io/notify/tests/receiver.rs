@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 /// Listens until the test is over.
-pub(super) struct Receiver {
+pub(in crate::io) struct Receiver {
     address: SocketAddr,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     script: Arc<Mutex<Script>>,
@@ -23,14 +23,14 @@ struct Script {
 
 /// What arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Arrival {
+pub(in crate::io) struct Arrival {
     pub line: String,
     pub fields: HashMap<String, String>,
     pub body: String,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
+pub(in crate::io) enum Answer {
     Status(u16),
     Redirect(String),
     NotBefore(u64),

@@ -5,9 +5,10 @@
 
 use super::super::Admin;
 use super::super::caller::{Caller, Id};
+use super::super::ledger;
 use super::super::problem::{ProblemDocument, Refused, json};
 use super::find;
-use crate::policy::decision::Reason;
+use crate::ledger::query::{Filter, Order, Outcomes};
 use crate::policy::id::SessionId;
 use axum::extract::State;
 use axum::response::Response;
@@ -51,8 +52,6 @@ pub(in crate::serve) struct PastCallView {
 const READ_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Most calls shown.
 const CALLS_MAX: usize = 100;
-/// Most answers that read at the same time: they share a disk with the ledger's writer.
-pub(in crate::serve) const READERS_MAX: usize = 2;
 
 /// Show what the session of an approval did, newest last: its calls as the ledger has them. Needs the role approver.
 #[utoipa::path(get, path = "/v1/approvals/{id}/history", params(("id" = String, Path)),
@@ -75,23 +74,24 @@ pub(in crate::serve) async fn history(
     admin: &Admin,
     session: SessionId,
 ) -> Result<HistoryView, Refused> {
-    let Ok(_reader) = admin.readers.acquire().await else {
-        return Err(Refused::new(Reason::Overloaded, "the gate is stopping"));
+    let filter = Filter {
+        session: Some(session.to_string()),
+        kinds: Some(vec!["decision".to_owned(), "outcome".to_owned()]),
+        outcomes: Outcomes::WithDecisions,
+        ..Filter::default()
     };
-    let ledger = admin.parts.ledger.clone();
-    let needle = format!("\"session\":\"{session}\"");
-    let reading = tokio::task::spawn_blocking(move || ledger.recent(&needle, READ_BYTES_MAX));
-    match reading.await {
-        Ok(Ok(recent)) => Ok(calls(&recent.records, recent.complete)),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "the ledger's files could not be read");
-            Err(Refused::ledger_unavailable())
-        }
-        Err(_) => Err(Refused::new(
-            Reason::Internal,
-            "the ledger could not be read: a fault of the gate",
-        )),
-    }
+    // One more than is shown: it tells whether these are all.
+    let mut page = ledger::read(
+        admin,
+        filter,
+        Order::Newest,
+        None,
+        CALLS_MAX + 1,
+        READ_BYTES_MAX,
+    )
+    .await?;
+    page.records.reverse();
+    Ok(calls(&page.records, page.next.is_none()))
 }
 
 fn calls(records: &[Value], complete: bool) -> HistoryView {
