@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod disk;
+mod levels;
+mod retention;
+mod seals;
 
 use disk::{Faulty, Misfortune, Plan, misfortune};
 use proptest::prelude::*;
