@@ -176,17 +176,7 @@ impl<'d> Audit<'d> {
     }
 
     fn read(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LedgerError> {
-        let mut parts = Vec::new();
-        let mut all = 0;
-        for (position, name) in self.names.iter().enumerate() {
-            let path = self.directory.join(name);
-            let next = self.names.get(position + 1);
-            let kept = next.and_then(|next| kept_of(&self.directory.join(next), name));
-            let limit = kept.unwrap_or(u64::MAX);
-            let bytes = std::fs::metadata(&path).map_err(|error| LedgerError::io(&path, &error))?;
-            all += bytes.len().min(limit);
-            parts.push(Part { path, limit });
-        }
+        let (parts, all) = parts(self.directory, &self.names)?;
         std::thread::scope(|scope| {
             let mut lines = Lines::new(parts, all, scope);
             let mut done = 0;
@@ -510,6 +500,22 @@ impl<'d> Audit<'d> {
         let went_back = self.signatures.clock_went_back;
         unprovable.extend([Unprovable::Clocks { went_back }, Unprovable::Elsewhere]);
     }
+}
+
+/// The segments as far as they count, and how many bytes that is.
+pub fn parts(directory: &Path, names: &[String]) -> Result<(Vec<Part>, u64), LedgerError> {
+    let mut parts = Vec::new();
+    let mut all = 0;
+    for (position, name) in names.iter().enumerate() {
+        let path = directory.join(name);
+        let next = names.get(position + 1);
+        let kept = next.and_then(|next| kept_of(&directory.join(next), name));
+        let limit = kept.unwrap_or(u64::MAX);
+        let bytes = std::fs::metadata(&path).map_err(|error| LedgerError::io(&path, &error))?;
+        all += bytes.len().min(limit);
+        parts.push(Part { path, limit });
+    }
+    Ok((parts, all))
 }
 
 /// How many bytes of segment `name` count, if the first record of `next` says so.

@@ -61,7 +61,10 @@ fn old_segments_go_with_a_record_of_each_and_what_is_left_is_proven_from_roots()
     assert_eq!(report.first, last["first"].as_u64().unwrap());
     let proven = report.proven.unwrap();
     assert_eq!((proven.from, proven.to), (report.first, report.next));
-    assert_eq!(verify::chain(&directory).unwrap().records, report.next - report.first);
+    assert_eq!(
+        verify::chain(&directory).unwrap().records,
+        report.next - report.first
+    );
     // And the log goes on from there.
     at(later, &small(&directory), 2);
     assert_eq!(verified(&directory).next, report.next + 2);
@@ -96,7 +99,10 @@ fn checkpoints_of_what_was_dropped_go_too_but_for_those_that_name_a_key_and_the_
     assert_eq!(count(), after + 1);
     verified(&directory);
     let first = std::fs::read_to_string(directory.join("checkpoints")).unwrap();
-    assert!(first.split("\n\n").next().unwrap().contains("\nkey "), "{first}");
+    assert!(
+        first.split("\n\n").next().unwrap().contains("\nkey "),
+        "{first}"
+    );
 }
 
 #[test]
@@ -105,7 +111,14 @@ fn an_open_segment_is_never_dropped_however_old_it_is() {
     let directory = folder.path().join("ledger");
     at(NOW, &settings(&directory), 3);
     let much_later = NOW.plus(Duration::from_secs(3600 * 24 * 365));
-    at(much_later, &LedgerSettings { retain: HOUR, ..settings(&directory) }, 0);
+    at(
+        much_later,
+        &LedgerSettings {
+            retain: HOUR,
+            ..settings(&directory)
+        },
+        0,
+    );
     assert_eq!(names(&directory).len(), 1);
     assert_eq!(verified(&directory).next, 3);
 }

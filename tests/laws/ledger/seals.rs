@@ -223,7 +223,9 @@ fn what_a_kill_tore_of_checkpoints_and_roots_is_cut_off_and_replaced() {
     for file in ["checkpoints", "roots"] {
         let (from, text) = (last(file), whole(file));
         for length in (from..text.len()).step_by(19).chain([text.len() - 1]) {
-            before.keys().for_each(|path| put_back(&before, path.to_str().unwrap()));
+            before
+                .keys()
+                .for_each(|path| put_back(&before, path.to_str().unwrap()));
             std::fs::write(directory.join(file), &text[..length]).unwrap();
             more(&settings(&directory), 1);
             assert_eq!(verified(&directory).next, 3, "{file} cut at {length}");
@@ -245,14 +247,22 @@ fn another_key_does_not_go_on_and_a_rotation_is_signed_by_both() {
     write(&other);
     let why = refused(&settings(&directory));
     assert!(
-        matches!(&why, LedgerError::Key { fault: KeyFault::Other { .. }, .. }),
+        matches!(
+            &why,
+            LedgerError::Key {
+                fault: KeyFault::Other { .. },
+                ..
+            }
+        ),
         "{why}"
     );
     std::fs::write(directory.join("key"), &own).unwrap();
     let ledger = Ledger::open(&settings(&directory), || NOW).unwrap();
     let old = ledger.verifier();
     note(&ledger, "before", Level::Written).unwrap();
-    ledger.rotate(SigningKey::new("other", [8; 32]).unwrap()).unwrap();
+    ledger
+        .rotate(SigningKey::new("other", [8; 32]).unwrap())
+        .unwrap();
     assert_eq!(ledger.verifier(), *other.verifier());
     note(&ledger, "after", Level::Written).unwrap();
     ledger.close().unwrap();
@@ -296,10 +306,15 @@ fn what_the_anchor_file_saw_must_still_be_so() {
     more(&anchored, 0);
     // The whole directory from before: nothing in it contradicts itself, the anchor does.
     let now = contents(&directory);
-    old.keys().for_each(|path| put_back(&old, path.to_str().unwrap()));
+    old.keys()
+        .for_each(|path| put_back(&old, path.to_str().unwrap()));
     let why = refused(&anchored);
-    assert!(matches!(&why, LedgerError::Cut { witness, size: 5, .. } if *witness == anchor), "{why}");
-    now.keys().for_each(|path| put_back(&now, path.to_str().unwrap()));
+    assert!(
+        matches!(&why, LedgerError::Cut { witness, size: 5, .. } if *witness == anchor),
+        "{why}"
+    );
+    now.keys()
+        .for_each(|path| put_back(&now, path.to_str().unwrap()));
     // Another log of the same length.
     let (_other, elsewhere) = written(5);
     let foreign = LedgerSettings {
@@ -307,7 +322,10 @@ fn what_the_anchor_file_saw_must_still_be_so() {
         ..settings(&elsewhere)
     };
     let why = refused(&foreign);
-    assert!(matches!(&why, LedgerError::Checkpoints { path, .. } if *path == anchor), "{why}");
+    assert!(
+        matches!(&why, LedgerError::Checkpoints { path, .. } if *path == anchor),
+        "{why}"
+    );
     // And one of the same name.
     let name = std::fs::read_to_string(directory.join("instance")).unwrap();
     let (_twin, twin) = (tempfile::tempdir().unwrap(), folder.path().join("twin"));
@@ -319,7 +337,10 @@ fn what_the_anchor_file_saw_must_still_be_so() {
         ..settings(&twin)
     };
     let why = refused(&foreign);
-    assert!(matches!(&why, LedgerError::Edited { witness, size: 5, .. } if *witness == anchor), "{why}");
+    assert!(
+        matches!(&why, LedgerError::Edited { witness, size: 5, .. } if *witness == anchor),
+        "{why}"
+    );
 }
 
 #[test]
@@ -337,10 +358,16 @@ fn without_roots_the_log_is_read_from_its_beginning_and_wrong_ones_are_not_belie
     more(&small, 1);
     let again = std::fs::read_to_string(&path).unwrap();
     let segments = |text: &str| {
-        let read = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-        read.map(|line| line["segment"].as_str().unwrap().to_owned()).collect::<HashSet<_>>()
+        let read = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        read.map(|line| line["segment"].as_str().unwrap().to_owned())
+            .collect::<HashSet<_>>()
     };
-    assert!(segments(&again).len() >= segments(&roots).len() - 1, "{again}");
+    assert!(
+        segments(&again).len() >= segments(&roots).len() - 1,
+        "{again}"
+    );
     // A digit of every frontier is another one.
     let wrong = again.replace("\"frontier\":[\"", "\"frontier\":[\"0");
     let wrong: String = wrong
@@ -368,7 +395,8 @@ pub(super) fn killed(directory: &Path, into: &Path) {
     for name in ["key", "key.next"] {
         use std::os::unix::fs::PermissionsExt as _;
         if let Ok(file) = std::fs::File::open(into.join(name)) {
-            file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))
+                .unwrap();
         }
     }
 }
@@ -387,13 +415,27 @@ fn a_kill_at_any_moment_leaves_every_acknowledged_record_and_a_log_that_verifies
         count: 1,
     };
     for number in 0..24_u32 {
-        let level = if number % 3 == 0 { Level::Sync } else { Level::Written };
+        let level = if number % 3 == 0 {
+            Level::Sync
+        } else {
+            Level::Written
+        };
         let time = NOW.plus(Duration::from_millis(400) * number);
         wait(ledger.append(&event, time, level)).unwrap();
         let into = folder.path().join(number.to_string());
         killed(&directory, &into);
-        more(&LedgerSettings { directory: into.clone(), ..small.clone() }, 1);
-        assert_eq!(verified(&into).next, u64::from(number) + 2, "after {number}");
+        more(
+            &LedgerSettings {
+                directory: into.clone(),
+                ..small.clone()
+            },
+            1,
+        );
+        assert_eq!(
+            verified(&into).next,
+            u64::from(number) + 2,
+            "after {number}"
+        );
     }
 }
 
@@ -406,7 +448,11 @@ fn life(ledger: &Ledger, since: Timestamp, told: &mut Vec<String>, rotate_to: Op
             version: "0",
             detail: &detail,
         };
-        let level = if number % 4 == 0 { Level::Sync } else { Level::Written };
+        let level = if number % 4 == 0 {
+            Level::Sync
+        } else {
+            Level::Written
+        };
         let time = since.plus(Duration::from_millis(500) * number);
         if wait(ledger.append(&event, time, level)).is_ok() {
             told.push(detail);
@@ -444,7 +490,7 @@ fn on_record(directory: &Path, told: &[String]) -> Result<(), String> {
 
 #[test]
 fn whichever_call_of_the_disk_fails_nothing_acknowledged_is_lost_and_nothing_is_signed_that_is_not_there()
-{
+ {
     let mut faults = 0;
     for call in 0.. {
         let folder = tempfile::tempdir().unwrap();
@@ -460,7 +506,14 @@ fn whichever_call_of_the_disk_fails_nothing_acknowledged_is_lost_and_nothing_is_
         // The first life rotates the key; the second begins an hour later, when what the first wrote may go.
         plan.fail([(call, Misfortune::Broken { after_bytes: 40 })]);
         for (number, now) in [NOW, later, later].into_iter().enumerate() {
-            let open = || Ledger::open_on(Faulty::open(&directory, &plan, NOW), whichever, &short, move || now);
+            let open = || {
+                Ledger::open_on(
+                    Faulty::open(&directory, &plan, NOW),
+                    whichever,
+                    &short,
+                    move || now,
+                )
+            };
             let opened = open();
             faults += usize::from(opened.is_err());
             let ledger = opened.or_else(|_| open()).unwrap();
@@ -472,7 +525,8 @@ fn whichever_call_of_the_disk_fails_nothing_acknowledged_is_lost_and_nothing_is_
             let _ = ledger.close();
         }
         let reached = plan.calls.load(Ordering::SeqCst);
-        plan.never_ahead().unwrap_or_else(|why| panic!("call {call}: {why}"));
+        plan.never_ahead()
+            .unwrap_or_else(|why| panic!("call {call}: {why}"));
         let report = verified(&directory);
         assert!(report.first > 0, "call {call}: nothing was dropped");
         on_record(&directory, &told[kept..]).unwrap_or_else(|why| panic!("call {call}: {why}"));

@@ -70,6 +70,12 @@ impl Log {
         }
     }
 
+    /// Whether anything that counts is another: what stands behind a fault's last acknowledged byte does not.
+    pub fn differs(&self, other: &Log) -> bool {
+        let files = |log: &Log| (log.checkpoints.clone(), log.roots.clone(), log.lines().0);
+        files(self) != files(other)
+    }
+
     /// Its notes, each with the empty line behind it.
     pub fn notes(&self) -> Vec<Vec<u8>> {
         let mut from = 0;
