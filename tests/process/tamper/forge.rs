@@ -229,6 +229,8 @@ pub struct Forge {
     pub last: Option<Checkpoint>,
     /// The log as it was at every checkpoint.
     pub past: Vec<Forge>,
+    /// Written by the gate itself: it can't be gone on with here.
+    pub genuine: bool,
 }
 
 impl Forge {
@@ -243,6 +245,7 @@ impl Forge {
             open: 0,
             last: None,
             past: Vec::new(),
+            genuine: false,
         };
         forge.begin();
         forge.seal(Some(1));
@@ -408,6 +411,11 @@ impl Forge {
         self.log.checkpoints.extend_from_slice(note.as_bytes());
         self.log.checkpoints.push(b'\n');
         self.last = Some(checkpoint);
+        self.remember();
+    }
+
+    /// Keeps the state as it is.
+    pub fn remember(&mut self) {
         let past = Forge {
             past: Vec::new(),
             ..self.clone()

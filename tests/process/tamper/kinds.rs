@@ -193,6 +193,9 @@ fn truncate_tail(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
 fn fork(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     let states = forge.past.len().checked_sub(1).filter(|many| *many > 0)?;
     let mut other = forge.past[chance.below(states)].clone();
+    if other.genuine {
+        return None;
+    }
     other.chance = Chance(chance.next());
     other.go_on(6);
     other.seal(None);

@@ -2,6 +2,7 @@
 //! one written in another language by the documents alone says the same.
 
 mod forge;
+mod genuine;
 mod kinds;
 
 use forge::{Chance, Forge, Log, key};
@@ -176,7 +177,11 @@ fn doubted(report: &Report) -> bool {
 #[test]
 fn every_tampering_is_found_or_called_unprovable_and_two_verifiers_agree() {
     let mut python = Python::start();
-    let bases: Vec<Forge> = (0..200).map(|seed| Forge::any(1000 + seed)).collect();
+    let place = folder();
+    let own = (0..60).map(|seed| genuine::any(seed, place.path()));
+    let bases: Vec<Forge> = own
+        .chain((0..140).map(|seed| Forge::any(1000 + seed)))
+        .collect();
     let mut chance = Chance(7);
     let mut table = String::from(
         "kind: found of 1,000 alone / with the key / with a checkpoint kept elsewhere\n",
@@ -246,12 +251,16 @@ fn every_tampering_is_found_or_called_unprovable_and_two_verifiers_agree() {
 #[test]
 fn a_thousand_clean_logs_raise_no_alarm_with_either_verifier() {
     let mut python = Python::start();
+    let place = folder();
     for round in 0..CLEAN / BATCH {
         let folder = folder();
         let mut batch = Vec::new();
         for number in 0..BATCH {
             let seed = (round * BATCH + number) as u64;
-            let forge = Forge::any(1_000_000 + seed);
+            let forge = match number % 4 {
+                0 => genuine::any(1_000_000 + seed, place.path()),
+                _ => Forge::any(1_000_000 + seed),
+            };
             let knows = KNOWS[number % 3];
             let case = Case::new(folder.path(), number, &forge.log, &forge.log, knows);
             python.ask(&case);
