@@ -15,7 +15,6 @@ pub mod grants;
 pub mod key;
 pub mod ledger;
 pub mod output;
-mod progress;
 pub mod schema;
 pub mod serve;
 pub mod session;

@@ -24,6 +24,7 @@ mod load;
 mod operations;
 mod reload;
 mod streams;
+mod tamper;
 mod tls;
 mod webhooks;
 mod websocket;
