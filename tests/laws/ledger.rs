@@ -4,6 +4,7 @@
 
 mod disk;
 mod levels;
+mod records;
 mod retention;
 mod seals;
 

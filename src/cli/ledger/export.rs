@@ -8,8 +8,8 @@ mod ocsf;
 mod otel;
 
 use super::filters::Filters;
-use super::progress::Progress;
 use super::{directory, tell_damaged, unreadable};
+use crate::cli::progress::Progress;
 use crate::cli::{Failure, Globals, output};
 use crate::ledger::query::{Follow, bytes_total};
 use clap::{Args, ValueEnum};
@@ -67,10 +67,7 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     let filter = arguments.filters.read()?;
     let directory = directory(globals, arguments.directory.as_deref())?;
     let mut out = Out::open(arguments.output.as_deref())?;
-    let (progress, all) = (
-        Progress::new("exporting"),
-        bytes_total(&directory).map_err(unreadable)?,
-    );
+    let progress = Progress::bytes("exporting", bytes_total(&directory).map_err(unreadable)?);
     let mut follow = Follow::new(&directory, &filter, None);
     let mut calls = Calls::default();
     let (mut damaged, mut count) = (0, 0_u64);
@@ -86,7 +83,7 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
             calls.note(record);
         }
         count += found.records.len() as u64;
-        progress.add(found.bytes, all);
+        progress.add(found.bytes);
         if !progress.aside(|| out.write(&text))? {
             return Ok(());
         }

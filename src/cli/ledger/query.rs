@@ -1,9 +1,9 @@
 //! `toolgate ledger query`: the records that meet some filters, as a table or as they are.
 
 use super::filters::Filters;
-use super::progress::Progress;
 use super::rows::{HEADER, Layout, Outcome, Row, row};
 use super::{directory, tell_damaged, unreadable};
+use crate::cli::progress::Progress;
 use crate::cli::{Failure, Globals, output};
 use crate::ledger::query::{Filter, Order, Outcomes, Page, bytes_total, page};
 use clap::Args;
@@ -49,10 +49,7 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
     } else {
         Order::Oldest
     };
-    let (progress, all) = (
-        Progress::new("reading"),
-        bytes_total(&directory).map_err(unreadable)?,
-    );
+    let progress = Progress::bytes("reading", bytes_total(&directory).map_err(unreadable)?);
     let mut left = arguments.limit.unwrap_or(u64::MAX);
     let mut table = Table::default();
     let (mut after, mut damaged) = (None, 0);
@@ -62,7 +59,7 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
             .min(PAGE_RECORDS);
         let found =
             page(&directory, &filter, order, after, limit, PAGE_BYTES).map_err(unreadable)?;
-        progress.add(found.bytes, all);
+        progress.add(found.bytes);
         damaged += found.damaged;
         let text = if globals.json {
             lines(&found)

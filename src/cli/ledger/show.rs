@@ -1,9 +1,9 @@
 //! `toolgate ledger show`: one call, session or approval as a story. It finds what belongs to it: the decisions, the
 //! approval and each person's word, the grants, the outcome, and what the agent said that it was doing.
 
-use super::progress::Progress;
 use super::story::Story;
 use super::{directory, tell_damaged, unreadable};
+use crate::cli::progress::Progress;
 use crate::cli::{Failure, Globals, output};
 use crate::io::clock::{Clock as _, SystemClock};
 use crate::ledger::query::{Filter, Follow, Order, bytes_total, page};
@@ -46,8 +46,8 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         Err(record) => return output::print(&output::object(&record)),
     };
     let mut reader = Reader {
-        progress: Progress::new("reading"),
-        all: bytes_total(&directory).map_err(unreadable)?,
+        // A story may need the log to be read three times.
+        progress: Progress::bytes("reading", 3 * bytes_total(&directory).map_err(unreadable)?),
         directory,
         damaged: 0,
     };
@@ -105,8 +105,6 @@ fn subject(directory: &Path, id: &str) -> Result<Result<Subject, Value>, Failure
 struct Reader {
     directory: PathBuf,
     progress: Progress,
-    /// Bytes of the log, which a story may need to be read three times.
-    all: u64,
     damaged: u64,
 }
 
@@ -178,7 +176,7 @@ impl Reader {
         let mut records = Vec::new();
         loop {
             let found = follow.read(PAGE_BYTES).map_err(unreadable)?;
-            self.progress.add(found.bytes, 3 * self.all);
+            self.progress.add(found.bytes);
             self.damaged += found.damaged;
             records.extend(found.records.into_iter().filter(|record| pick(record)));
             if records.len() > RECORDS_MAX {
