@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod disk;
+mod records;
 mod levels;
 mod retention;
 mod seals;

@@ -5,11 +5,13 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod backend;
+mod canary;
 mod certificates;
 mod client;
 mod gate;
 mod ledger;
 mod program;
+mod visit;
 mod wait;
 
 mod anchors;
@@ -17,12 +19,15 @@ mod approvals;
 mod clients;
 mod console;
 mod crash;
+mod export;
 mod isolation;
 mod life;
 mod load;
 mod operations;
 mod reload;
+mod replay;
 mod streams;
+mod telemetry;
 mod tls;
 mod webhooks;
 mod websocket;
