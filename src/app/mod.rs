@@ -251,7 +251,9 @@ impl App {
     ) -> Result<Running, StartError> {
         let Loaded {
             server,
+            server_sha256,
             projects,
+            lines,
             files,
             patterns,
             ..
@@ -260,7 +262,7 @@ impl App {
         Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
-        let parts = Arc::new(Parts::build(&server, projects, control.handle())?);
+        let parts = Arc::new(Parts::build(&server, projects, lines, control.handle())?);
         let detail = beginning.detail();
         let sockets = match beginning {
             Beginning::Fresh(given) => Sockets::obtain(&server, given)?,
@@ -274,7 +276,7 @@ impl App {
                 tracing::warn!(%error, "no other process will be able to take over from this one");
                 None
             });
-        if !control.wait(parts.record_start(&hashes, &detail)) {
+        if !control.wait(parts.record_start(&server_sha256, &hashes, &detail)) {
             return Err(StartError::LedgerRefuses);
         }
         let path = files.first().cloned().unwrap_or_default();
@@ -285,6 +287,7 @@ impl App {
             reload::Start {
                 path,
                 server: server.clone(),
+                server_sha256,
                 hashes,
                 files,
                 patterns,

@@ -4,7 +4,7 @@ use super::StartError;
 use super::hand_over::Process;
 use super::reload::Reloader;
 use super::tls::Tls;
-use crate::config::Server;
+use crate::config::{Lines, Server};
 use crate::gate::{Gate, GateParts, Settings};
 use crate::io::anchor::Anchors;
 use crate::io::clock::{Clock, SystemClock};
@@ -37,6 +37,8 @@ pub(super) struct Parts {
     pub telemetry: Option<Telemetry>,
     pub anchors: Arc<Anchors>,
     pub principals: Arc<ArcSwap<Principals>>,
+    /// Where the rules in force stand.
+    pub lines: Arc<ArcSwap<Vec<Lines>>>,
     store: Arc<Embedded>,
     pub tls: Tls,
 }
@@ -45,6 +47,7 @@ impl Parts {
     pub(super) fn build(
         server: &Server,
         projects: Vec<Policy>,
+        lines: Vec<Lines>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, StartError> {
         let tls = Tls::build(server)?;
@@ -109,6 +112,7 @@ impl Parts {
             telemetry,
             anchors: Arc::new(anchors),
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
+            lines: Arc::new(ArcSwap::from_pointee(lines)),
             store,
             tls,
         })
@@ -117,6 +121,7 @@ impl Parts {
     /// The first records. False: the ledger takes none.
     pub(super) async fn record_start(
         &self,
+        server: &[u8; 32],
         hashes: &[(ProjectName, PolicyHash)],
         detail: &str,
     ) -> bool {
@@ -127,6 +132,7 @@ impl Parts {
         };
         let policies = Event::Policy {
             change: "loaded",
+            server,
             hashes,
             trigger: "start",
             detail: "",
@@ -185,6 +191,7 @@ impl Parts {
             notifier: self.notifier.clone(),
             clock: Arc::clone(&self.clock),
             principals: Arc::clone(&self.principals),
+            lines: Arc::clone(&self.lines),
             hosts: server.admin.hosts.clone(),
             reload: Reload::new(move |trigger| {
                 let reloader = Arc::clone(&reloader);

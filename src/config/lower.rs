@@ -17,7 +17,7 @@ mod telemetry;
 mod tools;
 mod upstream;
 
-pub(super) use project::{Draft, project};
+pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};
 

@@ -11,6 +11,7 @@ mod leaf;
 mod load;
 mod lower;
 mod pem;
+mod places;
 mod raw;
 mod read;
 mod schema;
@@ -20,8 +21,9 @@ mod units;
 pub mod watch;
 
 pub use error::{ConfigErrors, Report};
-pub use load::{load, load_with};
+pub use load::{Project, load, load_project, load_with};
 pub use pem::{certificates_in as certificates, identity_in as identity, thumbprint};
+pub use places::Lines;
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::approval::{Approver, Approvers};
@@ -50,8 +52,12 @@ pub enum Secrets {
 pub struct Loaded {
     /// The server file.
     pub server: Server,
+    /// SHA-256 of the server file's bytes: what `sha256sum` prints for it.
+    pub server_sha256: [u8; 32],
     /// The projects, in order of name.
     pub projects: Vec<Policy>,
+    /// Where their rules stand, in the same order.
+    pub lines: Vec<Lines>,
     /// What is legal and probably not meant.
     pub warnings: Vec<Warning>,
     /// What will be a warning from a time on: certificates that expire. See [`Loaded::warn_of_expired`].
@@ -79,6 +85,20 @@ pub struct Warning {
     pub rendered: String,
     /// As `rendered`, with terminal colours.
     pub coloured: String,
+}
+
+/// The name that was probably meant, as `; did you mean ...?`, or else what there is.
+pub fn meant<'c>(written: &str, known: impl Iterator<Item = &'c str> + Clone) -> String {
+    if let Some(meant) = error::did_you_mean(written, known.clone()) {
+        return format!("; did you mean `{meant}`?");
+    }
+    let mut known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+    known.sort();
+    match known.len() {
+        0 => "; there is none".to_owned(),
+        1..=8 => format!("; there is {}", known.join(", ")),
+        many => format!("; there are {many}, the first is {}", known[0]),
+    }
 }
 
 /// The server file.

@@ -1,4 +1,5 @@
-//! What is kept out of the ledger, and of whatever else shows calls: values of a query, and whatever has the shape of a token.
+//! What is kept out of the ledger: values of a query, and whatever has the shape of a token, which is kept out of errors and
+//! of texts that others are shown, too.
 
 use std::borrow::Cow;
 
@@ -57,6 +58,14 @@ pub fn without_tokens(text: &str) -> Cow<'_, str> {
     }
     out.push_str(&text[copied..]);
     Cow::Owned(out)
+}
+
+/// The same of a text that is made up for one answer or one line of a log: it may quote what was sent.
+pub fn untold(text: Cow<'static, str>) -> Cow<'static, str> {
+    match without_tokens(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(clean) => clean.into(),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod query;
 mod queue;
 pub mod record;
 mod recover;
+pub mod replay;
 mod retain;
 pub mod roots;
 pub mod seal;
@@ -40,6 +41,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use ack::Ack;
+pub use clean::{untold, without_tokens};
 use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;
