@@ -10,6 +10,7 @@ use crate::io::anchor::Anchors;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
 use crate::io::notify::{Notifier, NotifierParts, Targets};
+use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::model::{Policy, PolicyHash};
@@ -33,6 +34,7 @@ pub(super) struct Parts {
     pub metrics: Arc<Metrics>,
     pub gate: Gate,
     pub notifier: Notifier,
+    pub telemetry: Option<Telemetry>,
     pub anchors: Arc<Anchors>,
     pub principals: Arc<ArcSwap<Principals>>,
     /// Where the rules in force stand.
@@ -64,6 +66,12 @@ impl Parts {
             now,
         );
         let metrics = Arc::new(Metrics::new());
+        let telemetry = server.telemetry.as_ref();
+        let telemetry = telemetry.map(|settings| {
+            let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+            Telemetry::new(settings, ledger.instance(), clock, metrics)
+        });
+        let telemetry = telemetry.transpose()?;
         let gate = Gate::new(GateParts {
             clock: Arc::clone(&clock),
             sessions: sessions.clone(),
@@ -75,6 +83,7 @@ impl Parts {
                 idle: server.agents.timeouts.idle,
                 costs,
                 runtime: Some(runtime),
+                telemetry: telemetry.clone(),
             },
         });
         let notifier = Notifier::new(NotifierParts {
@@ -100,6 +109,7 @@ impl Parts {
             metrics,
             gate,
             notifier,
+            telemetry,
             anchors: Arc::new(anchors),
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
             lines: Arc::new(ArcSwap::from_pointee(lines)),
@@ -111,6 +121,7 @@ impl Parts {
     /// The first records. False: the ledger takes none.
     pub(super) async fn record_start(
         &self,
+        server: &[u8; 32],
         hashes: &[(ProjectName, PolicyHash)],
         detail: &str,
     ) -> bool {
@@ -121,6 +132,7 @@ impl Parts {
         };
         let policies = Event::Policy {
             change: "loaded",
+            server,
             hashes,
             trigger: "start",
             detail: "",

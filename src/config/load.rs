@@ -33,6 +33,7 @@ pub fn load_with(
 ) -> Result<Loaded, ConfigErrors> {
     let mut vault = Vault::new(secrets, environment);
     let (mut reports, raw) = read::<raw::Server>(path);
+    let server_sha256 = sha256(reports.text());
     let (found, patterns) = raw.as_ref().map_or_else(Default::default, |raw| {
         project_files(path, raw, &mut reports)
     });
@@ -85,6 +86,7 @@ pub fn load_with(
     let (projects, lines) = projects.into_iter().unzip();
     Ok(Loaded {
         server,
+        server_sha256,
         projects,
         lines,
         warnings: warnings.into_iter().map(warning).collect(),
@@ -166,17 +168,22 @@ fn read<T: Read>(path: &Path) -> (Reports, Option<T>) {
 
 fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {
     let (mut reports, raw) = read::<raw::Project>(path);
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, reports.text().as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hash.as_ref());
+    let hash = PolicyHash(sha256(reports.text()));
     let draft = match raw {
-        Some(raw) => lower::project(raw, PolicyHash(bytes), vault, &mut reports),
+        Some(raw) => lower::project(raw, hash, vault, &mut reports),
         None => Draft {
             name: None,
             policy: None,
         },
     };
     (reports, draft)
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.as_ref());
+    bytes
 }
 
 /// The files that `projects` names, each once, and its patterns.

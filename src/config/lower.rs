@@ -13,6 +13,7 @@ mod project;
 mod proofs;
 mod routes;
 mod server;
+mod telemetry;
 mod tools;
 mod upstream;
 

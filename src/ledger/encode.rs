@@ -73,7 +73,7 @@ impl Encoder {
             line.free("run", run);
         }
         if let Some(scope) = record.scope {
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
         }
         line.seq();
         line.shown("session", record.session);
@@ -234,7 +234,7 @@ impl Encoder {
             if let Some(resource) = resource {
                 line.free("resource", resource.as_str());
             }
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
             line.seq();
             line.shown("session", session);
             line.time();
@@ -319,7 +319,7 @@ impl Encoder {
             if let Some(run) = &facts.run {
                 line.free("run", run);
             }
-            line.text("scope", facts.scope.as_str());
+            line.free("scope", facts.scope.as_str());
             line.seq();
             line.shown("session", facts.session);
             line.text("stage", stage.as_str());
@@ -346,6 +346,7 @@ impl Encoder {
         let mut line = Line::new(time, 512);
         if let Event::Policy {
             change,
+            server,
             hashes,
             trigger,
             detail,
@@ -369,6 +370,7 @@ impl Encoder {
             line.text("kind", "policy");
             line.prev();
             line.seq();
+            line.hex("server_sha256", server);
             line.time();
             line.free("trigger", trigger);
         }

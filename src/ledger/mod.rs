@@ -10,7 +10,7 @@
 mod ack;
 mod begin;
 pub mod checkpoint;
-mod clean;
+pub mod clean;
 mod encode;
 mod flush;
 mod judge;
@@ -41,6 +41,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use ack::Ack;
+pub use clean::{untold, without_tokens};
 use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;
@@ -316,6 +317,11 @@ impl Ledger {
     /// Whether records are taken.
     pub fn healthy(&self) -> bool {
         self.0.queue.healthy()
+    }
+
+    /// The name of this log, which all of its records carry.
+    pub fn instance(&self) -> &str {
+        &self.0.encoder.instance
     }
 
     /// What metrics show.

@@ -5,6 +5,7 @@
 mod approvals;
 mod explain;
 mod ledger;
+mod reading;
 #[allow(dead_code, reason = "the admin ring uses all of it")]
 #[path = "../admin/scene.rs"]
 mod scene;

@@ -5,17 +5,21 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod backend;
+mod canary;
 mod certificates;
 mod client;
 mod gate;
 mod ledger;
 mod program;
+mod visit;
 mod wait;
 
+mod anchors;
 mod approvals;
 mod clients;
 mod console;
 mod crash;
+mod export;
 mod isolation;
 mod life;
 mod load;
@@ -23,6 +27,7 @@ mod operations;
 mod reload;
 mod replay;
 mod streams;
+mod telemetry;
 mod tls;
 mod webhooks;
 mod websocket;
