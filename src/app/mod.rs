@@ -240,6 +240,7 @@ impl App {
     ) -> Result<Running, StartError> {
         let Loaded {
             server,
+            server_sha256,
             projects,
             files,
             patterns,
@@ -263,7 +264,7 @@ impl App {
                 tracing::warn!(%error, "no other process will be able to take over from this one");
                 None
             });
-        if !control.wait(parts.record_start(&hashes, &detail)) {
+        if !control.wait(parts.record_start(&server_sha256, &hashes, &detail)) {
             return Err(StartError::LedgerRefuses);
         }
         let path = files.first().cloned().unwrap_or_default();
@@ -274,6 +275,7 @@ impl App {
             reload::Start {
                 path,
                 server: server.clone(),
+                server_sha256,
                 hashes,
                 files,
                 patterns,

@@ -107,6 +107,7 @@ impl Parts {
     /// The first records. False: the ledger takes none.
     pub(super) async fn record_start(
         &self,
+        server: &[u8; 32],
         hashes: &[(ProjectName, PolicyHash)],
         detail: &str,
     ) -> bool {
@@ -117,6 +118,7 @@ impl Parts {
         };
         let policies = Event::Policy {
             change: "loaded",
+            server,
             hashes,
             trigger: "start",
             detail: "",

@@ -33,6 +33,7 @@ pub fn load_with(
 ) -> Result<Loaded, ConfigErrors> {
     let mut vault = Vault::new(secrets, environment);
     let (mut reports, raw) = read::<raw::Server>(path);
+    let server_sha256 = sha256(reports.text());
     let (found, patterns) = raw.as_ref().map_or_else(Default::default, |raw| {
         project_files(path, raw, &mut reports)
     });
@@ -81,6 +82,7 @@ pub fn load_with(
     projects.sort_by(|a, b| a.project.cmp(&b.project));
     Ok(Loaded {
         server,
+        server_sha256,
         projects,
         warnings: warnings.into_iter().map(warning).collect(),
         expiries: dated
@@ -127,17 +129,22 @@ fn read<T: Read>(path: &Path) -> (Reports, Option<T>) {
 
 fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {
     let (mut reports, raw) = read::<raw::Project>(path);
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, reports.text().as_bytes());
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(hash.as_ref());
+    let hash = PolicyHash(sha256(reports.text()));
     let draft = match raw {
-        Some(raw) => lower::project(raw, PolicyHash(bytes), vault, &mut reports),
+        Some(raw) => lower::project(raw, hash, vault, &mut reports),
         None => Draft {
             name: None,
             policy: None,
         },
     };
     (reports, draft)
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(hash.as_ref());
+    bytes
 }
 
 /// The files that `projects` names, each once, and its patterns.

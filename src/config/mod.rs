@@ -49,6 +49,8 @@ pub enum Secrets {
 pub struct Loaded {
     /// The server file.
     pub server: Server,
+    /// SHA-256 of the server file's bytes: what `sha256sum` prints for it.
+    pub server_sha256: [u8; 32],
     /// The projects, in order of name.
     pub projects: Vec<Policy>,
     /// What is legal and probably not meant.

@@ -73,7 +73,7 @@ impl Encoder {
             line.free("run", run);
         }
         if let Some(scope) = record.scope {
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
         }
         line.seq();
         line.shown("session", record.session);
@@ -230,7 +230,7 @@ impl Encoder {
             if let Some(resource) = resource {
                 line.free("resource", resource.as_str());
             }
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
             line.seq();
             line.shown("session", session);
             line.time();
@@ -315,7 +315,7 @@ impl Encoder {
             if let Some(run) = &facts.run {
                 line.free("run", run);
             }
-            line.text("scope", facts.scope.as_str());
+            line.free("scope", facts.scope.as_str());
             line.seq();
             line.shown("session", facts.session);
             line.text("stage", stage.as_str());
@@ -342,6 +342,7 @@ impl Encoder {
         let mut line = Line::new(time, 512);
         if let Event::Policy {
             change,
+            server,
             hashes,
             trigger,
             detail,
@@ -365,6 +366,7 @@ impl Encoder {
             line.text("kind", "policy");
             line.prev();
             line.seq();
+            line.hex("server_sha256", server);
             line.time();
             line.free("trigger", trigger);
         }

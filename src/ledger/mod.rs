@@ -40,6 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use ack::Ack;
+pub use clean::{untold, without_tokens};
 use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;

@@ -40,10 +40,14 @@
 //!   - `returned`: not a byte of it was sent; it is `approved` again, and its use is given back.
 //!   - `resolved`: `principal` found out how an unknown run ended, and said so in `note`.
 //!
-//! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `trigger`, `detail`.
+//! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `server_sha256` (of the server
+//! file, which says who is a principal), `trigger` (`start`, `signal`, `file_change`, `principal:NAME`), `detail`. Of a
+//! rejected reload the hashes are those of what stays in force.
 //!
-//! **`principal`**: `change`, `principal`, `client`, `count`, `detail`. Agents that failed to authenticate are
-//! summed up here too, as the change `strangers`.
+//! **`principal`** (`called`, `failed`, `strangers`): `principal`, `client`, `count`, `detail`. `called`: an admin call that
+//! changed something, or the console's way in or out; `detail` is the call. `failed` sums up who had no good key at the
+//! admin API, `strangers` who had no good token at the agents' listener: one record for each `client` and second, the rest
+//! (without `client`) one count.
 //!
 //! **`gate`** (`started`, `recovered`, `stopped`, `fault`, `dropped`, `key_rotated`): `version`, `detail`. After `fault`, `segment` and
 //! `kept_bytes`: that file's bytes behind `kept_bytes` were never acknowledged and are not the ledger's. With
@@ -380,6 +384,8 @@ pub enum Event<'a> {
     Policy {
         /// What happened.
         change: &'static str,
+        /// SHA-256 of the server file.
+        server: &'a [u8; 32],
         /// SHA-256 of each project file.
         hashes: &'a [(ProjectName, PolicyHash)],
         /// Who or what asked for it.

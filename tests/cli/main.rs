@@ -4,6 +4,7 @@
 
 mod approvals;
 mod ledger;
+mod reading;
 #[allow(dead_code, reason = "the admin ring uses all of it")]
 #[path = "../admin/scene.rs"]
 mod scene;

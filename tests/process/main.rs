@@ -5,18 +5,22 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod backend;
+mod canary;
 mod certificates;
 mod client;
 mod gate;
 mod ledger;
 mod program;
+mod visit;
 mod wait;
 
+mod anchors;
 mod approvals;
 mod clients;
 mod console;
 mod crash;
 mod evidence;
+mod export;
 mod isolation;
 mod life;
 mod load;
