@@ -25,7 +25,7 @@ const CALLS: &str = "write,pwrite64,fdatasync,fsync,ftruncate,openat,rename,rena
 /// What a start does before it promises anything.
 const OF_A_START: &str = "write,fdatasync,fsync,ftruncate,rename,unlink";
 /// Kills in calls of one kind to one kind of file, spread over the story.
-const OF_A_KIND: usize = 5;
+const OF_A_KIND: usize = 4;
 const LANES: usize = 3;
 /// Stands for a process in a file's name.
 const ANY: &str = "PROCESS";
