@@ -35,6 +35,7 @@ pub(super) struct Start {
     /// The server file.
     pub path: PathBuf,
     pub server: Server,
+    pub server_sha256: [u8; 32],
     pub hashes: Vec<(ProjectName, PolicyHash)>,
     pub files: Vec<PathBuf>,
     pub patterns: Vec<PathBuf>,
@@ -45,6 +46,7 @@ pub(super) struct Start {
 #[derive(Debug)]
 struct InForce {
     server: Server,
+    server_sha256: [u8; 32],
     hashes: Vec<(ProjectName, PolicyHash)>,
     /// Of the last load that went well.
     files: Vec<PathBuf>,
@@ -63,6 +65,7 @@ impl Reloader {
         let Start {
             path,
             server,
+            server_sha256,
             hashes,
             files,
             patterns,
@@ -74,6 +77,7 @@ impl Reloader {
             watcher,
             in_force: Mutex::new(InForce {
                 server,
+                server_sha256,
                 hashes,
                 files,
                 patterns,
@@ -114,7 +118,9 @@ impl Reloader {
         let in_force = self.in_force.lock().await;
         Loaded {
             server: in_force.server.clone(),
+            server_sha256: in_force.server_sha256,
             projects: self.parts.gate.policies(),
+            lines: self.parts.lines.load().to_vec(),
             warnings: Vec::new(),
             expiries: Vec::new(),
             files: in_force.files.clone(),
@@ -151,7 +157,8 @@ impl Reloader {
             tracing::warn!("{}", warning.summary);
         }
         // Recorded first: a policy that decides must be on record.
-        if !self.record("reloaded", &hashes, trigger, "").await {
+        let versions = (&loaded.server_sha256, hashes.as_slice());
+        if !self.record("reloaded", versions, trigger, "").await {
             return Err(other("the ledger can't record it now".to_owned()));
         }
         self.parts
@@ -161,10 +168,12 @@ impl Reloader {
         renewed.put_in_force();
         self.parts.notifier.install(targets);
         self.parts.gate.install(loaded.projects);
+        self.parts.lines.store(Arc::new(loaded.lines));
         self.parts.metrics.reloaded(Reload::Applied);
         self.tell("reloaded");
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");
         in_force.server = loaded.server;
+        in_force.server_sha256 = loaded.server_sha256;
         in_force.files = loaded.files;
         in_force.hashes = hashes;
         Ok(())
@@ -181,7 +190,8 @@ impl Reloader {
         rejection.projects = projects.collect();
         tracing::error!(%trigger, summary = %rejection.summary, "configuration rejected; what was in force is\n{report}");
         // Already the worse case; that it can't be recorded either is what the ledger's own alarm is for.
-        self.record("rejected", &in_force.hashes, trigger, &rejection.summary)
+        let versions = (&in_force.server_sha256, in_force.hashes.as_slice());
+        self.record("rejected", versions, trigger, &rejection.summary)
             .await;
         rejection
     }
@@ -196,12 +206,13 @@ impl Reloader {
     async fn record(
         &self,
         change: &'static str,
-        hashes: &[(ProjectName, PolicyHash)],
+        (server, hashes): (&[u8; 32], &[(ProjectName, PolicyHash)]),
         trigger: &Trigger,
         detail: &str,
     ) -> bool {
         let event = Event::Policy {
             change,
+            server,
             hashes,
             trigger: &trigger.to_string(),
             detail,

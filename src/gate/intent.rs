@@ -3,6 +3,7 @@
 //! It is evidence for people, recorded beside the decision. It is never a reason to let a call pass.
 
 use crate::gate::refusal::Refusal;
+use crate::ledger::without_tokens;
 use crate::store::live::INTENT_BYTES_MAX;
 use http::HeaderMap;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ pub(super) fn of_call(headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> 
     };
     let decoded = decode(text.trim());
     check(&decoded).map_err(|why| Refusal::invalid_input(format!("`Toolgate-Intent` {why}")))?;
-    Ok(Some(decoded.into()))
+    // It is kept and shown: whoever pastes a token into it has not told it to everybody.
+    Ok(Some(without_tokens(&decoded).into()))
 }
 
 /// Whether a decoded text can be an intent.

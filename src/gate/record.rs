@@ -10,7 +10,7 @@ use crate::gate::hold::Begun;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
-use crate::gate::{Inner, Sequel, describe, intent};
+use crate::gate::{Channel, Inner, Sequel, describe, intent};
 use crate::io::clock;
 use crate::io::metrics::{Decided, GrantKind};
 use crate::ledger::record::{
@@ -30,12 +30,15 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod reply;
+mod traced;
 mod wanted;
 
 pub(super) use reply::Content;
 pub use reply::ReplyBody;
+use traced::Traced;
 pub(super) use wanted::Wanted;
 
 /// One call, from its head to its last byte.
@@ -47,6 +50,8 @@ pub(super) struct Entry {
     pub meter: Arc<Meter>,
     method: Method,
     pub trace: Option<Box<str>>,
+    /// Where spans are made: what theirs will need.
+    traced: Option<Box<Traced>>,
     pub caller: Option<Arc<Caller>>,
     /// As recorded: canonical, or the raw one made printable.
     pub target: Box<str>,
@@ -61,6 +66,7 @@ pub(super) struct Entry {
     decided: Option<(Decided, Tick)>,
     reason: Option<Reason>,
     slot: Option<Slot>,
+    grant: Option<GrantUse>,
     /// What it waits for, or runs by the word of.
     approval: Option<ApprovalId>,
     /// Since when it waits for people, and for how long it did.
@@ -85,8 +91,15 @@ pub(super) struct Caller {
 }
 
 impl Entry {
-    pub(super) fn open(gate: Arc<Inner>, head: &http::request::Parts, client: IpAddr) -> Box<Self> {
+    pub(super) fn open(
+        gate: Arc<Inner>,
+        head: &http::request::Parts,
+        client: IpAddr,
+        channel: Channel,
+    ) -> Box<Self> {
         let opened = gate.clock.now();
+        let telemetry = gate.settings.telemetry.as_ref();
+        let traced = telemetry.map(|telemetry| Traced::open(telemetry, head, channel));
         Box::new(Self {
             gate,
             id: clock::request_id(opened),
@@ -94,7 +107,11 @@ impl Entry {
             client,
             meter: Arc::default(),
             method: head.method.clone(),
-            trace: describe::trace_id(&head.headers),
+            trace: match &traced {
+                Some(traced) => Some(traced.context.trace.to_string().into()),
+                None => describe::trace_id(&head.headers),
+            },
+            traced,
             caller: None,
             target: Box::default(),
             intent: None,
@@ -107,6 +124,7 @@ impl Entry {
             decided: None,
             reason: None,
             slot: None,
+            grant: None,
             approval: None,
             held: None,
             hold_micros: None,
@@ -137,6 +155,9 @@ impl Entry {
             Ok(target) => describe::recorded(target.as_str()).into(),
             Err(_) => describe::recorded(&describe::raw_target(head)).into(),
         };
+        if let (Some(traced), Ok(target)) = (&mut self.traced, target) {
+            traced.asked_of(target.authority());
+        }
         let stated =
             intent::of_call(&head.headers).map(|intent| intent.or_else(|| caller.session.intent()));
         self.intent = stated.as_ref().ok().cloned().flatten();
@@ -155,6 +176,7 @@ impl Entry {
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
         self.decided = Some((Decided::Allow, self.gate.clock.now().tick));
+        self.grant = Some(grant);
         if grant == GrantUse::OnUse
             && let Some(caller) = &self.caller
         {
@@ -167,8 +189,13 @@ impl Entry {
 
     /// Writes a refusal down before it is said. Where the ledger does not take it, that is what is said instead.
     pub(super) async fn deny(&mut self, refusal: Refusal) -> Refusal {
-        self.fault = refusal.fault();
         self.reason = Some(refusal.reason());
+        if self.slot.is_some() && self.fault == Some(Fault::LedgerLate) {
+            // Its decision may yet be written. That nothing was sent is the outcome's to say.
+            self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+            return refusal;
+        }
+        self.fault = refusal.fault();
         match self.decided {
             // It was allowed and recorded as such: what went wrong afterwards is the outcome's to say.
             Some((Decided::Allow | Decided::Own | Decided::Deny, _)) => return refusal,
@@ -218,6 +245,7 @@ impl Entry {
         let at = self.decided.map_or(self.opened.tick, |(_, at)| at);
         self.decided = Some((Decided::Allow, at));
         self.cost_micros = begun.cost_micros;
+        (self.sent, self.grant) = (begun.sent, Some(begun.grant));
         if let (Some(sent), Some(answered)) = (begun.sent, begun.answered) {
             self.upstream_micros = Some(micros(answered, sent));
         }
@@ -234,6 +262,7 @@ impl Entry {
             request: self.id,
             time: self.opened.wall,
             trace: self.trace.clone(),
+            context: self.context(),
             intent: self.intent.clone(),
             method: self.method.clone(),
             target: self.target.clone(),
@@ -289,11 +318,20 @@ impl Entry {
         };
         // The slot is kept before the wait: if the agent leaves during it, the drop settles what was queued.
         let slot = self.slot.insert(self.gate.ledger.reserve()?);
-        let written = slot.decide(&record, level).await;
-        if written.is_err() {
-            self.slot = None;
+        let mut ack = slot.decide(&record, level);
+        match tokio::time::timeout(LEDGER_PATIENCE, &mut ack).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Unavailable)) => {
+                self.slot = None;
+                Err(Unavailable)
+            }
+            // Kept here too: what was queued gets its outcome.
+            Err(_) => {
+                ack.late();
+                self.fault = Some(Fault::LedgerLate);
+                Err(Unavailable)
+            }
         }
-        written
     }
 
     /// The call is on its way to the backend.
@@ -377,6 +415,7 @@ impl Entry {
             });
         }
         self.observe(&took);
+        self.trace(&took, fault);
         if let (Some(trip), Some(caller)) = (self.trip.take(), self.caller.take()) {
             Inner::quarantine_after(&self.gate, caller, trip);
         }
@@ -433,5 +472,8 @@ fn micros(later: Tick, earlier: Tick) -> u64 {
     u64::try_from(later.since(earlier).as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A disk that takes longer to take a call's decision is none to wait for: agents give up, and hold connections until then.
+/// What people agreed to waits as long as the disk does, for by then it has begun.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 /// Names the call in ledger, logs and to the operator.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("toolgate-request-id");

@@ -7,7 +7,7 @@ use crate::gate::fields::FieldFault;
 use crate::gate::forward::SendFault;
 use crate::gate::forward::upgrade::HandshakeFault;
 use crate::gate::respond::{Action, Next};
-use crate::ledger::record::Fault;
+use crate::ledger::{record::Fault, untold};
 use crate::policy::decision::{Denial, Reason};
 use crate::policy::model::Route;
 use crate::policy::name::{LimitId, ScopeName};
@@ -49,7 +49,7 @@ impl Refusal {
         Self(Box::new(Parts {
             reason,
             status: None,
-            detail: detail.into(),
+            detail: untold(detail.into()),
             scope: None,
             resource: None,
             limit: None,

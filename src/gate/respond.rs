@@ -10,6 +10,7 @@ pub use problem::{Action, Challenge, Kind, Problem, problem, problem_type};
 
 use crate::gate::record::Entry;
 use crate::gate::refusal::{PENDING_RETRY, Refusal};
+use crate::ledger::without_tokens;
 use crate::policy::approval::{Asked, Stage};
 use crate::policy::decision::Reason;
 use crate::policy::time::{Timestamp, seconds_up};
@@ -64,6 +65,10 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
     let described = problem(parts.reason);
     let status = parts.status.unwrap_or(described.status);
     let seconds = parts.retry_after.map(whole_seconds);
+    // What an agent asks for by name can be anything.
+    let scope = parts.scope.as_ref().map(|it| without_tokens(it.as_str()));
+    let resource = parts.resource.as_ref();
+    let resource = resource.map(|it| without_tokens(it.as_str()));
     let document = Document {
         r#type: problem_type(parts.reason),
         title: described.title,
@@ -72,8 +77,8 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
         instance: format!("/.toolgate/requests/{}", entry.id()),
         reason: parts.reason.as_str(),
         route: entry.route_id(),
-        scope: parts.scope.as_ref().map(|scope| scope.as_str()),
-        resource: parts.resource.as_ref().map(|resource| resource.as_str()),
+        scope: scope.as_deref(),
+        resource: resource.as_deref(),
         violated_policies: parts.limit.as_ref().map(|limit| [limit.as_str()]),
         next: parts.next.unwrap_or(Next {
             action: described.action,

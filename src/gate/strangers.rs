@@ -76,6 +76,8 @@ const ADDRESSES_MAX: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LedgerSettings;
+    use crate::ledger::query::{self, Filter, Order};
     use std::net::Ipv4Addr;
 
     #[test]
@@ -89,5 +91,39 @@ mod tests {
         assert_eq!(counts.by_address.len(), ADDRESSES_MAX);
         assert_eq!(counts.by_address[&IpAddr::from([192, 0, 2, 0])], 257);
         assert_eq!(counts.rest, 156);
+    }
+
+    #[tokio::test]
+    async fn a_second_writes_a_hundred_records_and_one_count_of_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let ledger = Ledger::open(&LedgerSettings::new(folder.path().join("l")), move || now);
+        let ledger = ledger.unwrap();
+        let strangers = Strangers::new(|client, count| Event::Strangers { client, count });
+        for address in 0..5000_u32 {
+            strangers.note(Ipv4Addr::from(address).into());
+        }
+        strangers.flush(&ledger, now).await;
+        strangers.flush(&ledger, now).await;
+        let mut filter = Filter::default();
+        filter.set("kind", "principal", now).unwrap();
+        let recent = query::page(
+            ledger.directory(),
+            &filter,
+            Order::Oldest,
+            None,
+            500,
+            1 << 20,
+        );
+        let recent = recent.unwrap();
+        let of_known = recent.records.iter().filter(|it| it["client"].is_string());
+        assert_eq!(of_known.count(), ADDRESSES_MAX);
+        let rest = &recent.records[ADDRESSES_MAX..];
+        assert_eq!((rest.len(), &rest[0]["count"]), (1, &4900.into()));
+        // Nothing is written of a second without failures, and what the ledger does not take is not forgotten.
+        ledger.close().unwrap();
+        strangers.note(Ipv4Addr::LOCALHOST.into());
+        strangers.flush(&ledger, now).await;
+        assert_eq!(strangers.counts().rest, 1);
     }
 }

@@ -1,10 +1,11 @@
-//! What is kept out of the ledger: values of a query, and whatever has the shape of a token.
+//! What is kept out of the ledger: values of a query, and whatever has the shape of a token, which is kept out of errors and
+//! of texts that others are shown, too.
 
 use std::borrow::Cow;
 
 /// The target with `*` for every query value whose name is not listed. A part without `=` is a value without a name.
 /// Names are compared as sent: one that hides behind an escape is not listed.
-pub(super) fn mask_query<'t>(target: &'t str, listed: &[Box<str>]) -> Cow<'t, str> {
+pub fn mask_query<'t>(target: &'t str, listed: &[Box<str>]) -> Cow<'t, str> {
     let Some((path, query)) = target.split_once('?') else {
         return Cow::Borrowed(target);
     };
@@ -30,7 +31,7 @@ pub(super) fn mask_query<'t>(target: &'t str, listed: &[Box<str>]) -> Cow<'t, st
 }
 
 /// A text with everything that has the shape of a token cut down to its prefix.
-pub(super) fn without_tokens(text: &str) -> Cow<'_, str> {
+pub fn without_tokens(text: &str) -> Cow<'_, str> {
     const SECRET_BYTES_MIN: usize = 32;
     let mut out = String::new();
     let mut copied = 0;
@@ -57,6 +58,14 @@ pub(super) fn without_tokens(text: &str) -> Cow<'_, str> {
     }
     out.push_str(&text[copied..]);
     Cow::Owned(out)
+}
+
+/// The same of a text that is made up for one answer or one line of a log: it may quote what was sent.
+pub fn untold(text: Cow<'static, str>) -> Cow<'static, str> {
+    match without_tokens(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(clean) => clean.into(),
+    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@
 //!
 //! Absent fields are left out; there is no `null`.
 
-use super::clean::mask_query;
+use super::clean::{mask_query, without_tokens};
 use super::line::{Line, Template, rfc3339, sha256};
 use super::note::VerifierKey;
 use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
 use crate::config::IntentRecord;
 use crate::policy::approval::Asked;
 use crate::policy::decision::GrantUse;
+use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
 
@@ -73,7 +74,7 @@ impl Encoder {
             line.free("run", run);
         }
         if let Some(scope) = record.scope {
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
         }
         line.seq();
         line.shown("session", record.session);
@@ -172,6 +173,7 @@ impl Encoder {
             expires,
             intent,
             attributes,
+            narrowing,
             cause,
         } = event
         {
@@ -194,6 +196,9 @@ impl Encoder {
             line.text("project", project.as_str());
             if let Some(run) = run {
                 line.free("run", run);
+            }
+            if let Some(narrowing) = narrowing {
+                narrowed(&mut line, narrowing);
             }
             line.seq();
             line.shown("session", session);
@@ -230,7 +235,7 @@ impl Encoder {
             if let Some(resource) = resource {
                 line.free("resource", resource.as_str());
             }
-            line.text("scope", scope.as_str());
+            line.free("scope", scope.as_str());
             line.seq();
             line.shown("session", session);
             line.time();
@@ -315,7 +320,7 @@ impl Encoder {
             if let Some(run) = &facts.run {
                 line.free("run", run);
             }
-            line.text("scope", facts.scope.as_str());
+            line.free("scope", facts.scope.as_str());
             line.seq();
             line.shown("session", facts.session);
             line.text("stage", stage.as_str());
@@ -342,6 +347,7 @@ impl Encoder {
         let mut line = Line::new(time, 512);
         if let Event::Policy {
             change,
+            server,
             hashes,
             trigger,
             detail,
@@ -365,6 +371,7 @@ impl Encoder {
             line.text("kind", "policy");
             line.prev();
             line.seq();
+            line.hex("server_sha256", server);
             line.time();
             line.free("trigger", trigger);
         }
@@ -462,6 +469,31 @@ pub(super) struct Particulars<'a> {
     pub dropped: Option<(&'a str, u64, [u8; 32])>,
     /// Who signed, and who does from here on.
     pub rotated: Option<(&'a VerifierKey, &'a VerifierKey)>,
+}
+
+/// `{"users.read":{"resources":["user:7"],"uses":2}}`.
+fn narrowed(line: &mut Line, narrowing: &Narrowing) {
+    line.key("scopes");
+    line.raw(b"{");
+    for (position, (scope, left)) in narrowing.scopes.iter().enumerate() {
+        line.raw(if position == 0 { b"" } else { b"," });
+        line.string(scope.as_str());
+        line.raw(b":{");
+        if let Some(resources) = &left.resources {
+            line.raw(b"\"resources\":[");
+            for (position, pattern) in resources.iter().enumerate() {
+                line.raw(if position == 0 { b"" } else { b"," });
+                line.string(&without_tokens(&pattern.to_string()));
+            }
+            line.raw(b"]");
+        }
+        if let Some(uses) = left.uses {
+            line.raw(if left.resources.is_some() { b"," } else { b"" });
+            line.raw(format!("\"uses\":{uses}").as_bytes());
+        }
+        line.raw(b"}");
+    }
+    line.raw(b"}");
 }
 
 fn goes_on(line: &mut Line, grant: GrantUse) {

@@ -10,7 +10,7 @@
 mod ack;
 mod begin;
 pub mod checkpoint;
-mod clean;
+pub mod clean;
 mod encode;
 mod flush;
 mod judge;
@@ -23,6 +23,7 @@ pub mod query;
 mod queue;
 pub mod record;
 mod recover;
+pub mod replay;
 mod retain;
 pub mod roots;
 pub mod seal;
@@ -41,6 +42,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use ack::Ack;
+pub use clean::{untold, without_tokens};
 use encode::Encoder;
 use line::Template;
 pub use line::rfc3339;
@@ -197,7 +199,7 @@ pub struct LedgerStats {
     pub queue: u64,
     /// Records written since the start.
     pub records: u64,
-    /// Times a write or sync failed since the start.
+    /// Times a write or sync failed, or was given up waiting for, since the start.
     pub failures: u64,
     /// Records that the newest checkpoint covers.
     pub checkpointed: u64,
@@ -316,6 +318,11 @@ impl Ledger {
     /// Whether records are taken.
     pub fn healthy(&self) -> bool {
         self.0.queue.healthy()
+    }
+
+    /// The name of this log, which all of its records carry.
+    pub fn instance(&self) -> &str {
+        &self.0.encoder.instance
     }
 
     /// What metrics show.

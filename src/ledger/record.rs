@@ -24,7 +24,8 @@
 //! **Changes of state** have `change`, `cause` (`principal`, `agent`, `limit`, `gate`) and with it `principal` (name)
 //! or `limit` (id):
 //! - **`session`** (`minted`, `revoked`, `expired`, `intent`): `project`, `agent`, `session`, `run`, `parent`,
-//!   `expires`, `intent` (as above), `attributes_sha256`.
+//!   `expires`, `intent` (as above), `attributes_sha256`. When `minted`, `scopes`: what it was narrowed to (scope ->
+//!   `resources`, `uses`, each where it is bounded further); absent: it was not narrowed.
 //! - **`grant`** (`given`, `revoked`, `expired`): `project`, `session`, `grant`, `scope`, `resource`, `uses`, `expires`, `why`.
 //! - **`quarantine`** (`quarantined`, `released`): `project`, `session`, `reason`.
 //! - **`approval`**: `approval`, `project`, `agent`, `session`, `run`, `request` (the call that was held first), `chain`,
@@ -40,10 +41,14 @@
 //!   - `returned`: not a byte of it was sent; it is `approved` again, and its use is given back.
 //!   - `resolved`: `principal` found out how an unknown run ended, and said so in `note`.
 //!
-//! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `trigger`, `detail`.
+//! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `server_sha256` (of the server
+//! file, which says who is a principal), `trigger` (`start`, `signal`, `file_change`, `principal:NAME`), `detail`. Of a
+//! rejected reload the hashes are those of what stays in force.
 //!
-//! **`principal`**: `change`, `principal`, `client`, `count`, `detail`. Agents that failed to authenticate are
-//! summed up here too, as the change `strangers`.
+//! **`principal`** (`called`, `failed`, `strangers`): `principal`, `client`, `count`, `detail`. `called`: an admin call that
+//! changed something, or the console's way in or out; `detail` is the call. `failed` sums up who had no good key at the
+//! admin API, `strangers` who had no good token at the agents' listener: one record for each `client` and second, the rest
+//! (without `client`) one count.
 //!
 //! **`gate`** (`started`, `recovered`, `stopped`, `fault`, `dropped`, `key_rotated`): `version`, `detail`. After `fault`, `segment` and
 //! `kept_bytes`: that file's bytes behind `kept_bytes` were never acknowledged and are not the ledger's. With
@@ -60,6 +65,7 @@ use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
 };
 use crate::policy::resource::Resource;
+use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
 
@@ -199,6 +205,8 @@ pub enum Fault {
     CostUnreadable,
     /// The gate stopped before the end.
     GateStopped,
+    /// The ledger did not acknowledge the decision in time: nothing was sent.
+    LedgerLate,
     /// The gate itself failed.
     Internal,
 }
@@ -217,6 +225,7 @@ impl Fault {
             Fault::Idle => "idle",
             Fault::CostUnreadable => "cost_unreadable",
             Fault::GateStopped => "gate_stopped",
+            Fault::LedgerLate => "ledger_late",
             Fault::Internal => "internal",
         }
     }
@@ -315,6 +324,8 @@ pub enum Event<'a> {
         intent: Option<&'a str>,
         /// SHA-256 over them as JSON.
         attributes: Option<[u8; 32]>,
+        /// What it was narrowed to.
+        narrowing: Option<&'a Narrowing>,
         /// Who did it.
         cause: Cause<'a>,
     },
@@ -377,6 +388,8 @@ pub enum Event<'a> {
     Policy {
         /// What happened.
         change: &'static str,
+        /// SHA-256 of the server file.
+        server: &'a [u8; 32],
         /// SHA-256 of each project file.
         hashes: &'a [(ProjectName, PolicyHash)],
         /// Who or what asked for it.

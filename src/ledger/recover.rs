@@ -202,7 +202,7 @@ fn far_enough(
         match read_from(storage, names, from, start, &asked) {
             Ok((mut last, cut)) => {
                 last.begins
-                    .retain(|(name, begins)| starts.of_segment(name).as_ref() != Some(begins));
+                    .retain(|(name, begins)| !starts.says(name, begins));
                 cuts.extend(cut);
                 return Ok(last);
             }

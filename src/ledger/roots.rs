@@ -112,6 +112,11 @@ impl Starts {
         }
     }
 
+    /// Whether the file says that the segment begins there.
+    pub fn says(&self, name: &str, begins: &End) -> bool {
+        self.ends.get(name) == Some(begins)
+    }
+
     /// Where this segment begins. That of the very first is known without the file.
     pub fn of_segment(&self, name: &str) -> Option<End> {
         if first_seq(name) == Some(0) {

@@ -53,6 +53,7 @@ impl Scene {
                 role("dana", "approver"),
                 role("erin", "approver"),
                 role("olga", "operator"),
+                role("ada", "auditor"),
             ],
         );
         setup.edit_server(|text| {
@@ -71,7 +72,7 @@ impl Scene {
     /// What a scenario says that it saw.
     async fn browse(&self, scenario: &str) -> Value {
         let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/python");
-        let keys: Value = ["dana", "erin", "olga"]
+        let keys: Value = ["dana", "erin", "olga", "ada"]
             .iter()
             .map(|name| ((*name).to_owned(), json!(self.setup.key(name))))
             .collect::<serde_json::Map<_, _>>()
@@ -189,4 +190,48 @@ async fn without_javascript_people_decide_all_the_same() {
     );
     assert_eq!(scene.backend.seen("DELETE /users/7"), 1);
     assert_eq!(scene.backend.seen("DELETE /users/8"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_auditor_is_told_a_sessions_story_in_the_browser_on_a_phone_and_without_javascript() {
+    let scene = Scene::open().await;
+    let told = scene.browse("ledger").await;
+    assert_eq!(
+        (&told["approved"], &told["refused"]),
+        (&json!(200), &json!(403)),
+        "{told}"
+    );
+    let story = told["story"].as_str().unwrap();
+    let mut rest = story;
+    for part in [
+        "customer 7 asked to be forgotten",
+        "session minted",
+        "by root",
+        "held for people",
+        "DELETE /crm/users/7",
+        "said yes",
+        "by dana",
+        "seen ticket 12",
+        "allowed",
+        "answered 200",
+        "refused",
+        "no_route",
+    ] {
+        let at = rest.find(part);
+        rest = &rest[at.unwrap_or_else(|| panic!("{part} is not next in {story}"))..];
+    }
+    assert!(
+        story.contains("<script>document.title='run'</script>"),
+        "{told}"
+    );
+    assert!(!told["title"].as_str().unwrap().contains("run"), "{told}");
+    assert_eq!(told["marks"], json!(["U+200B", "U+202E"]), "{told}");
+    assert_eq!(told["same_without_script"], true, "{told}");
+    assert_eq!(told["wider"], json!([]), "nothing is wider than a phone");
+    assert_eq!(
+        told["complaints"],
+        json!([]),
+        "the browser objects to nothing"
+    );
+    assert_eq!(scene.backend.seen("DELETE /users/7"), 1);
 }

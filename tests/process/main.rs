@@ -5,24 +5,31 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod backend;
+mod canary;
 mod certificates;
 mod client;
 mod gate;
 mod ledger;
 mod program;
+mod visit;
 mod wait;
 
+mod anchors;
 mod approvals;
 mod clients;
 mod console;
 mod crash;
+mod export;
+mod evidence;
 mod isolation;
 mod life;
 mod load;
 mod operations;
 mod reload;
+mod replay;
 mod streams;
 mod tamper;
+mod telemetry;
 mod tls;
 mod webhooks;
 mod websocket;

@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::client::{self, Connection, Payload};
 use crate::gate::{Gate, Role, Setup};
 use crate::program::{Program, python};
+use crate::visit::Visit;
 use crate::wait::until;
 use crate::wire::pki::Authority;
 use http::Method;
@@ -346,7 +347,7 @@ async fn a_receiver_that_wants_no_more_leaves_a_dead_letter_that_outlives_the_ga
     let scene = Scene::new("http").await;
     let mut gate = scene.setup.start().await;
     let receiver = scene.receiver(&[OLD], "410");
-    quarantine(&gate).await;
+    let lost = quarantine(&gate).await;
     next(&receiver);
     counts(&gate, "dead", 1.0).await;
     let dead = ["state=\"dead\""];
@@ -355,6 +356,35 @@ async fn a_receiver_that_wants_no_more_leaves_a_dead_letter_that_outlives_the_ga
     assert!(gate.ended().await.success());
     let gate = scene.setup.start().await;
     assert_eq!(gate.metric("toolgate_webhook_queue", &dead).await, 1.0);
+    // Operators see it on every page, and on the policy's what it was, where it was to go and why it did not.
+    let visit = Visit::begin(gate.admin, scene.setup.key("root")).await;
+    let sessions = visit.page("/sessions").await.expect(200);
+    assert!(
+        sessions
+            .text()
+            .contains("One message to the webhook ops of demo could not be delivered"),
+        "{}",
+        sessions.text()
+    );
+    let policy = visit.page("/policy").await.expect(200);
+    let (_, told) = policy.text().split_once("id=\"told-demo\"").unwrap();
+    let told = told.split("</section>").next().unwrap();
+    for part in [
+        "Dead letters",
+        "session.quarantined",
+        &format!("href=\"/sessions/{lost}\""),
+        "410",
+        "after 1 attempt",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(!told.contains(PLACE) && !told.contains(OLD), "{told}");
+    let other = Visit::begin(gate.admin, scene.setup.key("dana")).await;
+    let inbox = other.page("/").await.expect(200);
+    assert!(
+        !inbox.text().contains("could not be delivered"),
+        "only operators"
+    );
     // A restart gives it another chance.
     let session = quarantine(&gate).await;
     assert_eq!(next(&receiver).verified(), session);

@@ -8,7 +8,7 @@ use crate::cli::{Failure, Globals, output};
 use crate::ledger::query::{Filter, Order, Outcomes, Page, bytes_total, page};
 use clap::Args;
 use serde_json::Value;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// `ledger query`.
@@ -143,27 +143,28 @@ impl Table {
     }
 }
 
-/// A page's rows: each outcome in the row of its decision.
+/// A page's rows: each outcome in the row of its call's last decision.
 fn rows(page: &Page) -> Vec<Row> {
-    let request = |record: &Value| record["request"].as_str().map(str::to_owned);
-    let of_kind = |kind: &'static str| {
-        page.records
-            .iter()
-            .filter(move |record| record["kind"] == kind)
-    };
-    let ends: HashMap<String, &Value> = of_kind("outcome")
-        .filter_map(|record| Some((request(record)?, record)))
-        .collect();
-    let decided: HashSet<String> = of_kind("decision").filter_map(request).collect();
+    let (mut ends, mut last) = (HashMap::new(), HashMap::new());
+    for record in &page.records {
+        let (call, seq) = (call(record), record["seq"].as_u64());
+        if record["kind"] == "outcome" {
+            ends.insert(call, record);
+        } else if record["kind"] == "decision" {
+            let latest = last.entry(call).or_insert(seq);
+            *latest = seq.max(*latest);
+        }
+    }
     let mut rows = Vec::new();
     for record in &page.records {
-        let call = request(record).unwrap_or_default();
+        let call = call(record);
         let outcome = match record["kind"].as_str() {
-            Some("outcome") if decided.contains(&call) => continue,
+            Some("outcome") if last.contains_key(call) => continue,
             Some("outcome") => Outcome::Known(record),
-            Some("decision") => match ends.get(&call) {
+            Some("decision") if last.get(call) != Some(&record["seq"].as_u64()) => Outcome::None,
+            Some("decision") => match ends.get(call) {
                 Some(end) => Outcome::Known(end),
-                None if page.unresolved.contains(&call) => Outcome::Elsewhere,
+                None if page.unresolved.iter().any(|open| open == call) => Outcome::Elsewhere,
                 None => Outcome::Unknown,
             },
             _ => Outcome::None,
@@ -171,6 +172,10 @@ fn rows(page: &Page) -> Vec<Row> {
         rows.push(row(record, &outcome));
     }
     rows
+}
+
+fn call(record: &Value) -> &str {
+    record["request"].as_str().unwrap_or_default()
 }
 
 /// Read at once.

@@ -10,6 +10,7 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Gate, Inner, respond};
 use crate::ledger::Unavailable;
 use crate::ledger::record::Cause;
+use crate::ledger::without_tokens;
 use crate::policy::approval::Stage;
 use crate::policy::decision::{Denial, Reason};
 use crate::policy::id::GrantId;
@@ -192,7 +193,7 @@ fn parse(input: Input) -> Result<Ask, Refusal> {
         resource,
         uses: input.uses,
         ttl,
-        why: why.to_owned(),
+        why: without_tokens(why).into_owned(),
     })
 }
 

@@ -8,6 +8,7 @@ use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, respond};
 use crate::ledger::record::Cause;
+use crate::ledger::without_tokens;
 use crate::policy;
 use crate::policy::ceiling::Effective;
 use crate::policy::limit::{Bound, Exceeded, Limit, Per, Standing};
@@ -199,6 +200,7 @@ pub(super) async fn state_intent(
     let input: IntentInput = input::read(headers, body).await?;
     let text = input.intent.trim();
     intent::check(text).map_err(|why| Refusal::invalid_input(format!("`intent` {why}")))?;
+    let text = &*without_tokens(text);
     gate.sessions
         .set_intent(&caller.session, text, Cause::Agent, gate.clock.now())
         .await

@@ -13,6 +13,7 @@ use super::input;
 use super::problem::{ProblemDocument, Refused, json};
 use super::view::List;
 use crate::config::Role;
+use crate::ledger::without_tokens;
 use crate::policy::approval::{
     Approvers, Chain, Facts, NOTE_BYTES_MAX, RequestDigest, Stage, Word,
 };
@@ -25,6 +26,7 @@ use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use utoipa::ToSchema;
 use view::{ApprovalView, Depth, YouView};
@@ -300,7 +302,7 @@ pub(in crate::serve) async fn decide(
         principal,
         word,
         digest,
-        note,
+        note: note.as_deref(),
     };
     let now = admin.parts.clock.now();
     let approvers = admin.parts.gate.approvers();
@@ -339,7 +341,7 @@ pub(in crate::serve) async fn resolve_unknown(
     let done = admin
         .parts
         .sessions
-        .resolve(&approval, input.ran, note, principal, now)
+        .resolve(&approval, input.ran, &note, principal, now)
         .await;
     done.map_err(|why| match why {
         VoteError::Late(stage) => Refused::conflict(format!(
@@ -356,15 +358,15 @@ pub(in crate::serve) async fn resolve_unknown(
     Ok(approval)
 }
 
-/// A note that says something, within its bound.
-fn note(text: Option<&str>) -> Result<Option<&str>, Refused> {
+/// A note that says something, within its bound, without a token that was pasted into it: others read it.
+fn note(text: Option<&str>) -> Result<Option<Cow<'_, str>>, Refused> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     if text.is_some_and(|text| text.len() > NOTE_BYTES_MAX) {
         return Err(Refused::invalid(format!(
             "`note`: at most {NOTE_BYTES_MAX} bytes"
         )));
     }
-    Ok(text)
+    Ok(text.map(without_tokens))
 }
 
 fn not_taken(why: &VoteError, approval: &LiveApproval, chain: &Chain) -> Refused {

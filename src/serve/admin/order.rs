@@ -5,6 +5,7 @@ use super::caller::Caller;
 use super::input::{Object, Span, unique_map};
 use super::problem::Refused;
 use super::view::BindView;
+use crate::ledger::without_tokens;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::resource::{Resource, ResourcePattern};
@@ -158,8 +159,8 @@ pub(super) fn of_mint(input: MintInput, caller: &Caller) -> Result<Order, Refuse
         ttl: ttl.map(|Span(span)| span),
         attributes: attributes.unwrap_or_default().into_iter().collect(),
         scopes: scopes.map(of_scopes).transpose()?,
-        intent,
-        run,
+        intent: intent.map(cleaned),
+        run: run.map(cleaned),
         parent: parent.transpose()?,
         bound_to,
         minted_by: caller.principal.name.clone(),
@@ -174,8 +175,13 @@ pub(super) fn of_give(input: GiveInput) -> Result<Ask, Refused> {
         resource: resource.map_err(|why| wrong("resource", why))?,
         uses: input.uses,
         ttl: input.ttl.map(|Span(span)| span),
-        why: input.reason.unwrap_or_default(),
+        why: cleaned(input.reason.unwrap_or_default()),
     })
+}
+
+/// What is kept and shown, without a token that somebody pasted into it.
+fn cleaned(text: String) -> String {
+    without_tokens(&text).into_owned()
 }
 
 /// A reason that must be there.
@@ -186,7 +192,7 @@ pub(super) fn reason(text: String) -> Result<String, Refused> {
             format_args!("say why in 1 to {REASON_BYTES_MAX} bytes; it stays in the ledger"),
         ));
     }
-    Ok(text)
+    Ok(cleaned(text))
 }
 
 fn of_scopes(scopes: BTreeMap<String, Object<NarrowedInput>>) -> Result<Narrowing, Refused> {

@@ -2,6 +2,7 @@
 
 use crate::gate::respond::{Action, problem, problem_type};
 use crate::io::clock::{self, Clock, SystemClock};
+use crate::ledger::untold;
 use crate::policy::decision::Reason;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -63,7 +64,7 @@ impl Refused {
         Self {
             reason,
             status: None,
-            detail: detail.into(),
+            detail: untold(detail.into()),
             errors: Vec::new(),
         }
     }

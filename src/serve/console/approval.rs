@@ -8,6 +8,7 @@ use super::body::{Body, Plus, decoded};
 use super::door::{Posted, Visitor};
 use super::inbox::Place;
 use super::page::{Frame, SEES_INBOX, SEES_SESSIONS, Trouble, page, see_other};
+use super::sessions::story;
 use super::text::{Text, Time, length};
 use crate::config::Role;
 use crate::policy::approval::{Asked as Wanted, HeldCall, Stage};
@@ -37,6 +38,8 @@ struct ApprovalPage {
     wrong: Option<String>,
     said: Option<&'static str>,
     session_href: Option<String>,
+    /// Where the ledger tells the session's story, for who may read that.
+    story: Option<String>,
     request: Option<Request>,
     wish: Option<Wish>,
     history: Vec<Past>,
@@ -249,6 +252,7 @@ async fn build(
         wrong: again.wrong,
         said: None,
         session_href,
+        story: story(visitor, &view.session),
         request: request(&approval, &view, depth),
         wish: wish(&approval),
         history,

@@ -242,7 +242,8 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<String> {
 /// A path of this console that a page may lead on to; whatever else is asked for becomes the first page.
 pub(super) fn own_path(asked: &str) -> String {
     let path = asked.split(['?', '#']).next().unwrap_or_default();
-    let known = ["/approvals", "/sessions", "/policy"].iter().any(|start| {
+    let pages = ["/approvals", "/sessions", "/policy", "/ledger"];
+    let known = pages.iter().any(|start| {
         path.strip_prefix(start)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
@@ -267,6 +268,8 @@ mod tests {
             ("/approvals/apr_1", "/approvals/apr_1"),
             ("/sessions?after=x", "/sessions"),
             ("/policy", "/policy"),
+            ("/ledger/sessions/ses_1", "/ledger/sessions/ses_1"),
+            ("/ledger?resource=user:7", "/ledger"),
             ("/", "/"),
             ("//evil.example/approvals", "/"),
             ("/approvals//evil.example", "/"),

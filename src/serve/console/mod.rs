@@ -1,4 +1,4 @@
-//! The console: what approvers and operators look at in a browser, on the admin listener. Pages rendered here; a script
+//! The console: what approvers, operators and auditors look at in a browser, on the admin listener. Pages rendered here; a script
 //! that only spares reloading; no build step.
 //!
 //! It stands beside the admin API and does nothing of its own: whoever is signed in is a [`Caller`] of that API, a word is
@@ -15,6 +15,7 @@ mod door;
 mod events;
 mod inbox;
 mod json;
+mod ledger;
 mod page;
 mod policy;
 mod sessions;
@@ -57,6 +58,8 @@ pub(in crate::serve) fn routes() -> Router<Arc<Admin>> {
         )
         .route("/sessions/{id}/release", get(back).post(sessions::release))
         .route("/policy", get(policy::show))
+        .route("/ledger", get(ledger::show))
+        .route("/ledger/sessions/{id}", get(ledger::story::show))
         .route("/events", get(events::listen))
         .route("/console/style.css", get(style))
         .route("/console/script.js", get(script))

@@ -52,15 +52,18 @@ pub(super) struct Banner {
 pub(super) const SEES_SESSIONS: &[Role] = &[Role::Issuer, Role::Operator, Role::Auditor];
 /// Roles that see something of approvals: operators those whose outcome nobody knows.
 pub(super) const SEES_INBOX: &[Role] = &[Role::Approver, Role::Operator];
+/// Roles that read the ledger.
+pub(super) const SEES_LEDGER: &[Role] = &[Role::Auditor];
 /// Beyond this the number of those that wait is not counted on.
 const WAITING_MAX: usize = 1000;
 
 impl Frame {
     pub(super) fn new(admin: &Admin, visitor: &Visitor, current: &str, now: Now) -> Self {
-        let all: [(&str, &str, &[Role]); 3] = [
+        let all: [(&str, &str, &[Role]); 4] = [
             ("/", "Inbox", SEES_INBOX),
             ("/sessions", "Sessions", SEES_SESSIONS),
             ("/policy", "Policy", &[Role::Operator]),
+            ("/ledger", "Ledger", SEES_LEDGER),
         ];
         let seen = all.into_iter().filter(|(_, _, roles)| visitor.has(roles));
         Self {

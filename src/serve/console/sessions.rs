@@ -2,7 +2,7 @@
 
 use super::door::{Posted, Visitor};
 use super::inbox::Place;
-use super::page::{Frame, SEES_SESSIONS, Trouble, page, see_other};
+use super::page::{Frame, SEES_LEDGER, SEES_SESSIONS, Trouble, page, see_other};
 use super::text::{Deadline, Text, Time};
 use crate::config::Role;
 use crate::policy::id::SessionId;
@@ -43,6 +43,8 @@ struct SessionPage {
     limits: Vec<Limit>,
     may_step_in: bool,
     reason: String,
+    /// Where the ledger tells its story, for who may read that.
+    story: Option<String>,
 }
 
 /// A session, shortly.
@@ -194,7 +196,15 @@ fn build(admin: &Admin, visitor: &Visitor, id: &str) -> Result<SessionPage, Trou
         limits: limits(&view),
         may_step_in: visitor.has(&[Role::Operator]) && view.state != "ended",
         reason: String::new(),
+        story: story(visitor, id),
     })
+}
+
+/// Where the ledger tells a session's story, for who may read that.
+pub(super) fn story(visitor: &Visitor, id: &str) -> Option<String> {
+    visitor
+        .has(SEES_LEDGER)
+        .then(|| format!("/ledger/sessions/{id}"))
 }
 
 impl Item {

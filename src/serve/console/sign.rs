@@ -21,6 +21,8 @@ pub(super) async fn sign_in(
     let client = guest.peer.address.ip().to_canonical();
     let now = admin.parts.clock.now();
     if !admin.visits.may_try(client, now.tick) {
+        // Nobody looks at the key, and the attempt is on record all the same.
+        admin.stranger(client);
         return Err(Trouble::Attempts);
     }
     let before = cookie(request.headers());

@@ -95,6 +95,17 @@ impl Time {
         }
     }
 
+    /// With its day, whichever that is.
+    pub(super) fn dated(at: Timestamp) -> Self {
+        // No clock of today shows that day.
+        Self::new(at, Timestamp::from_micros(0))
+    }
+
+    /// Of a text of the ledger's, with its day.
+    pub(super) fn parse_dated(text: &str) -> Self {
+        Self::parse(text, Timestamp::from_micros(0))
+    }
+
     /// Of a text of the ledger's.
     pub(super) fn parse(text: &str, now: Timestamp) -> Self {
         match text.parse::<jiff::Timestamp>() {
@@ -161,9 +172,20 @@ pub(super) fn length(span: Duration) -> String {
     }
 }
 
-/// `1,048,576 bytes`.
-pub(super) fn size(bytes: usize) -> String {
-    let digits = bytes.to_string();
+/// How long something took: `0.4 ms`, `12 ms`, `1.52 s`, `2 min 3 s`.
+pub(super) fn took(micros: u64) -> String {
+    let (ms, s) = (micros / 1000, micros / 1_000_000);
+    match micros {
+        0..10_000 => format!("{ms}.{} ms", micros % 1000 / 100),
+        10_000..1_000_000 => format!("{ms} ms"),
+        1_000_000..60_000_000 => format!("{s}.{:02} s", micros % 1_000_000 / 10_000),
+        _ => running(Duration::from_secs(s)),
+    }
+}
+
+/// `1,048,576`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -171,9 +193,14 @@ pub(super) fn size(bytes: usize) -> String {
         }
         text.push(digit);
     }
+    text
+}
+
+/// `1,048,576 bytes`.
+pub(super) fn size(bytes: usize) -> String {
     match bytes {
         1 => "1 byte".to_owned(),
-        _ => text + " bytes",
+        _ => grouped(bytes as u64) + " bytes",
     }
 }
 
@@ -219,6 +246,8 @@ mod tests {
         ] {
             assert_eq!(length(Duration::from_secs(seconds)), said);
         }
+        let spans = [400, 9_999, 12_345, 1_520_000, 123_000_000].map(took);
+        assert_eq!(spans, ["0.4 ms", "9.9 ms", "12 ms", "1.52 s", "2 min 3 s"]);
         assert_eq!(
             [1, 999, 1_048_576].map(size),
             ["1 byte", "999 bytes", "1,048,576 bytes"]

@@ -66,8 +66,8 @@ fn at_level_batched_decisions_do_not_wait_up_to_their_bound_and_what_cant_be_und
     drop(held);
     assert_eq!(wait(full), Ok(()));
     assert_eq!(wait(sync), Ok(()));
-    assert_eq!(ledger.stats().batched, 0);
     ledger.close().unwrap();
+    assert_eq!(ledger.stats().batched, 0);
     assert_eq!(verified(&directory).next, bound + 2);
 }
 

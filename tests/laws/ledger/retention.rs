@@ -37,7 +37,7 @@ fn old_segments_go_with_a_record_of_each_and_what_is_left_is_proven_from_roots()
     let directory = folder.path().join("ledger");
     at(NOW, &small(&directory), 12);
     let before = names(&directory);
-    assert!(before.len() > 4, "{before:?}");
+    assert!(before.len() > 3, "{before:?}");
     // Not yet: the records are exactly as old as they are kept.
     at(NOW.plus(HOUR), &small(&directory), 0);
     assert_eq!(names(&directory), before);
@@ -91,7 +91,7 @@ fn checkpoints_of_what_was_dropped_go_too_but_for_those_that_name_a_key_and_the_
     let later = NOW.plus(2 * HOUR);
     at(later, &small(&directory), 1);
     let after = count();
-    assert!(before >= 13 && after < before / 2, "{before} {after}");
+    assert!(before >= 13 && after <= before / 2, "{before} {after}");
     let report = verified(&directory);
     assert!(report.first > 0);
     // It is gone on with, and verifies as before.

@@ -230,7 +230,7 @@ fn what_a_kill_tore_of_checkpoints_and_roots_is_cut_off_and_replaced() {
             more(&settings(&directory), 1);
             assert_eq!(verified(&directory).next, 3, "{file} cut at {length}");
             let roots = whole("roots");
-            assert!(roots.ends_with(b"\n") && roots.len() >= text.len().min(roots.len()));
+            assert!(roots.ends_with(b"\n") && roots.starts_with(b"{\"frontier\":[],"));
         }
     }
 }
@@ -353,7 +353,7 @@ fn without_roots_the_log_is_read_from_its_beginning_and_wrong_ones_are_not_belie
     more(&small, 12);
     let path = directory.join("roots");
     let roots = std::fs::read_to_string(&path).unwrap();
-    assert!(roots.lines().count() > 4, "{roots}");
+    assert!(roots.lines().count() > 3, "{roots}");
     std::fs::remove_file(&path).unwrap();
     more(&small, 1);
     let again = std::fs::read_to_string(&path).unwrap();

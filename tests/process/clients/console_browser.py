@@ -3,6 +3,7 @@
 Told by the environment: ADMIN and AGENTS (base URLs), KEYS (name -> key), TOKEN (of the agent's session), SESSION (its id).
 """
 
+import base64
 import http.server
 import json
 import os
@@ -357,6 +358,57 @@ def no_script() -> dict:
     return told
 
 
+def ledger() -> dict:
+    """From "customer 7 vanished" to who agreed to it and what the agent said; wide, on a phone, light, dark, without script."""
+    told = {"wider": []}
+    with Browser() as dana:
+        dana.sign_in("dana")
+        call = Call("DELETE", "/crm/users/7", headers={"Toolgate-Intent": "customer 7 asked to be forgotten"})
+        [approval] = dana.waiting(1)
+        dana.decide(approval, "approve", "seen ticket 12")
+        told["approved"] = call.answered()
+        intent = HOSTILE + "\u202eevil\u200b</blockquote><h1>Approved</h1>"
+        claims = {"Toolgate-Intent": "".join(f"%{byte:02X}" for byte in intent.encode())}
+        told["refused"] = Call("GET", "/crm/nowhere", headers=claims).answered()
+    shots = os.environ.get("SHOTS")
+    with Browser() as ada:
+        ada.sign_in("ada", "/ledger")
+        ada.find("#f-resource").send_keys("user:7")
+        ada.leave(".filter button")
+        assert "DELETE" in ada.find("#records").text, ada.text()
+        assert ada.find("#f-resource").get_attribute("value") == "user:7"
+        ada.leave("#records a[href^='/ledger/sessions/']")
+        told["story"], told["title"] = ada.text(), ada.driver.title
+        assert not ada.all("main script, main img"), "nothing of it is markup"
+        assert len(ada.all("h1")) == 1, "nothing of it is markup"
+        told["marks"] = sorted({mark.text for mark in ada.all("main .mark")})
+        story = urlsplit(ada.driver.current_url).path
+        pages = {"ledger": "/ledger", "story": story, "found": "/ledger?resource=user:7"}
+        for colours in ("light", "dark") if shots else ("dark",):
+            feature = [{"name": "prefers-color-scheme", "value": colours}]
+            ada.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
+            for width in (1200, 375):
+                screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+                ada.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+                for name, path in pages.items():
+                    ada.open(path)
+                    wide = ada.driver.execute_script("return document.documentElement.scrollWidth")
+                    if wide > width:
+                        told["wider"].append([name, width, wide])
+                    if shots:
+                        whole = {"captureBeyondViewport": True}
+                        data = ada.driver.execute_cdp_cmd("Page.captureScreenshot", whole)["data"]
+                        with open(f"{shots}/{name}-{width}-{colours}.png", "wb") as file:
+                            file.write(base64.b64decode(data))
+        ada.open(story)
+        with_script = ada.find("main").text
+        ada.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+        ada.open(story)
+        told["same_without_script"] = ada.find("main").text == with_script
+        told["complaints"] = ada.complaints()
+    return told
+
+
 if __name__ == "__main__":
-    scenario = {"decide": decide, "hostile": hostile, "foreign": foreign, "no_script": no_script}[sys.argv[1]]
+    scenario = {"decide": decide, "hostile": hostile, "foreign": foreign, "no_script": no_script, "ledger": ledger}[sys.argv[1]]
     print(json.dumps(scenario()))

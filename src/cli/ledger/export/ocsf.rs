@@ -74,7 +74,7 @@ fn call(record: &Value) -> Value {
         "api": api(record),
         "src_endpoint": source(record),
         "http_request": {
-            "uid": record["request"], "http_method": record["method"], "url": url(record), "body_length": record["body_bytes"],
+            "uid": record["request"], "http_method": method(record), "url": url(record), "body_length": record["body_bytes"],
         },
         "resources": resources(record),
     })
@@ -101,7 +101,7 @@ fn ended(record: &Value, decision: Option<&Value>) -> Value {
         "api": api,
         "src_endpoint": source(wanted),
         "http_request": decision.map(|decision| json!({
-            "uid": record["request"], "http_method": decision["method"], "url": url(decision), "body_length": record["bytes_in"],
+            "uid": record["request"], "http_method": method(decision), "url": url(decision), "body_length": record["bytes_in"],
         })),
         "http_response": record["status"].as_u64().map(|code| json!({ "code": code, "body_length": record["bytes_out"] })),
         "resources": resources(wanted),
@@ -132,7 +132,7 @@ fn grant(record: &Value, change: &str) -> Value {
     json!({
         "class_uid": 3005, "activity_id": activity, "activity_name": name, "status_id": SUCCESS, "status": "Success",
         "user": agent(record), "actor": causer(record), "privileges": [record["scope"]],
-        "resource": resources(record).and_then(|all| all.get(0).cloned()),
+        "resources": resources(record),
         "message": record["why"], "status_detail": change,
     })
 }
@@ -243,6 +243,11 @@ fn source(record: &Value) -> Value {
     }
 }
 
+/// Other methods than these have no place in an event but its `raw_data`.
+fn method(record: &Value) -> Option<&str> {
+    text(record, "method").filter(|method| METHODS.contains(method))
+}
+
 fn url(record: &Value) -> Value {
     let target = text(record, "target").unwrap_or_default();
     let (path, query) = target
@@ -298,6 +303,9 @@ fn without_nulls(value: Value) -> Value {
 }
 
 const VERSION: &str = "1.7.0";
+const METHODS: [&str; 9] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
 const SUCCESS: u64 = 1;
 const FAILURE: u64 = 2;
 const OTHER: u64 = 99;
