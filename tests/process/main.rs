@@ -19,6 +19,7 @@ mod approvals;
 mod clients;
 mod console;
 mod crash;
+mod evidence;
 mod export;
 mod isolation;
 mod life;
