@@ -23,7 +23,7 @@ def checkpoint(note):  # C2SP signed-note and tlog-checkpoint, with lines `time`
 def signed(note, vkey):  # C2SP: a key's name and id say which signature is its own
     name, ident, public = vkey.split("+", 2)
     own = need([blob[4:] for by, blob in note["by"] if (by, blob[:4].hex()) == (name, ident)], f"it is not signed by {vkey}")
-    Ed25519PublicKey.from_public_bytes(unbase(public)[1:]).verify(own[0], note["text"])
+    for blob in own: Ed25519PublicKey.from_public_bytes(unbase(public)[1:]).verify(blob, note["text"])
 def chain(file, first, at):  # of checkpoints, and of the keys that sign them
     begin, good, keys, notes = 1, [], [], re.findall(rb"(?s)(.*?\n\n.*?\n)\n", file)
     for note in notes[:-1] if notes and b"\0" in notes[-1] else notes:  # zeros at the end are what power loss left
@@ -66,7 +66,7 @@ def verify(directory, vkey, held, at):  # -> first seq, behind the last proven o
             need(not begun or now.items() <= begun.items(), "the records before this segment have another root")
             grow(size, frontier, line)
             size, head = size + 1, sha(line)
-            if it["kind"] == "gate" and it["change"] == "dropped": dropped = it["first"]
+            if (it["kind"], it.get("change")) == ("gate", "dropped"): dropped = it.get("first")
     at[0] = due[0]["at"] if due else f"{first:016}.jsonl:1"
     need(not due, f"it covers more than the {size} records that there are: some were cut off")
     need(dropped == first, "the segments before this one are missing, and no record says that they were dropped")
