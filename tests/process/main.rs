@@ -20,6 +20,7 @@ mod clients;
 mod console;
 mod crash;
 mod export;
+mod evidence;
 mod isolation;
 mod life;
 mod load;
