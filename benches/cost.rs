@@ -35,6 +35,7 @@ use toolgate::io::metrics::Metrics;
 use toolgate::ledger::Ledger;
 use toolgate::ledger::note::SigningKey;
 use toolgate::ledger::storage::{Segment, Storage};
+use toolgate::policy::attributes::Attributes;
 use toolgate::policy::name::{AgentName, PrincipalName, ProjectName};
 use toolgate::policy::token::{Token, TokenKind};
 use toolgate::store::embedded::Embedded;
@@ -388,7 +389,7 @@ async fn mint(gate: &Gate, sessions: &Sessions, clock: &dyn Clock) -> Token {
     let order = Order {
         agent: AgentName::parse("bot").unwrap(),
         ttl: Some(Duration::from_secs(3600)),
-        attributes: Vec::new(),
+        attributes: Attributes::default(),
         scopes: None,
         intent: None,
         run: None,
@@ -424,7 +425,7 @@ impl Storage for Nowhere {
         Ok(0)
     }
 
-    fn read(&self, _name: &str, _from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, _name: &str, _from: u64) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::empty()))
     }
 
@@ -436,7 +437,15 @@ impl Storage for Nowhere {
         Ok(())
     }
 
+    fn redo(&mut self, _name: &str, _from: u64, _to: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn remove(&mut self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn replace(&mut self, _draft: &str, _name: &str) -> io::Result<()> {
         Ok(())
     }
 }

@@ -209,7 +209,15 @@ async fn a_tail_goes_on_with_what_is_written_and_ends_when_nobody_reads() {
     let ledger = ledger(&scene.folder);
     let mut tail = Command::new(env!("CARGO_BIN_EXE_toolgate"))
         .args([
-            "ledger", "tail", &ledger, "-f", "-n", "0", "--json", "--decision", "deny",
+            "ledger",
+            "tail",
+            &ledger,
+            "-f",
+            "-n",
+            "0",
+            "--json",
+            "--decision",
+            "deny",
         ])
         .stdout(Stdio::piped())
         .spawn()

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod disk;
-mod records;
 mod levels;
+mod records;
 mod retention;
 mod seals;
 

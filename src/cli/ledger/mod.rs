@@ -6,7 +6,6 @@
 mod export;
 mod filters;
 mod keygen;
-mod progress;
 mod proof;
 mod query;
 mod rotate;

@@ -12,6 +12,7 @@ use crate::ledger::{Ledger, LedgerError, keys};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `ledger rotate`.
 #[derive(Args, Debug)]
@@ -87,6 +88,8 @@ fn settings(globals: &Globals, arguments: &Arguments) -> Result<LedgerSettings, 
     if let Some(directory) = &arguments.dir {
         let mut settings = LedgerSettings::new(directory);
         settings.signing_key.clone_from(&arguments.old);
+        // How long records are kept is for the configuration to say: who names a directory drops nothing by rotating.
+        settings.retain = Duration::MAX;
         return Ok(settings);
     }
     let loaded = config::load(&globals.config, Secrets::Optional);

@@ -1,6 +1,6 @@
 //! `toolgate ledger verify`: reads all of it back and says in words what is proven, from when to when, and what can't be.
 
-use super::progress::Progress;
+use crate::cli::progress::Progress;
 use crate::cli::{Failure, Globals, output};
 use crate::ledger::note::VerifierKey;
 use crate::ledger::rfc3339;
@@ -36,7 +36,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let checkpoint = arguments.checkpoint.as_deref().map(note).transpose()?;
     let key = arguments.key.clone();
     let given = Given { checkpoint, key };
-    let progress = Progress::new("verifying");
+    let progress = Progress::bytes("verifying", 0);
     let report = verify::directory(&directory, &given, &mut |done, all| progress.at(done, all))
         .map_err(|error| Failure::Unavailable(error.to_string()))?;
     progress.end();
