@@ -108,8 +108,11 @@ impl Log {
         (lines, rests)
     }
 
-    /// Puts lines in the place of those that there are.
-    pub fn put(&mut self, lines: &[(u64, Vec<u8>)], rests: &BTreeMap<u64, Vec<u8>>) {
+    /// Puts lines in the place of those that there are; if wanted, all that needs no key is made to fit them.
+    pub fn put(&mut self, lines: &[(u64, Vec<u8>)], rests: &BTreeMap<u64, Vec<u8>>, fitted: bool) {
+        if fitted {
+            return self.refit(lines, rests);
+        }
         let mut segments: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for (seq, line) in lines {
             let text = segments.entry(*seq).or_default();
@@ -126,16 +129,16 @@ impl Log {
 
     /// What somebody does who changed a line and knows the format, but has no key: every `seq`, `prev`, name and line of
     /// `roots` is made to fit. Unchanged lines stay as they are.
-    pub fn refit(&mut self) {
+    fn refit(&mut self, lines: &[(u64, Vec<u8>)], rests: &BTreeMap<u64, Vec<u8>>) {
         let first = *self.segments.keys().next().unwrap();
         let start = self.start(first);
-        let (lines, rests) = self.lines();
         let (mut tree, mut head) = start.unwrap_or_default();
         let (mut fitted, mut moved, mut roots) = (Vec::new(), BTreeMap::new(), String::new());
         let mut segment = None;
         let mut bytes = 0;
         for (old, line) in lines {
-            let mut record: Value = serde_json::from_slice(&line).unwrap();
+            let old = *old;
+            let mut record: Value = serde_json::from_slice(line).unwrap();
             if segment != Some(old) {
                 let before = segment
                     .replace(old)
@@ -157,7 +160,7 @@ impl Log {
         let rests = rests
             .iter()
             .filter_map(|(old, rest)| Some((*moved.get(old)?, rest.clone())));
-        self.put(&fitted, &rests.collect());
+        self.put(&fitted, &rests.collect(), false);
         self.roots = roots.into_bytes();
     }
 
@@ -414,12 +417,22 @@ impl Forge {
         self.remember();
     }
 
+    /// The state as it is, without those before.
+    pub fn bare(&self) -> Forge {
+        Forge {
+            chance: self.chance.clone(),
+            log: self.log.clone(),
+            keys: self.keys.clone(),
+            tree: self.tree.clone(),
+            last: self.last.clone(),
+            past: Vec::new(),
+            ..*self
+        }
+    }
+
     /// Keeps the state as it is.
     pub fn remember(&mut self) {
-        let past = Forge {
-            past: Vec::new(),
-            ..self.clone()
-        };
+        let past = self.bare();
         self.past.push(past);
     }
 

@@ -70,13 +70,12 @@ fn edit(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     if chance.one_in(2) {
         let place = chance.below(line.len());
         line[place] ^= 1 << chance.below(8);
-        log.put(&lines, &rests);
+        log.put(&lines, &rests, false);
     } else {
         let mut record: Value = serde_json::from_slice(line).unwrap();
         record["agent"] = "somebody else".into();
         *line = record.to_string().into_bytes();
-        log.put(&lines, &rests);
-        log.refit();
+        log.put(&lines, &rests, true);
     }
     keyless(log, must)
 }
@@ -99,10 +98,7 @@ fn clock_edit(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     *line = text
         .replace("\"time\":\"2023-", "\"time\":\"2022-")
         .into_bytes();
-    log.put(&lines, &rests);
-    if chance.one_in(2) {
-        log.refit();
-    }
+    log.put(&lines, &rests, chance.one_in(2));
     keyless(log, must)
 }
 
@@ -115,10 +111,7 @@ fn delete(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
         return None;
     }
     lines.remove(at);
-    log.put(&lines, &rests);
-    if chance.one_in(2) {
-        log.refit();
-    }
+    log.put(&lines, &rests, chance.one_in(2));
     keyless(log, must)
 }
 
@@ -133,10 +126,7 @@ fn insert(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     let at = at + usize::from(at == 0 || lines[at - 1].0 != segment);
     let must = signed(&log, at);
     lines.insert(at, (segment, forged.to_string().into_bytes()));
-    log.put(&lines, &rests);
-    if chance.one_in(2) {
-        log.refit();
-    }
+    log.put(&lines, &rests, chance.one_in(2));
     keyless(log, must)
 }
 
@@ -155,10 +145,7 @@ fn reorder(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     let must = signed(&log, at);
     let (one, two) = (lines[at].1.clone(), lines[other].1.clone());
     (lines[at].1, lines[other].1) = (two, one);
-    log.put(&lines, &rests);
-    if chance.one_in(2) {
-        log.refit();
-    }
+    log.put(&lines, &rests, chance.one_in(2));
     keyless(log, must)
 }
 
@@ -167,7 +154,7 @@ fn truncate(forge: &Forge, keep: u64) -> Log {
     let (mut lines, _) = log.lines();
     let first = *log.segments.keys().next().unwrap();
     lines.truncate((keep - first) as usize);
-    log.put(&lines, &Default::default());
+    log.put(&lines, &Default::default(), false);
     log
 }
 
@@ -225,7 +212,7 @@ fn prefix_replay(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
 
 fn foreign_key(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     const STRANGER: u8 = 99;
-    let mut other = forge.clone();
+    let mut other = forge.bare();
     if chance.one_in(2) {
         // All of it, made again by a stranger.
         let (mut lines, rests) = other.log.lines();
@@ -233,8 +220,7 @@ fn foreign_key(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
         let mut record: Value = serde_json::from_slice(&lines.get(at)?.1).unwrap();
         record["agent"] = "somebody else".into();
         lines[at].1 = record.to_string().into_bytes();
-        other.log.put(&lines, &rests);
-        other.log.refit();
+        other.log.put(&lines, &rests, true);
         let keys: Vec<u8> = (0..4).map(|number| STRANGER + number).collect();
         other.reseal(&keys);
         return Some(Tampered {
@@ -257,7 +243,7 @@ fn reseal(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     if forge.keys.len() < 2 {
         return None;
     }
-    let mut other = forge.clone();
+    let mut other = forge.bare();
     let mut notes = other.log.notes();
     let rotated = notes
         .iter()
@@ -283,8 +269,7 @@ fn reseal(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
             let mut record: Value = serde_json::from_slice(&lines.get(at)?.1).unwrap();
             record["agent"] = "somebody else".into();
             lines[at].1 = record.to_string().into_bytes();
-            other.log.put(&lines, &rests);
-            other.log.refit();
+            other.log.put(&lines, &rests, true);
             other.reseal(&[newest; 4]);
             return Some(Tampered {
                 log: other.log,
