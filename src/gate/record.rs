@@ -30,6 +30,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 mod reply;
 mod traced;
@@ -188,8 +189,13 @@ impl Entry {
 
     /// Writes a refusal down before it is said. Where the ledger does not take it, that is what is said instead.
     pub(super) async fn deny(&mut self, refusal: Refusal) -> Refusal {
-        self.fault = refusal.fault();
         self.reason = Some(refusal.reason());
+        if self.slot.is_some() && self.fault == Some(Fault::LedgerLate) {
+            // Its decision may yet be written. That nothing was sent is the outcome's to say.
+            self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+            return refusal;
+        }
+        self.fault = refusal.fault();
         match self.decided {
             // It was allowed and recorded as such: what went wrong afterwards is the outcome's to say.
             Some((Decided::Allow | Decided::Own | Decided::Deny, _)) => return refusal,
@@ -312,11 +318,20 @@ impl Entry {
         };
         // The slot is kept before the wait: if the agent leaves during it, the drop settles what was queued.
         let slot = self.slot.insert(self.gate.ledger.reserve()?);
-        let written = slot.decide(&record, level).await;
-        if written.is_err() {
-            self.slot = None;
+        let mut ack = slot.decide(&record, level);
+        match tokio::time::timeout(LEDGER_PATIENCE, &mut ack).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Unavailable)) => {
+                self.slot = None;
+                Err(Unavailable)
+            }
+            // Kept here too: what was queued gets its outcome.
+            Err(_) => {
+                ack.late();
+                self.fault = Some(Fault::LedgerLate);
+                Err(Unavailable)
+            }
         }
-        written
     }
 
     /// The call is on its way to the backend.
@@ -457,5 +472,8 @@ fn micros(later: Tick, earlier: Tick) -> u64 {
     u64::try_from(later.since(earlier).as_micros()).unwrap_or(u64::MAX)
 }
 
+/// A disk that takes longer to take a call's decision is none to wait for: agents give up, and hold connections until then.
+/// What people agreed to waits as long as the disk does, for by then it has begun.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
 /// Names the call in ledger, logs and to the operator.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("toolgate-request-id");

@@ -45,6 +45,15 @@ impl Ack {
         })
     }
 
+    /// The caller has waited long enough and refuses its call. The record may still be written: its outcome must be, too.
+    ///
+    /// Until the writer gets on, the ledger takes nothing more: those who come are refused at once and not after as long.
+    pub fn late(self) {
+        if let State::Waiting { queue, ticket, .. } = &self.0 {
+            queue.stall(*ticket);
+        }
+    }
+
     /// Its caller need not wait for the writer.
     pub(super) fn known(result: Result<(), Unavailable>) -> Self {
         Ack(State::Known(result))
@@ -131,7 +140,7 @@ impl Default for Acks {
 
 impl Acks {
     /// What became of a ticket, if that is known.
-    fn settled(&self, ticket: u64) -> Option<Result<(), Unavailable>> {
+    pub fn settled(&self, ticket: u64) -> Option<Result<(), Unavailable>> {
         // SeqCst here, in `settle`, and on `count`: a waiter that registers and a writer that settles must not both
         // miss the other.
         if self.below.load(Ordering::SeqCst) <= ticket {

@@ -18,6 +18,7 @@ pub mod keys;
 mod line;
 mod mend;
 pub mod note;
+pub mod proof;
 pub mod query;
 mod queue;
 pub mod record;
@@ -198,7 +199,7 @@ pub struct LedgerStats {
     pub queue: u64,
     /// Records written since the start.
     pub records: u64,
-    /// Times a write or sync failed since the start.
+    /// Times a write or sync failed, or was given up waiting for, since the start.
     pub failures: u64,
     /// Records that the newest checkpoint covers.
     pub checkpointed: u64,

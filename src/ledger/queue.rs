@@ -84,6 +84,8 @@ pub(super) struct Queue {
     places: AtomicUsize,
     bytes: AtomicUsize,
     healthy: AtomicBool,
+    /// Whether somebody waited in vain for a record that is still on its way.
+    stalled: AtomicBool,
     pub records: AtomicU64,
     pub failures: AtomicU64,
 }
@@ -111,13 +113,29 @@ impl Queue {
             places: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             healthy: AtomicBool::new(true),
+            stalled: AtomicBool::new(false),
             records: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
     }
 
+    /// Whether records are taken: the disk neither fails nor hangs.
     pub fn healthy(&self) -> bool {
-        self.healthy.load(Ordering::Acquire)
+        self.healthy.load(Ordering::Acquire) && !self.stalled.load(Ordering::SeqCst)
+    }
+
+    /// Somebody waits no longer for this record. Until the writer gets on, nobody else begins to.
+    pub fn stall(&self, ticket: u64) {
+        // Set before it is asked, as the writer settles before it clears: the two can't both miss the other.
+        let before = self.stalled.swap(true, Ordering::SeqCst);
+        if self.acks.settled(ticket).is_some() {
+            self.stalled.store(false, Ordering::SeqCst);
+        } else if !before {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                "the ledger's disk does not answer: no call is forwarded until it does"
+            );
+        }
     }
 
     /// Records that wait to be written, and outcomes still to come.
@@ -169,7 +187,7 @@ impl Queue {
         let bytes = entry.line.bytes();
         let mut inner = locked(&self.inner);
         // Asked under the lock under which the writer declares a failure: nothing slips in behind it.
-        if inner.closing || (entry.fate != Fate::Keep && !self.healthy()) {
+        if inner.closing || (entry.fate != Fate::Keep && !self.healthy.load(Ordering::Acquire)) {
             drop(inner);
             self.release(1);
             self.unbatch(usize::from(entry.fate == Fate::Batched));
@@ -295,8 +313,12 @@ impl Queue {
         inner.next - inner.entries.len() as u64
     }
 
-    /// Entries have left for good, `batched` of them with callers that went on already.
+    /// Entries have left for good, `batched` of them with callers that went on already: the writer gets on.
     pub fn gone(&self, entries: usize, batched: usize, bytes: usize) {
+        if self.stalled.load(Ordering::SeqCst) {
+            self.stalled.store(false, Ordering::SeqCst);
+            tracing::info!("the ledger's disk answers again");
+        }
         self.release(entries);
         self.unbatch(batched);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -360,6 +382,24 @@ mod tests {
         assert_eq!(queue.heal(), 2);
         assert_eq!((taken.len(), kept.len()), (1, 1));
         assert_eq!(queue.taken(), 3, "the refused one gave its place back");
+    }
+
+    #[test]
+    fn who_waited_in_vain_keeps_others_from_waiting_until_the_writer_gets_on() {
+        let queue = Queue::new(None);
+        queue.reserve(2).unwrap();
+        let ticket = queue.push(entry(Fate::Fail)).unwrap();
+        queue.stall(ticket);
+        assert!(!queue.healthy());
+        assert!(queue.reserve(1).is_err());
+        assert_eq!(queue.failures.load(Ordering::Relaxed), 1);
+        queue.push(entry(Fate::Keep)).unwrap();
+        queue.acks.settle(2, Ok(()));
+        queue.gone(2, 0, 0);
+        assert!(queue.healthy());
+        // Whoever gives up at the moment in which it is written stops nobody.
+        queue.stall(ticket);
+        queue.reserve(1).unwrap();
     }
 
     #[test]

@@ -205,6 +205,8 @@ pub enum Fault {
     CostUnreadable,
     /// The gate stopped before the end.
     GateStopped,
+    /// The ledger did not acknowledge the decision in time: nothing was sent.
+    LedgerLate,
     /// The gate itself failed.
     Internal,
 }
@@ -223,6 +225,7 @@ impl Fault {
             Fault::Idle => "idle",
             Fault::CostUnreadable => "cost_unreadable",
             Fault::GateStopped => "gate_stopped",
+            Fault::LedgerLate => "ledger_late",
             Fault::Internal => "internal",
         }
     }

@@ -360,7 +360,7 @@ fn found<'t>(
             let answering = |other: &&str| policy.table.find(other, target).is_ok();
             let others = METHODS.iter().copied();
             steps.push(Step::Route(Err(others
-                .filter(|other| answering(&other))
+                .filter(answering)
                 .collect())));
             Err(Some(tool))
         }

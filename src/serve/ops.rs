@@ -67,7 +67,9 @@ impl Ops {
             against.push("draining: the gate is about to stop");
         }
         if !self.ledger.healthy() {
-            against.push("ledger: records can't be written, so nothing is forwarded");
+            against.push(
+                "ledger: records can't be written, or the disk hangs, so nothing is forwarded",
+            );
         }
         if against.is_empty() {
             return text(StatusCode::OK, "ready\n".to_owned());

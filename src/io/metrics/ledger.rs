@@ -27,7 +27,7 @@ impl LedgerMetrics {
             ),
             failures: counter(
                 "toolgate_ledger_failures_total",
-                "Writes and flushes of the ledger that failed.",
+                "Writes and flushes of the ledger that failed, and times its disk hung.",
             ),
             queue: gauge("toolgate_ledger_queue", "Records waiting to be written."),
             checkpointed: gauge(
