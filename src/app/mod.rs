@@ -26,6 +26,7 @@ use crate::gate::{Gate, Unsendable};
 use crate::io::anchor::Anchors;
 use crate::io::metrics::Decided;
 use crate::io::notify::{TargetError, Targets};
+use crate::io::telemetry::{Telemetry, TelemetryError};
 use crate::io::tls::server::TlsFault;
 use crate::ledger::LedgerError;
 use crate::policy::decision::Reason;
@@ -146,6 +147,9 @@ pub enum StartError {
     /// A target of `notify` can't be sent to.
     #[error("{0}")]
     Notify(#[from] TargetError),
+    /// The collector of spans can't be sent to.
+    #[error("{0}")]
+    Telemetry(#[from] TelemetryError),
     /// The ledger can't be opened; nothing is served unrecorded.
     #[error("{0}")]
     Ledger(#[from] LedgerError),
@@ -205,6 +209,8 @@ pub struct Running {
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
 /// How long webhooks in flight are waited for; what is cut is sent by the next process.
 const WEBHOOKS_MAX: Duration = Duration::from_secs(1);
+/// How long the collector has to take the last spans.
+const SPANS_MAX: Duration = Duration::from_secs(2);
 /// How long the control plane's last answers may take when the gate stops.
 const CONTROL_DRAIN: Duration = Duration::from_secs(2);
 
@@ -216,6 +222,11 @@ impl App {
     pub fn check(loaded: &Loaded) -> Result<(), StartError> {
         Gate::check(&loaded.projects)?;
         Targets::of(&loaded.projects)?;
+        loaded
+            .server
+            .telemetry
+            .as_ref()
+            .map_or(Ok(()), Telemetry::check)?;
         Anchors::check(&loaded.server.ledger)?;
         tls::Tls::build(&loaded.server)?;
         Ok(())
@@ -242,6 +253,7 @@ impl App {
             server,
             server_sha256,
             projects,
+            lines,
             files,
             patterns,
             ..
@@ -250,7 +262,7 @@ impl App {
         Gate::check(&projects)?;
         let hashes = reload::hashes(&projects);
         let control = Control::new().map_err(StartError::Threads)?;
-        let parts = Arc::new(Parts::build(&server, projects, control.handle())?);
+        let parts = Arc::new(Parts::build(&server, projects, lines, control.handle())?);
         let detail = beginning.detail();
         let sockets = match beginning {
             Beginning::Fresh(given) => Sockets::obtain(&server, given)?,
@@ -373,6 +385,9 @@ impl Running {
         self.control
             .chore(chores::sum_up(parts(), Arc::clone(&self.admin)));
         self.control.chore(self.parts.notifier.clone().run());
+        if let Some(telemetry) = &self.parts.telemetry {
+            self.control.chore(telemetry.clone().run());
+        }
         let anchors = Arc::clone(&self.parts.anchors);
         self.control.chore(async move { anchors.run().await });
         if let Some(changes) = changes {
@@ -455,7 +470,12 @@ impl Running {
                 "calls in flight were cut"
             );
         }
-        self.parts.notifier.rest(WEBHOOKS_MAX).await;
+        let spans = async {
+            if let Some(telemetry) = &self.parts.telemetry {
+                telemetry.rest(SPANS_MAX).await;
+            }
+        };
+        tokio::join!(self.parts.notifier.rest(WEBHOOKS_MAX), spans);
         // The control plane goes last: an operator may still have to stop a session whose call is in flight.
         self.admin.end_streams();
         self.control_stage.send_replace(Stage::Finish);

@@ -4,12 +4,13 @@ use super::StartError;
 use super::hand_over::Process;
 use super::reload::Reloader;
 use super::tls::Tls;
-use crate::config::Server;
+use crate::config::{Lines, Server};
 use crate::gate::{Gate, GateParts, Settings};
 use crate::io::anchor::Anchors;
 use crate::io::clock::{Clock, SystemClock};
 use crate::io::metrics::Metrics;
 use crate::io::notify::{Notifier, NotifierParts, Targets};
+use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::model::{Policy, PolicyHash};
@@ -33,8 +34,11 @@ pub(super) struct Parts {
     pub metrics: Arc<Metrics>,
     pub gate: Gate,
     pub notifier: Notifier,
+    pub telemetry: Option<Telemetry>,
     pub anchors: Arc<Anchors>,
     pub principals: Arc<ArcSwap<Principals>>,
+    /// Where the rules in force stand.
+    pub lines: Arc<ArcSwap<Vec<Lines>>>,
     store: Arc<Embedded>,
     pub tls: Tls,
 }
@@ -43,6 +47,7 @@ impl Parts {
     pub(super) fn build(
         server: &Server,
         projects: Vec<Policy>,
+        lines: Vec<Lines>,
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, StartError> {
         let tls = Tls::build(server)?;
@@ -61,6 +66,12 @@ impl Parts {
             now,
         );
         let metrics = Arc::new(Metrics::new());
+        let telemetry = server.telemetry.as_ref();
+        let telemetry = telemetry.map(|settings| {
+            let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+            Telemetry::new(settings, ledger.instance(), clock, metrics)
+        });
+        let telemetry = telemetry.transpose()?;
         let gate = Gate::new(GateParts {
             clock: Arc::clone(&clock),
             sessions: sessions.clone(),
@@ -72,6 +83,7 @@ impl Parts {
                 idle: server.agents.timeouts.idle,
                 costs,
                 runtime: Some(runtime),
+                telemetry: telemetry.clone(),
             },
         });
         let notifier = Notifier::new(NotifierParts {
@@ -97,8 +109,10 @@ impl Parts {
             metrics,
             gate,
             notifier,
+            telemetry,
             anchors: Arc::new(anchors),
             principals: Arc::new(ArcSwap::from_pointee(Principals::new(&server.principals))),
+            lines: Arc::new(ArcSwap::from_pointee(lines)),
             store,
             tls,
         })
@@ -177,6 +191,7 @@ impl Parts {
             notifier: self.notifier.clone(),
             clock: Arc::clone(&self.clock),
             principals: Arc::clone(&self.principals),
+            lines: Arc::clone(&self.lines),
             hosts: server.admin.hosts.clone(),
             reload: Reload::new(move |trigger| {
                 let reloader = Arc::clone(&reloader);

@@ -120,6 +120,7 @@ impl Reloader {
             server: in_force.server.clone(),
             server_sha256: in_force.server_sha256,
             projects: self.parts.gate.policies(),
+            lines: self.parts.lines.load().to_vec(),
             warnings: Vec::new(),
             expiries: Vec::new(),
             files: in_force.files.clone(),
@@ -167,6 +168,7 @@ impl Reloader {
         renewed.put_in_force();
         self.parts.notifier.install(targets);
         self.parts.gate.install(loaded.projects);
+        self.parts.lines.store(Arc::new(loaded.lines));
         self.parts.metrics.reloaded(Reload::Applied);
         self.tell("reloaded");
         tracing::info!(%trigger, projects = hashes.len(), "configuration reloaded");

@@ -10,12 +10,15 @@ pub mod client;
 pub mod completions;
 pub mod demo;
 pub mod events;
+pub mod explain;
 mod failure;
 pub mod grants;
 pub mod key;
 pub mod ledger;
+pub mod man;
 pub mod output;
 mod progress;
+pub mod replay;
 pub mod schema;
 pub mod serve;
 pub mod session;
@@ -119,8 +122,12 @@ pub enum Command {
     Demo(demo::Arguments),
     /// Validate all configuration files
     Check(check::Arguments),
+    /// Say what the policy decides of a call, and why
+    Explain(explain::Arguments),
     /// Print the JSON Schema of a configuration file
     Schema(schema::Arguments),
+    /// Say which recorded calls another policy would decide otherwise
+    Replay(replay::Arguments),
     /// Mint, look at and end sessions, through the admin API
     Session(session::Arguments),
     /// Look at and decide what waits for a person, through the admin API
@@ -133,6 +140,8 @@ pub enum Command {
     Ledger(ledger::Arguments),
     /// Print a shell's completion script
     Completions(completions::Arguments),
+    /// Print the manual page, or write one for each command
+    Man(man::Arguments),
 }
 
 impl Command {
@@ -142,7 +151,10 @@ impl Command {
             Command::Serve(_) => Some("serve"),
             Command::Demo(_) => Some("demo"),
             Command::Completions(_) => Some("completions"),
+            Command::Man(_) => Some("man"),
             Command::Check(_)
+            | Command::Explain(_)
+            | Command::Replay(_)
             | Command::Schema(_)
             | Command::Session(_)
             | Command::Approvals(_)
@@ -169,6 +181,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(arguments) => serve::run(globals, &arguments),
         Command::Demo(arguments) => demo::run(globals, &arguments),
         Command::Check(arguments) => check::run(globals, &arguments),
+        Command::Explain(arguments) => explain::run(globals, &arguments),
+        Command::Replay(arguments) => replay::run(globals, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Session(arguments) => block_on(session::run(globals, arguments)),
         Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),
@@ -176,6 +190,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Key(arguments) => key::run(globals, &arguments),
         Command::Ledger(arguments) => ledger::run(globals, &arguments),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 

@@ -34,7 +34,7 @@ macro_rules! leaf_schema {
 mod outside;
 
 pub(super) use outside::{
-    Address, HeaderName, HostName, Network, Sha256, Variable, is_host, is_variable,
+    Address, AttributeName, HeaderName, HostName, Network, Sha256, Variable, is_host, is_variable,
 };
 
 /// The version of a file's format.
@@ -231,6 +231,25 @@ impl Read for Amount {
     }
 }
 
+/// `0.25`: a part of all, in millionths.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share(pub u32);
+
+impl Read for Share {
+    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
+        let millionths = scalar(node).and_then(units::micros);
+        match millionths.map(u32::try_from) {
+            Some(Ok(part)) if part <= 1_000_000 => Some(Self(part)),
+            Some(_) | None => unexpected(
+                node,
+                "a part of all, from 0 to 1",
+                "write a decimal with at most six places: `0.1` is one in ten",
+                reports,
+            ),
+        }
+    }
+}
+
 macro_rules! names {
     ($($name:ident $what:literal,)+) => {$(
         impl Read for $name {
@@ -300,7 +319,7 @@ impl Read for Text {
             reports.error(
                 node.place,
                 "`${...}` is not read here",
-                "the environment is read only in a tool's `upstream.url` and `credential.value`, and in the `url` of a webhook",
+                "the environment is read only in a tool's `upstream.url` and `credential.value`, in the `url` of a webhook, and in the `headers` of `otlp`",
             );
             return None;
         }
@@ -340,6 +359,7 @@ leaf_schema! {
     Calls => { "type": "string", "pattern": "^[0-9]+/[0-9]+(ms|s|m|h|d)$" };
     Spend => { "type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,6})?/[0-9]+(ms|s|m|h|d)$" };
     Amount => { "anyOf": [{ "type": "number", "minimum": 0 }, { "type": "string", "pattern": "^[0-9]+(\\.[0-9]{1,6})?$" }] };
+    Share => { "anyOf": [{ "type": "number", "minimum": 0, "maximum": 1 }, { "type": "string", "pattern": "^[01](\\.[0-9]{1,6})?$" }] };
     ScopeName => { "type": "string", "maxLength": 100, "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$" };
     Text => { "type": "string", "minLength": 1 };
     Interpolated => { "type": "string", "minLength": 1 };

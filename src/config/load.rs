@@ -5,7 +5,7 @@ use super::lower::{self, Draft, Known};
 use super::raw;
 use super::read::Read;
 use super::secrets::Vault;
-use super::{Loaded, Secrets, Warning, files, tree};
+use super::{Lines, Loaded, Secrets, Warning, files, tree};
 use crate::policy::model::{Policy, PolicyHash};
 use crate::policy::name::ProjectName;
 use std::collections::HashMap;
@@ -68,22 +68,27 @@ pub fn load_with(
     files.append(&mut vault.files);
     let mut dated = reports.take_dated();
     let (mut errors, mut warnings) = reports.into_reports();
-    let mut projects = Vec::with_capacity(drafts.len());
+    let mut projects: Vec<(Policy, Lines)> = Vec::with_capacity(drafts.len());
     for (mut reports, draft) in drafts {
         dated.append(&mut reports.take_dated());
+        projects.extend(draft.policy.map(|(policy, places)| {
+            let lines = Lines::new(&policy, &places, &reports);
+            (policy, lines)
+        }));
         let (more_errors, more_warnings) = reports.into_reports();
         errors.extend(more_errors);
         warnings.extend(more_warnings);
-        projects.extend(draft.policy.map(|(policy, _)| policy));
     }
     let (Some(server), true) = (server, errors.is_empty()) else {
         return Err(ConfigErrors::new(errors, files));
     };
-    projects.sort_by(|a, b| a.project.cmp(&b.project));
+    projects.sort_by(|(a, _), (b, _)| a.project.cmp(&b.project));
+    let (projects, lines) = projects.into_iter().unzip();
     Ok(Loaded {
         server,
         server_sha256,
         projects,
+        lines,
         warnings: warnings.into_iter().map(warning).collect(),
         expiries: dated
             .into_iter()
@@ -92,6 +97,40 @@ pub fn load_with(
         files,
         patterns,
     })
+}
+
+/// One project file, for looking at only: whatever needs a server file is not proven of it.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// What it says.
+    pub policy: Policy,
+    /// Where its rules stand.
+    pub lines: Lines,
+    /// What is legal and probably not meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads one project file by itself. Unset secrets are warnings.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn load_project(path: &Path) -> Result<Project, ConfigErrors> {
+    let environment = |name: &str| std::env::var_os(name);
+    let mut vault = Vault::new(Secrets::Optional, &environment);
+    let (reports, draft) = self::project(path, &mut vault);
+    let lowered = draft.policy.map(|(policy, places)| {
+        let lines = Lines::new(&policy, &places, &reports);
+        (policy, lines)
+    });
+    let (errors, warnings) = reports.into_reports();
+    match lowered {
+        Some((policy, lines)) if errors.is_empty() => Ok(Project {
+            policy,
+            lines,
+            warnings: warnings.into_iter().map(warning).collect(),
+        }),
+        _ => Err(ConfigErrors::new(errors, vec![path.to_owned()])),
+    }
 }
 
 fn warning(report: Report) -> Warning {

@@ -13,10 +13,11 @@ mod project;
 mod proofs;
 mod routes;
 mod server;
+mod telemetry;
 mod tools;
 mod upstream;
 
-pub(super) use project::{Draft, project};
+pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};
 

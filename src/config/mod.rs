@@ -11,6 +11,7 @@ mod leaf;
 mod load;
 mod lower;
 mod pem;
+mod places;
 mod raw;
 mod read;
 mod schema;
@@ -20,13 +21,14 @@ mod units;
 pub mod watch;
 
 pub use error::{ConfigErrors, Report};
-pub use load::{load, load_with};
+pub use load::{Project, load, load_project, load_with};
 pub use pem::{certificates_in as certificates, identity_in as identity, thumbprint};
+pub use places::Lines;
 pub use schema::{SchemaKind, schema};
 
 use crate::policy::approval::{Approver, Approvers};
 use crate::policy::certificate::{Certificates, Identity};
-use crate::policy::model::Policy;
+use crate::policy::model::{Policy, UpstreamTls};
 use crate::policy::name::{GroupName, PrincipalName, ProjectName};
 use crate::policy::time::Timestamp;
 use crate::policy::token::TokenDigest;
@@ -34,6 +36,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// What an unset secret is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Loaded {
     pub server_sha256: [u8; 32],
     /// The projects, in order of name.
     pub projects: Vec<Policy>,
+    /// Where their rules stand, in the same order.
+    pub lines: Vec<Lines>,
     /// What is legal and probably not meant.
     pub warnings: Vec<Warning>,
     /// What will be a warning from a time on: certificates that expire. See [`Loaded::warn_of_expired`].
@@ -82,6 +87,20 @@ pub struct Warning {
     pub coloured: String,
 }
 
+/// The name that was probably meant, as `; did you mean ...?`, or else what there is.
+pub fn meant<'c>(written: &str, known: impl Iterator<Item = &'c str> + Clone) -> String {
+    if let Some(meant) = error::did_you_mean(written, known.clone()) {
+        return format!("; did you mean `{meant}`?");
+    }
+    let mut known: Vec<String> = known.map(|name| format!("`{name}`")).collect();
+    known.sort();
+    match known.len() {
+        0 => "; there is none".to_owned(),
+        1..=8 => format!("; there is {}", known.join(", ")),
+        many => format!("; there are {many}, the first is {}", known[0]),
+    }
+}
+
 /// The server file.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -99,6 +118,8 @@ pub struct Server {
     pub store: PathBuf,
     /// The ledger.
     pub ledger: LedgerSettings,
+    /// Spans of calls; `None`: none are made.
+    pub telemetry: Option<Telemetry>,
 }
 
 /// The agents' listener.
@@ -312,6 +333,57 @@ pub enum IntentRecord {
     Omit,
 }
 
+/// Spans of calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Telemetry {
+    /// Where they go.
+    pub otlp: Otlp,
+    /// The part of traces that is kept of those that begin at the gate, in millionths.
+    pub sample_millionths: u32,
+    /// What is said of the gate, in the order written.
+    pub resource: Vec<(Box<str>, Box<str>)>,
+}
+
+/// A collector that speaks OTLP over HTTP.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// `host:port` to connect to; IPv6 in brackets.
+    pub authority: Box<str>,
+    /// The `Host` sent.
+    pub host: Box<str>,
+    /// Before `/v1/traces`: empty, or `/base`.
+    pub base_path: Box<str>,
+    /// Header fields that spans are sent with: name in lower case, value.
+    pub headers: Vec<(Box<str>, SecretString)>,
+    /// For one message, from looking the name up to the answer.
+    pub timeout: Duration,
+    /// `None`: plain HTTP.
+    pub tls: Option<UpstreamTls>,
+}
+
+impl PartialEq for Otlp {
+    fn eq(&self, other: &Self) -> bool {
+        let headers = |of: &Self| -> Vec<(Box<str>, Zeroizing<String>)> {
+            let headers = of.headers.iter();
+            let shown = headers.map(|(name, value)| {
+                (
+                    name.clone(),
+                    Zeroizing::new(value.expose_secret().to_owned()),
+                )
+            });
+            shown.collect()
+        };
+        self.authority == other.authority
+            && self.host == other.host
+            && self.base_path == other.base_path
+            && self.timeout == other.timeout
+            && self.tls == other.tls
+            && headers(self) == headers(other)
+    }
+}
+
+impl Eq for Otlp {}
+
 impl Listener {
     /// Whether no more than the contents of `tls` differ: those can be swapped, its absence can't.
     fn can_become(&self, new: &Self) -> bool {
@@ -361,6 +433,7 @@ pub fn restart_needed(old: &Server, new: &Server) -> Option<String> {
         ("listeners.metrics", old.metrics != new.metrics),
         ("store", old.store != new.store),
         ("ledger", old.ledger != new.ledger),
+        ("telemetry", old.telemetry != new.telemetry),
     ];
     let changed: Vec<&str> = changes
         .iter()

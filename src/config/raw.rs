@@ -12,8 +12,8 @@ pub(super) use project::{
     Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,
 };
 pub(super) use server::{
-    Anchor, Caps, ClientAuth, Intent, Key, Ledger, Level, ListenerTls, Listeners, Principal, Role,
-    Server, Timeouts,
+    Anchor, Caps, ClientAuth, Intent, Key, Ledger, Level, ListenerTls, Listeners, Otlp, Principal,
+    Role, Server, Telemetry, Timeouts,
 };
 
 const SECOND: u64 = 1000;

@@ -9,6 +9,7 @@ use crate::gate::forward::Outfit;
 use crate::gate::forward::upgrade::{Handshake, HandshakeFault, is_extended};
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
+use crate::io::telemetry::Parent;
 use crate::policy::AccessRequest;
 use crate::policy::model::{IntentRule, Route, Upgrade};
 use crate::policy::route::NoRoute;
@@ -230,30 +231,10 @@ fn unescaped(text: &str) -> Vec<u8> {
     decoded
 }
 
-/// The trace id of a valid W3C `traceparent` (version 00, or a later one that begins like it).
+/// The id of the trace that the agent says its call is part of.
 pub(super) fn trace_id(headers: &HeaderMap) -> Option<Box<str>> {
-    let mut values = headers.get_all("traceparent").iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let text = value.to_str().ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex = |text: &str, length: usize| {
-        text.len() == length
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    };
-    let shape = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
-    let length = if version == "00" {
-        parts.next().is_none()
-    } else {
-        version != "ff"
-    };
-    let names = trace.bytes().any(|b| b != b'0') && parent.bytes().any(|b| b != b'0');
-    (shape && length && names).then(|| trace.into())
+    let parent = Parent::read(headers)?;
+    Some(parent.trace.to_string().into())
 }
 
 /// Of a target that could not be read, this much is recorded.
@@ -277,31 +258,5 @@ mod tests {
     #[test]
     fn an_unreadable_target_is_recorded_escaped() {
         assert_eq!(recorded("/a b\n\u{e9}"), "/a%20b%0A%C3%A9");
-    }
-
-    #[test]
-    fn only_a_valid_traceparent_names_a_trace() {
-        let trace = |text: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("traceparent", http::HeaderValue::from_static(text));
-            trace_id(&headers).map(String::from)
-        };
-        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-        assert_eq!(
-            trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
-            Some(id.to_owned())
-        );
-        assert_eq!(
-            trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"),
-            None
-        );
-        assert_eq!(
-            trace("00-00000000000000000000000000000000-00f067aa0ba902b7-01"),
-            None
-        );
-        assert_eq!(
-            trace("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"),
-            None
-        );
     }
 }

@@ -22,6 +22,7 @@ use super::fields::{self, Framing, Length, Stamp, Trust};
 use crate::gate::Channel;
 use crate::io::clock::Clock;
 use crate::io::sweep::{self, Guard, Lapse, Liveness};
+use crate::io::telemetry::Context;
 use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{GrantUse, Permit};
@@ -59,6 +60,8 @@ pub struct Outbound<'a> {
     pub session: Arc<dyn Liveness>,
     /// By which its end and the timeouts are told.
     pub clock: &'a Arc<dyn Clock>,
+    /// What the backend is told of the trace; `None`: what the agent says of it.
+    pub trace: Option<Context>,
     /// Where 1xx answers are said.
     pub line: Option<&'a Arc<Line>>,
 }
@@ -301,6 +304,7 @@ impl Outbound<'_> {
                 trust: self.trust,
                 credential: credential.as_ref(),
                 framing,
+                trace: self.trace.as_ref(),
             },
         );
         let uri = self.path_and_query().ok_or(target)?;

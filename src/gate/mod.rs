@@ -41,6 +41,7 @@ pub use ruleset::Ruleset;
 use crate::config::Cidr;
 use crate::io::clock::Clock;
 use crate::io::metrics::Metrics;
+use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
 use crate::policy::approval::Approvers;
@@ -101,6 +102,8 @@ pub struct Settings {
     pub costs: Vec<CostRow>,
     /// Where approved calls run, which outlive the connection that waits for them; `None`: on its own runtime.
     pub runtime: Option<tokio::runtime::Handle>,
+    /// Makes spans of calls; `None`: there are none.
+    pub telemetry: Option<Telemetry>,
 }
 
 impl Default for Settings {
@@ -111,6 +114,7 @@ impl Default for Settings {
             idle: Duration::from_secs(75),
             costs: Vec::new(),
             runtime: None,
+            telemetry: None,
         }
     }
 }
@@ -309,7 +313,7 @@ impl Gate {
         let (mut head, body) = request.into_parts();
         forward::upgrade::read_as_get(&mut head);
         let client = client::address(peer.address, &head.headers, &gate.settings.trusted_proxies);
-        let mut entry = Entry::open(Arc::clone(gate), &head, client);
+        let mut entry = Entry::open(Arc::clone(gate), &head, client, peer.channel);
         let idle = gate.settings.body_idle;
         let meter = Arc::clone(&entry.meter);
         let mut body = RequestBody::new(body, &head.headers, meter, idle, &gate.clock);
@@ -428,7 +432,7 @@ impl Gate {
         entry.sent();
         let answer = forward::send(
             permit,
-            gate.outbound(caller, &call, head, target, peer),
+            gate.outbound(caller, &call, (head, target), peer, entry.context()),
             body,
             handshake,
         )

@@ -10,6 +10,7 @@ use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Peer, client};
 use crate::io::sweep::Liveness;
+use crate::io::telemetry::Context;
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Decision, Denial, GrantUse, Hold, Permit, Reason};
 use crate::policy::subject::Subject;
@@ -86,9 +87,9 @@ impl Inner {
         &'a self,
         caller: &'a Caller,
         call: &Described<'a>,
-        head: &'a Parts,
-        target: &'a Target,
+        (head, target): (&'a Parts, &'a Target),
         peer: &'a Peer,
+        trace: Option<Context>,
     ) -> Outbound<'a> {
         Outbound {
             outfit: call.outfit,
@@ -102,6 +103,7 @@ impl Inner {
             trust: client::trust(peer.address, &self.settings.trusted_proxies),
             session: caller.session.clone(),
             clock: &self.clock,
+            trace,
             // An agent of HTTP/1.0 does not know of such answers.
             line: peer
                 .line

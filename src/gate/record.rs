@@ -10,7 +10,7 @@ use crate::gate::hold::Begun;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
-use crate::gate::{Inner, Sequel, describe, intent};
+use crate::gate::{Channel, Inner, Sequel, describe, intent};
 use crate::io::clock;
 use crate::io::metrics::{Decided, GrantKind};
 use crate::ledger::record::{
@@ -33,10 +33,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod reply;
+mod traced;
 mod wanted;
 
 pub(super) use reply::Content;
 pub use reply::ReplyBody;
+use traced::Traced;
 pub(super) use wanted::Wanted;
 
 /// One call, from its head to its last byte.
@@ -48,6 +50,8 @@ pub(super) struct Entry {
     pub meter: Arc<Meter>,
     method: Method,
     pub trace: Option<Box<str>>,
+    /// Where spans are made: what theirs will need.
+    traced: Option<Box<Traced>>,
     pub caller: Option<Arc<Caller>>,
     /// As recorded: canonical, or the raw one made printable.
     pub target: Box<str>,
@@ -62,6 +66,7 @@ pub(super) struct Entry {
     decided: Option<(Decided, Tick)>,
     reason: Option<Reason>,
     slot: Option<Slot>,
+    grant: Option<GrantUse>,
     /// What it waits for, or runs by the word of.
     approval: Option<ApprovalId>,
     /// Since when it waits for people, and for how long it did.
@@ -86,8 +91,15 @@ pub(super) struct Caller {
 }
 
 impl Entry {
-    pub(super) fn open(gate: Arc<Inner>, head: &http::request::Parts, client: IpAddr) -> Box<Self> {
+    pub(super) fn open(
+        gate: Arc<Inner>,
+        head: &http::request::Parts,
+        client: IpAddr,
+        channel: Channel,
+    ) -> Box<Self> {
         let opened = gate.clock.now();
+        let telemetry = gate.settings.telemetry.as_ref();
+        let traced = telemetry.map(|telemetry| Traced::open(telemetry, head, channel));
         Box::new(Self {
             gate,
             id: clock::request_id(opened),
@@ -95,7 +107,11 @@ impl Entry {
             client,
             meter: Arc::default(),
             method: head.method.clone(),
-            trace: describe::trace_id(&head.headers),
+            trace: match &traced {
+                Some(traced) => Some(traced.context.trace.to_string().into()),
+                None => describe::trace_id(&head.headers),
+            },
+            traced,
             caller: None,
             target: Box::default(),
             intent: None,
@@ -108,6 +124,7 @@ impl Entry {
             decided: None,
             reason: None,
             slot: None,
+            grant: None,
             approval: None,
             held: None,
             hold_micros: None,
@@ -138,6 +155,9 @@ impl Entry {
             Ok(target) => describe::recorded(target.as_str()).into(),
             Err(_) => describe::recorded(&describe::raw_target(head)).into(),
         };
+        if let (Some(traced), Ok(target)) = (&mut self.traced, target) {
+            traced.asked_of(target.authority());
+        }
         let stated =
             intent::of_call(&head.headers).map(|intent| intent.or_else(|| caller.session.intent()));
         self.intent = stated.as_ref().ok().cloned().flatten();
@@ -156,6 +176,7 @@ impl Entry {
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
         self.decided = Some((Decided::Allow, self.gate.clock.now().tick));
+        self.grant = Some(grant);
         if grant == GrantUse::OnUse
             && let Some(caller) = &self.caller
         {
@@ -224,6 +245,7 @@ impl Entry {
         let at = self.decided.map_or(self.opened.tick, |(_, at)| at);
         self.decided = Some((Decided::Allow, at));
         self.cost_micros = begun.cost_micros;
+        (self.sent, self.grant) = (begun.sent, Some(begun.grant));
         if let (Some(sent), Some(answered)) = (begun.sent, begun.answered) {
             self.upstream_micros = Some(micros(answered, sent));
         }
@@ -240,6 +262,7 @@ impl Entry {
             request: self.id,
             time: self.opened.wall,
             trace: self.trace.clone(),
+            context: self.context(),
             intent: self.intent.clone(),
             method: self.method.clone(),
             target: self.target.clone(),
@@ -392,6 +415,7 @@ impl Entry {
             });
         }
         self.observe(&took);
+        self.trace(&took, fault);
         if let (Some(trip), Some(caller)) = (self.trip.take(), self.caller.take()) {
             Inner::quarantine_after(&self.gate, caller, trip);
         }

@@ -23,9 +23,11 @@ use std::time::Duration;
 mod anchors;
 mod ledger;
 mod process;
+mod telemetry;
 mod webhooks;
 
 pub use anchors::{AnchorKind, AnchorMetrics, AnchorResult};
+pub use telemetry::{SpanMetrics, SpanResult};
 pub use webhooks::{WebhookMetrics, WebhookResult};
 
 /// Everything `/metrics` shows.
@@ -50,6 +52,8 @@ pub struct Metrics {
     pub webhooks: WebhookMetrics,
     /// What those who keep checkpoints have got.
     pub anchors: AnchorMetrics,
+    /// Spans of calls.
+    pub spans: SpanMetrics,
     process: process::ProcessMetrics,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
@@ -247,6 +251,7 @@ impl Metrics {
             ),
             webhooks: WebhookMetrics::register(&registry),
             anchors: AnchorMetrics::register(&registry),
+            spans: SpanMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
@@ -435,7 +440,8 @@ impl ToolMetrics {
 }
 
 impl Decided {
-    const fn as_str(self) -> &'static str {
+    /// As labels and spans have it.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Decided::Allow => "allow",
             Decided::Deny => "deny",

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 /// The target with `*` for every query value whose name is not listed. A part without `=` is a value without a name.
 /// Names are compared as sent: one that hides behind an escape is not listed.
-pub(super) fn mask_query<'t>(target: &'t str, listed: &[Box<str>]) -> Cow<'t, str> {
+pub fn mask_query<'t>(target: &'t str, listed: &[Box<str>]) -> Cow<'t, str> {
     let Some((path, query)) = target.split_once('?') else {
         return Cow::Borrowed(target);
     };

@@ -10,7 +10,7 @@
 mod ack;
 mod begin;
 pub mod checkpoint;
-mod clean;
+pub mod clean;
 mod encode;
 mod flush;
 mod judge;
@@ -22,6 +22,7 @@ pub mod query;
 mod queue;
 pub mod record;
 mod recover;
+pub mod replay;
 mod retain;
 pub mod roots;
 pub mod seal;
@@ -316,6 +317,11 @@ impl Ledger {
     /// Whether records are taken.
     pub fn healthy(&self) -> bool {
         self.0.queue.healthy()
+    }
+
+    /// The name of this log, which all of its records carry.
+    pub fn instance(&self) -> &str {
+        &self.0.encoder.instance
     }
 
     /// What metrics show.

@@ -24,7 +24,8 @@
 //! **Changes of state** have `change`, `cause` (`principal`, `agent`, `limit`, `gate`) and with it `principal` (name)
 //! or `limit` (id):
 //! - **`session`** (`minted`, `revoked`, `expired`, `intent`): `project`, `agent`, `session`, `run`, `parent`,
-//!   `expires`, `intent` (as above), `attributes_sha256`.
+//!   `expires`, `intent` (as above), `attributes_sha256`. When `minted`, `scopes`: what it was narrowed to (scope ->
+//!   `resources`, `uses`, each where it is bounded further); absent: it was not narrowed.
 //! - **`grant`** (`given`, `revoked`, `expired`): `project`, `session`, `grant`, `scope`, `resource`, `uses`, `expires`, `why`.
 //! - **`quarantine`** (`quarantined`, `released`): `project`, `session`, `reason`.
 //! - **`approval`**: `approval`, `project`, `agent`, `session`, `run`, `request` (the call that was held first), `chain`,
@@ -64,6 +65,7 @@ use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
 };
 use crate::policy::resource::Resource;
+use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
 
@@ -322,6 +324,8 @@ pub enum Event<'a> {
         intent: Option<&'a str>,
         /// SHA-256 over them as JSON.
         attributes: Option<[u8; 32]>,
+        /// What it was narrowed to.
+        narrowing: Option<&'a Narrowing>,
         /// Who did it.
         cause: Cause<'a>,
     },

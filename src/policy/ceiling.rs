@@ -75,6 +75,15 @@ fn bound<'a>(
     })
 }
 
+/// A list of patterns that bounds resources.
+pub(super) struct Listed<'a> {
+    /// Whose attributes fill it.
+    pub session: &'a Session,
+    /// Whether it is what narrowing left, or else the agent's ceiling.
+    pub narrowed: bool,
+    pub patterns: &'a [ResourcePattern],
+}
+
 impl Bound<'_> {
     fn allows(&self, resource: Option<&Resource>) -> bool {
         let among = |patterns: &[ResourcePattern]| {
@@ -147,16 +156,24 @@ impl<'a> Effective<'a> {
     /// Every list of patterns that bounds resources, with the session whose attributes fill it. A resource must be
     /// matched in all of them.
     pub fn bounding(&self) -> impl Iterator<Item = (&'a Session, &'a [ResourcePattern])> {
+        self.listed().map(|list| (list.session, list.patterns))
+    }
+
+    /// The same, and which of the two lists of a session each is.
+    pub(super) fn listed(&self) -> impl Iterator<Item = Listed<'a>> {
         self.bounds().flat_map(|bound| {
             let by_agent = match &bound.ceiling.resources {
                 Resources::Any | Resources::AnyMeant => None,
-                Resources::Patterns(patterns) => Some(&**patterns),
+                Resources::Patterns(patterns) => Some((false, &**patterns)),
             };
             let left = bound.narrowed.and_then(|left| left.resources.as_deref());
-            by_agent
-                .into_iter()
-                .chain(left)
-                .map(move |patterns| (bound.session, patterns))
+            let left = left.map(|patterns| (true, patterns));
+            let lists = by_agent.into_iter().chain(left);
+            lists.map(move |(narrowed, patterns)| Listed {
+                session: bound.session,
+                narrowed,
+                patterns,
+            })
         })
     }
 

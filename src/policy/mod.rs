@@ -22,6 +22,7 @@ pub mod target;
 pub mod template;
 pub mod time;
 pub mod token;
+pub mod trace;
 
 pub use ceiling::{Effective, ceiling};
 pub use endorse::endorse;

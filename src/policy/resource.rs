@@ -146,6 +146,30 @@ impl ResourceTemplate {
         })
     }
 
+    /// The same with what the path gives written out: what is left to know is the session's.
+    pub fn with_path(&self, captures: &Captures<'_>) -> Option<ResourcePattern> {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Path(name) => {
+                let mut text = Text::default();
+                text.push_decoded(captures.get(name)?)?;
+                Some(Part::Literal(text.text.finish().as_str().into()))
+            }
+            Part::Literal(_) | Part::Session(_) => Some(part.clone()),
+        });
+        Some(ResourcePattern {
+            parts: parts.collect::<Option<Vec<_>>>()?.into(),
+            any_id: false,
+        })
+    }
+
+    /// Session attributes it reads.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Session(name) => Some(&**name),
+            Part::Literal(_) | Part::Path(_) => None,
+        })
+    }
+
     /// The resource of one call. `None` where something it reads is missing, decodes to other than UTF-8, or makes it
     /// too long: then there is no resource, and nothing that bounds resources allows the call.
     pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
@@ -224,6 +248,20 @@ impl ResourcePattern {
         rest.is_empty() != self.any_id
     }
 
+    /// The attributes with which it matches a resource, where there are some that make it: what a session must have had
+    /// whose attributes are not known. `None` also: it matches whatever the attributes, or never.
+    pub fn solve(&self, resource: &Resource) -> Option<Attributes> {
+        let reads = self
+            .parts
+            .iter()
+            .any(|part| matches!(part, Part::Session(_)));
+        if !reads || self.any_id {
+            return None;
+        }
+        let mut found = Vec::new();
+        solve(&self.parts, resource.as_str(), &mut found).then(|| found.into_iter().collect())
+    }
+
     /// As it reads for a session with these attributes, for showing only: `None` where one is missing.
     pub fn filled(&self, attributes: &Attributes) -> Option<String> {
         let mut text = String::new();
@@ -251,6 +289,55 @@ impl ResourcePattern {
             Part::Literal(_) | Part::Path(_) => None,
         })
     }
+}
+
+/// Whether values for the session's parts make them read `rest`; those are put into `found`.
+fn solve<'p>(parts: &'p [Part], rest: &str, found: &mut Vec<(&'p str, String)>) -> bool {
+    let Some((part, behind)) = parts.split_first() else {
+        return rest.is_empty();
+    };
+    match part {
+        Part::Literal(literal) => rest
+            .strip_prefix(&**literal)
+            .is_some_and(|rest| solve(behind, rest, found)),
+        Part::Path(_) => false,
+        Part::Session(name) => {
+            let known = found.iter().find(|(have, _)| *have == &**name);
+            if let Some((_, value)) = known {
+                let left = strip_encoded(rest.as_bytes(), value).map(<[u8]>::len);
+                return left.is_some_and(|left| solve(behind, &rest[rest.len() - left..], found));
+            }
+            // A value never has a `:` that is not encoded.
+            let end = rest.find(':').unwrap_or(rest.len());
+            (1..=end).rev().any(|at| {
+                let Some(value) = decoded(&rest[..at]) else {
+                    return false;
+                };
+                found.push((name, value));
+                let solved = solve(behind, &rest[at..], found);
+                if !solved {
+                    found.pop();
+                }
+                solved
+            })
+        }
+    }
+}
+
+/// The value that a part of a resource stands for; `None`: it is cut within an encoded byte.
+fn decoded(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let (mut value, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        if byte == b'%' {
+            value.push(upper_hex_pair(bytes, at)?);
+            at += 3;
+        } else {
+            value.push(byte);
+            at += 1;
+        }
+    }
+    String::from_utf8(value).ok()
 }
 
 impl fmt::Display for Resource {

@@ -6,6 +6,7 @@ mod approvals;
 mod checkpoint;
 mod console;
 mod events;
+mod explain;
 mod grants;
 mod ledger;
 mod ops;

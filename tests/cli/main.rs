@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
 
 mod approvals;
+mod explain;
 mod ledger;
 mod reading;
 #[allow(dead_code, reason = "the admin ring uses all of it")]

@@ -218,6 +218,64 @@ fn what_needs_a_restart_is_named_and_the_rest_does_not() {
         changed("data/ledger }", "data/ledger, intent: omit }"),
         needs("ledger")
     );
+    let telemetry = "telemetry: { otlp: { endpoint: 'http://127.0.0.1:4318' } }\nprojects:";
+    assert_eq!(
+        changed("\nprojects:", &format!("\n{telemetry}")),
+        needs("telemetry")
+    );
+}
+
+#[test]
+fn where_spans_go_arrives_with_its_secrets_and_shows_none() {
+    use secrecy::ExposeSecret as _;
+    let telemetry = "telemetry:
+  otlp:
+    endpoint: https://Collector.example/base/
+    headers: { Authorization: 'Bearer ${CRM_API_KEY}' }
+    tls: { server_name: other.example }
+  sample: 0.25
+  resource: { deployment.environment.name: tests }
+";
+    let server = format!("{SERVER}{telemetry}");
+    let read = |server: &str| {
+        let (_folder, path) = written(server, &[("demo.yaml", PROJECT)]);
+        loaded(&path)
+            .unwrap_or_else(|errors| panic!("{errors}"))
+            .server
+    };
+    let server = read(&server);
+    let told = server.telemetry.as_ref().unwrap();
+    assert_eq!(told.sample_millionths, 250_000);
+    let resource = [("deployment.environment.name".into(), "tests".into())];
+    assert_eq!(told.resource, resource);
+    let otlp = &told.otlp;
+    assert_eq!(
+        (
+            &*otlp.authority,
+            &*otlp.host,
+            &*otlp.base_path,
+            otlp.timeout
+        ),
+        (
+            "collector.example:443",
+            "Collector.example",
+            "/base",
+            Duration::from_secs(10)
+        )
+    );
+    assert_eq!(&*otlp.tls.as_ref().unwrap().server_name, "other.example");
+    let (name, value) = &otlp.headers[0];
+    assert_eq!(
+        (&**name, value.expose_secret()),
+        ("authorization", "Bearer s3cret-of-the-crm")
+    );
+    assert!(!format!("{server:?}").contains("s3cret"));
+    // A secret that changed is a change.
+    let again = read(&format!("{SERVER}{telemetry}"));
+    assert_eq!(config::restart_needed(&server, &again), None);
+    let other = read(&format!("{SERVER}{}", telemetry.replace("Bearer", "Basic")));
+    assert!(config::restart_needed(&server, &other).is_some());
+    assert!(read(SERVER).telemetry.is_none());
 }
 
 #[test]

@@ -12,3 +12,4 @@ mod route;
 mod store;
 mod target;
 mod token;
+mod trace;

@@ -238,3 +238,27 @@ fn a_resource_that_would_be_too_long_is_none() {
     let resource = computed.fill(&captures, &session("bot", &[])).unwrap();
     assert_eq!(resource.as_str().len(), RESOURCE_BYTES_MAX);
 }
+
+proptest! {
+    #[test]
+    fn what_a_pattern_is_solved_for_makes_it_match_and_what_matches_can_be_solved(
+        pattern in prop::sample::select(vec![
+            "user:{session.a}", "user:{session.a}-x", "org:{session.a}:repo:{session.b}", "org:{session.a}:x:{session.a}",
+            "user:p{session.a}{session.b}", "user:7", "user:*",
+        ]),
+        a in "[a-z:*%é.-]{1,4}", b in "[a-z:%x-]{1,4}",
+    ) {
+        let pattern = ResourcePattern::parse(pattern).unwrap();
+        let attributes = Attributes::from([("a", &*a), ("b", &*b)]);
+        let filled = pattern.filled(&attributes).unwrap();
+        if let Ok(resource) = Resource::parse(&filled) {
+            match pattern.solve(&resource) {
+                Some(solved) => prop_assert!(pattern.matches(&resource, &solved), "{:?}", solved),
+                None => prop_assert!(pattern.attributes().next().is_none()),
+            }
+            // Of another type nothing can make it match.
+            let other = Resource::parse(&format!("other{filled}")).unwrap();
+            prop_assert!(pattern.solve(&other).is_none());
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use crate::clients::script_path;
 use crate::gate::{Gate, Minted, Setup};
 use crate::program::{Program, python};
+use crate::telemetry::collector::{CLIENT, Collector, SERVER, attribute, failed, holds};
 use crate::wait::until;
 use crate::wire::pki::{self, Authority};
 use http::Method;
@@ -34,6 +35,11 @@ impl Scene {
 
     /// Agents come by `scheme`, `http` or `https`.
     async fn over(scheme: &'static str) -> Self {
+        Self::after(scheme, |_| {}).await
+    }
+
+    /// As [`Scene::over`], with the server file prepared.
+    async fn after(scheme: &'static str, prepare: impl FnOnce(&Setup)) -> Self {
         let backend = Program::start(python("ws_server.py"));
         let port = backend.says();
         let policy = format!(
@@ -55,6 +61,7 @@ tools:
         if scheme == "https" {
             encrypt(&setup);
         }
+        prepare(&setup);
         let gate = setup.start_with(&["--drain", "1"]).await;
         let session = gate.mint("demo", "bot").await;
         Self {
@@ -233,4 +240,26 @@ async fn both_ends_of_a_websocket_hear_that_the_gate_stops() {
     scene.gate.ended().await;
     let outcome = scene.outcome().await;
     assert_eq!(outcome["fault"], "gate_stopped", "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_is_told_of_once_it_is_closed() {
+    let collector = Collector::start().await;
+    let scene = Scene::after("http", |setup| collector.of(setup)).await;
+    let client = scene.connected(python("ws_client.py"), "no");
+    assert!(client.says().starts_with("closed 100"));
+    let spans = collector.spans(2).await;
+    let server = spans.iter().find(|span| span.kind == SERVER).unwrap();
+    let client = spans.iter().find(|span| span.kind == CLIENT).unwrap();
+    assert_eq!(client.parent_span_id, server.span_id);
+    for span in [server, client] {
+        assert!(!failed(span));
+        holds(span, &[("http.response.status_code", "101")]);
+    }
+    let outcome = scene.outcome().await;
+    for way in ["received", "sent"] {
+        let key = format!("toolgate.frames.{way}");
+        let frames = attribute(server, &key).unwrap();
+        assert_eq!(outcome["frames"][way].to_string(), frames);
+    }
 }

@@ -61,6 +61,28 @@ impl Read for HeaderName {
     }
 }
 
+/// The name of an attribute, as OpenTelemetry has them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::config) struct AttributeName(pub Box<str>);
+
+impl Read for AttributeName {
+    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
+        let what = "the name of an attribute";
+        let written = text(node, what, reports)?;
+        let within = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        let begins = written.starts_with(|c: char| c.is_ascii_lowercase());
+        if begins && written.len() <= 100 && written.bytes().all(within) {
+            return Some(Self(written.into()));
+        }
+        unexpected(
+            node,
+            what,
+            "write lower-case words with dots between them: `deployment.environment.name`",
+            reports,
+        )
+    }
+}
+
 /// A host name or address, lower case, without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct HostName(pub Box<str>);
@@ -200,6 +222,7 @@ impl Read for Sha256 {
 leaf_schema! {
     Variable => { "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" };
     HeaderName => { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" };
+    AttributeName => { "type": "string", "maxLength": 100, "pattern": "^[a-z][a-z0-9._-]*$" };
     HostName => { "type": "string", "minLength": 1 };
     Address => { "type": "string", "pattern": "^.+:[0-9]+$" };
     Network => { "type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" };

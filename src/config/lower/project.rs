@@ -13,7 +13,7 @@ use crate::config::raw;
 use crate::config::read::At;
 use crate::config::secrets::Vault;
 use crate::policy::model::{Mount, Parts, Policy, PolicyHash, ToolIndex};
-use crate::policy::name::{ProjectName, ToolName};
+use crate::policy::name::{AgentName, ProjectName, ToolName};
 
 /// What became of one project file.
 pub struct Draft {
@@ -25,6 +25,9 @@ pub struct Draft {
 
 /// Where the parts of a project stand, by their positions.
 pub struct Places {
+    /// Of the project's name.
+    pub name: Place,
+    pub agents: Vec<(AgentName, Place)>,
     pub scopes: ScopePlaces,
     pub tools: Vec<Place>,
     pub routes: Vec<RoutePlace>,
@@ -69,7 +72,13 @@ pub fn project(
     refuse_shadowed(&tools, &routes, &route_places, reports);
     let limits_raw = raw.limits.as_ref().map_or(&[][..], |at| &at.value.0);
     let (limits, limit_places) = limits(limits_raw, &known(tools_raw), reports);
+    let named = raw.project.as_ref();
     let places = Places {
+        name: named.map(|at| at.place).unwrap_or_default(),
+        agents: agents_raw
+            .iter()
+            .map(|(name, _)| (name.value.clone(), name.place))
+            .collect(),
         scopes,
         tools: tool_places,
         routes: route_places,

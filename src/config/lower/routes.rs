@@ -19,6 +19,8 @@ pub struct RoutePlace {
     pub subject: String,
     pub id: Place,
     pub scope: Place,
+    pub resource: Option<Place>,
+    pub approval: Option<Place>,
     /// One for each part of the match.
     pub matches: Vec<MatchPlace>,
 }
@@ -62,6 +64,8 @@ pub fn route(
         subject,
         id: id?.place,
         scope: raw.scope.as_ref()?.place,
+        resource: raw.resource.as_ref().map(|at| at.place),
+        approval: raw.approval.as_ref().map(|at| at.place),
         matches: matches.iter().map(|(_, place)| place.clone()).collect(),
     };
     let part = RoutePart {

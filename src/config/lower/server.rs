@@ -3,6 +3,7 @@
 use super::ledger::ledger;
 use super::or;
 use super::principals::principals;
+use super::telemetry;
 use crate::config::error::{Place, Reports};
 use crate::config::leaf::{HostName, Network, Text, Workers, is_host};
 use crate::config::pem;
@@ -36,6 +37,8 @@ pub fn server(
     let store = raw.store.and_then(|store| store.value.embedded);
     let store = store.and_then(|embedded| embedded.value.path);
     let ledger = raw.ledger.and_then(|at| ledger(&at.value, vault, reports));
+    let telemetry = raw.telemetry.as_ref();
+    let telemetry = telemetry.map(|at| telemetry::telemetry(&at.value, vault, reports));
     let (agents, admin, metrics) = self::listeners(&listeners?, vault, reports)?;
     Some(Server {
         workers: workers(raw.workers.map(|at| at.value)),
@@ -45,6 +48,8 @@ pub fn server(
         principals,
         store: PathBuf::from(store?.value.0),
         ledger: ledger?,
+        // What could not be read was reported, and is not served.
+        telemetry: telemetry.flatten(),
     })
 }
 

@@ -10,7 +10,7 @@ use crate::config::{pem, raw};
 use crate::policy::certificate::Identity;
 use crate::policy::model::{Credential, Http2, Upstream, UpstreamTls, Verify};
 use rustls::pki_types::ServerName;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ fn http2(written: raw::Http2) -> Http2 {
 }
 
 /// `host` is the URL's authority, and `place` the URL's.
-fn tls(
+pub(super) fn tls(
     raw: Option<&At<raw::UpstreamTls>>,
     host: &str,
     place: Place,
@@ -144,7 +144,7 @@ fn verify(raw: Option<&raw::UpstreamTls>, reports: &mut Reports) -> Verify {
     }
 }
 
-fn refuse_tls(tls: Option<&At<raw::UpstreamTls>>, reports: &mut Reports) {
+pub(super) fn refuse_tls(tls: Option<&At<raw::UpstreamTls>>, reports: &mut Reports) {
     if let Some(tls) = tls {
         reports.error(
             tls.place,
@@ -155,20 +155,20 @@ fn refuse_tls(tls: Option<&At<raw::UpstreamTls>>, reports: &mut Reports) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scheme {
+pub(super) enum Scheme {
     Http,
     Https,
 }
 
-struct Location {
-    scheme: Scheme,
-    authority: Box<str>,
-    host: Box<str>,
-    base_path: Box<str>,
+pub(super) struct Location {
+    pub scheme: Scheme,
+    pub authority: Box<str>,
+    pub host: Box<str>,
+    pub base_path: Box<str>,
 }
 
 /// Messages never quote the URL: part of it may come from the environment.
-fn location(url: &str, place: Place, reports: &mut Reports) -> Option<Location> {
+pub(super) fn location(url: &str, place: Place, reports: &mut Reports) -> Option<Location> {
     const FORM: &str =
         "write `http://host:port` or `https://host`, with `/base` behind it if need be";
     let lower = url.get(..8).unwrap_or(url).to_ascii_lowercase();
@@ -230,6 +230,20 @@ fn credential(
 ) -> Option<Credential> {
     let header = raw.header.as_ref().filter(|at| may_be_set(at, reports));
     let value = raw.value.as_ref()?;
+    let secret = secret("the credential", value, vault, reports)?;
+    Some(Credential {
+        header: header?.value.0.clone(),
+        value: secret,
+    })
+}
+
+/// A secret that is sent in a header. `None`: reported, as an error or, where secrets are optional, as a warning.
+pub(super) fn secret(
+    what: &str,
+    value: &At<raw::SecretText>,
+    vault: &mut Vault<'_>,
+    reports: &mut Reports,
+) -> Option<SecretString> {
     let secret = match &value.value {
         raw::SecretText::Interpolated(text) => vault.interpolate(&text.0, value.place, reports),
         raw::SecretText::Kept(kept) => {
@@ -243,17 +257,14 @@ fn credential(
     if !sendable(secret.expose_secret()) {
         reports.error(
             value.place,
-            "the credential can't be sent in a header",
+            format!("{what} can't be sent in a header"),
             "it has a line break, a space at an end or another character beyond ASCII: look at where it comes from",
         );
     }
-    Some(Credential {
-        header: header?.value.0.clone(),
-        value: secret,
-    })
+    Some(secret)
 }
 
-fn may_be_set(header: &At<HeaderName>, reports: &mut Reports) -> bool {
+pub(super) fn may_be_set(header: &At<HeaderName>, reports: &mut Reports) -> bool {
     let name = &*header.value.0;
     let own =
         OWN_HEADERS.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));

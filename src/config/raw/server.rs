@@ -1,9 +1,10 @@
 //! The server file as it is written.
 
-use super::{DAY, GIB, HOUR, KIB, MINUTE, SECOND, Webhook};
-use crate::config::collection::{List, ListOrNone};
+use super::{DAY, GIB, HOUR, KIB, MINUTE, SECOND, SecretText, UpstreamTls, Webhook};
+use crate::config::collection::{List, ListOrNone, Map};
 use crate::config::leaf::{
-    Address, Count, HostName, Network, Sha256, Size, Span, Text, Variable, Version, Workers,
+    Address, AttributeName, Count, HeaderName, HostName, Network, Sha256, Share, Size, Span, Text,
+    Variable, Version, Workers,
 };
 use crate::config::read::{record, words};
 use crate::policy::name::{GroupName, PrincipalName, ProjectName};
@@ -23,6 +24,8 @@ record! {
     required store = "store": Store,
     /// The record of every call.
     required ledger = "ledger": Ledger,
+    /// Calls as spans, for an OpenTelemetry collector. Default: none are made.
+    optional telemetry = "telemetry": Telemetry,
     /// Project files, relative to this file; `*` and `?` stand for any characters within one name.
     required projects = "projects": List<Text>,
 }
@@ -235,4 +238,31 @@ words! {
     Sync = "sync",
     Written = "written",
     Batched = "batched",
+}
+
+record! {
+    /// Calls as spans, for an OpenTelemetry collector: beside the ledger, not in its place.
+    Telemetry: "`telemetry`";
+    /// Where spans are sent.
+    required otlp = "otlp": Otlp,
+    /// The part of traces that is kept of those that begin at the gate, from 0 to 1. Those that an agent's `traceparent`
+    /// continues are kept as it says. Default: 1.
+    optional sample = "sample": Share,
+    /// What is said of the gate with all its spans: `deployment.environment.name: production`. Default: `service.name` is
+    /// toolgate, `service.instance.id` the ledger's instance.
+    optional resource = "resource": Map<AttributeName, Text>,
+}
+
+record! {
+    /// A collector that speaks OTLP over HTTP (Protocol Buffers).
+    Otlp: "`otlp`";
+    /// `http://host:port` or `https://`; spans go to `/v1/traces` behind it.
+    required endpoint = "endpoint": Text,
+    /// Header fields that spans are sent with, each text in which `${NAME}` is the environment's, or `{ file: PATH }`.
+    /// Default: none.
+    optional headers = "headers": Map<HeaderName, SecretText>,
+    /// For one message, from looking the name up to the answer. Default: 10s.
+    optional timeout = "timeout": Span<1, MINUTE>,
+    /// How connections are protected, where the endpoint begins with `https://`. A change of its files needs a restart.
+    optional tls = "tls": UpstreamTls,
 }

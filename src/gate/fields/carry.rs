@@ -3,6 +3,7 @@
 use super::names::Class;
 use super::{Nominated, Rules, TOOLGATE_SESSION, VIA_TOOLGATE, options};
 use crate::gate::Channel;
+use crate::io::telemetry::Context;
 use crate::policy::model::SessionHeader;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRAILER,
@@ -35,6 +36,8 @@ pub struct Stamp<'a> {
     pub credential: Option<&'a HeaderValue>,
     /// Whether a body follows, framed by hyper.
     pub framing: Framing,
+    /// What is said of the trace in the agent's stead.
+    pub trace: Option<&'a Context>,
 }
 
 /// How the request's body is framed towards the backend.
@@ -69,6 +72,9 @@ pub fn forward(headers: &HeaderMap, rules: &Rules, stamp: Stamp<'_>) -> HeaderMa
         }
     }
     join_cookies(&mut out);
+    if let Some(trace) = stamp.trace {
+        trace.stamp(&mut out);
+    }
     if let (Some(name), Some(value)) = (&rules.credential, stamp.credential) {
         out.insert(name, value.clone());
     }

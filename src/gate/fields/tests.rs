@@ -211,6 +211,7 @@ fn credentials_are_sent_once_and_only_100_continue_can_be_expected() {
 
 fn stamped(lines: &[(&'static str, &str)], trust: Trust, framing: Framing) -> HeaderMap {
     let stamp = Stamp {
+        trace: None,
         host: &HeaderValue::from_static("crm.internal"),
         peer: &HeaderValue::from_static("10.0.0.9"),
         authority: &HeaderValue::from_static("gate.example"),

@@ -215,6 +215,7 @@ async fn relay(
         trust: Trust::Agent,
         session,
         clock,
+        trace: None,
         line: Some(&tunnels.line),
     };
     let answer = match handshake {

@@ -93,6 +93,7 @@ pub(in crate::gate) struct Begun {
     pub sent: Option<Tick>,
     pub answered: Option<Tick>,
     pub cost_micros: Option<u64>,
+    pub grant: GrantUse,
 }
 
 /// Runs what people agreed to. `None`: another was faster.
@@ -223,6 +224,7 @@ impl Errand {
             sent: Some(gate.clock.now().tick),
             answered: None,
             cost_micros: paid.micros,
+            grant,
         };
         let headers = fields::again(&call.fields);
         let method = Method::from_bytes(call.method.as_bytes()).map_err(|_| Refusal::internal())?;
@@ -238,6 +240,7 @@ impl Errand {
             trust: Trust::Agent,
             session: self.session.clone(),
             clock: &gate.clock,
+            trace: self.wanted.context,
             line: None,
         };
         let timeout = redeemed.outfit.timeout();

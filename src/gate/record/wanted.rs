@@ -2,6 +2,7 @@
 
 use super::Caller;
 use crate::gate::Inner;
+use crate::io::telemetry::Context;
 use crate::ledger::record::{BodyDigest, DecisionRecord, Verdict};
 use crate::ledger::{Level, Unavailable};
 use crate::policy::decision::Permit;
@@ -17,6 +18,7 @@ pub(in crate::gate) struct Wanted {
     pub request: RequestId,
     pub time: Timestamp,
     pub trace: Option<Box<str>>,
+    pub context: Option<Context>,
     pub intent: Option<Arc<str>>,
     pub method: Method,
     pub target: Box<str>,

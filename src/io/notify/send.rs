@@ -4,21 +4,14 @@
 //! everything else is a failure. It refuses to follow redirects, since what they name is no target of the operator's.
 
 use super::target::Target;
-use crate::io::tls::client::Offer;
+use crate::io::post::{self, Answer, PostFault};
 use crate::ledger::record::TlsFault;
 use crate::policy::time::Timestamp;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use std::future::Future;
-use std::pin::{Pin, pin};
+use http_body_util::Full;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// What is to be delivered: `id` and payload are the same in every attempt, so that a receiver knows one it has.
@@ -62,9 +55,6 @@ pub(in crate::io) enum Failure {
 
 /// For one attempt, from looking the name up to the answer.
 pub(super) const ATTEMPT_MAX: Duration = Duration::from_secs(15);
-/// Most of an answer's body that is read, and for how long; there is nothing in it for the gate.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-const READ_OFF_MAX: Duration = Duration::from_secs(1);
 /// Longest that a receiver's `Retry-After` puts an attempt off.
 const AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -77,7 +67,8 @@ pub(in crate::io) async fn attempt(
     let why = match timeout(ATTEMPT_MAX, post(target, message, now)).await {
         Ok(Ok(answer)) => {
             let attempt = judge(answer.status, &answer.fields);
-            answer.read_off().await;
+            // There is nothing in it for the gate: how this ends changes nothing.
+            answer.read().await;
             return attempt;
         }
         Ok(Err(why)) => why,
@@ -87,17 +78,13 @@ pub(in crate::io) async fn attempt(
 }
 
 async fn post(target: &Target, message: Message<'_>, now: Timestamp) -> Result<Answer, Failure> {
-    let stream = TcpStream::connect(&*target.authority)
-        .await
-        .map_err(|_| Failure::Unreachable)?;
     let request = request(target, message, now)?;
-    match &target.tls {
-        None => exchange(stream, request).await,
-        Some(tls) => {
-            let stream = tls.connect(stream, Offer::Http1).await;
-            exchange(stream.map_err(Failure::Tls)?, request).await
-        }
-    }
+    let posted = post::post(&target.authority, target.tls.as_deref(), request).await;
+    posted.map_err(|fault| match fault {
+        PostFault::Unreachable => Failure::Unreachable,
+        PostFault::Tls(fault) => Failure::Tls(fault),
+        PostFault::Broken => Failure::Broken,
+    })
 }
 
 /// Signed with this moment, not with that of the event: receivers refuse what is older than some minutes.
@@ -122,52 +109,6 @@ fn request(
         )
         .body(Full::from(message.payload.to_owned()))
         .map_err(|_| Failure::Broken)
-}
-
-/// An answer's head; its body is still on the way.
-struct Answer {
-    status: StatusCode,
-    fields: HeaderMap,
-    body: Incoming,
-    connection: Connection,
-}
-
-type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Answer, Failure> {
-    let handshake = http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|_| Failure::Broken)?;
-    // Driven here, beside its only request: there is nothing to spawn and nothing to leave behind.
-    let mut connection: Connection = Box::pin(connection);
-    let mut answering = pin!(sender.send_request(request));
-    let answer = tokio::select! {
-        answer = &mut answering => answer,
-        _ = &mut connection => answering.await,
-    };
-    let (head, body) = answer.map_err(|_| Failure::Broken)?.into_parts();
-    Ok(Answer {
-        status: head.status,
-        fields: head.headers,
-        body,
-        connection,
-    })
-}
-
-impl Answer {
-    /// Only so that the receiver is not cut off while it writes: how this ends changes nothing.
-    async fn read_off(self) {
-        let reading = timeout(
-            READ_OFF_MAX,
-            Limited::new(self.body, ANSWER_BYTES_MAX).collect(),
-        );
-        tokio::select! {
-            _ = reading => {}
-            _ = self.connection => {}
-        }
-    }
 }
 
 fn judge(status: StatusCode, fields: &HeaderMap) -> Attempt {

@@ -8,6 +8,7 @@ pub(in crate::serve) mod approvals;
 pub(in crate::serve) mod caller;
 mod checkpoint;
 pub(in crate::serve) mod events;
+mod explain;
 mod grants;
 mod input;
 pub(in crate::serve) mod ledger;
@@ -24,7 +25,7 @@ use self::ledger::READERS_MAX;
 use self::problem::Refused;
 use super::console::{self, Visits};
 use super::reload::Reload;
-use crate::config::Principal;
+use crate::config::{Lines, Principal};
 use crate::gate::strangers::Strangers;
 use crate::gate::{Gate, Peer};
 use crate::io::clock::{self, Clock};
@@ -64,6 +65,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Who may call; swapped by a reload.
     pub principals: Arc<ArcSwap<Principals>>,
+    /// Where the rules in force stand in their files; swapped by a reload.
+    pub lines: Arc<ArcSwap<Vec<Lines>>>,
     /// Accepted `Host` names.
     pub hosts: Vec<String>,
     /// Reads the configuration again.
@@ -202,6 +205,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/events", get(events::listen))
         .route("/v1/ledger", get(ledger::list))
         .route("/v1/policy", get(policy::show))
+        .route("/v1/policy/explain", post(explain::explain))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/v1/ledger/checkpoint", get(checkpoint::show))
         .route("/openapi.json", get(openapi::show))

@@ -2,7 +2,7 @@
 
 use super::caller::check_host;
 use super::problem::{Refused, json};
-use super::{Admin, approvals, checkpoint, events, grants, ledger, policy, sessions};
+use super::{Admin, approvals, checkpoint, events, explain, grants, ledger, policy, sessions};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -18,7 +18,7 @@ use utoipa::{Modify, OpenApi};
     ),
     paths(
         sessions::mint, sessions::list, sessions::show, sessions::revoke, sessions::quarantine, sessions::release,
-        grants::give, grants::revoke, policy::show, policy::reload,
+        grants::give, grants::revoke, policy::show, policy::reload, explain::explain,
         approvals::list, approvals::show, approvals::history::show, approvals::decision,
         approvals::resolve, events::listen, checkpoint::show, ledger::list,
     ),

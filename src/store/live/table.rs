@@ -108,6 +108,7 @@ pub(super) fn session_event<'a>(
         expires: facts.expires_at,
         intent,
         attributes: mint::attributes_digest(&facts.attributes),
+        narrowing: facts.narrowing.as_ref().filter(|_| change == "minted"),
         cause,
     }
 }

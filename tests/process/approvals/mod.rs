@@ -3,8 +3,8 @@
 //!
 //! What these tests ask is always the same: did the backend see exactly what a person agreed to, and once?
 
-mod scene;
-mod talk;
+pub mod scene;
+pub mod talk;
 
 mod binding;
 mod change;
@@ -15,4 +15,5 @@ mod kills;
 mod once;
 mod outcome;
 mod patience;
+mod traced;
 mod void;

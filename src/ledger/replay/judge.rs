@@ -1,0 +1,601 @@
+//! One recorded call, decided again in every way that what is not recorded could turn out.
+
+use super::OF_THE_POLICY;
+use super::record::{Record, digest, time};
+use super::report::Words;
+use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
+use crate::policy::attributes::Attributes;
+use crate::policy::decision::{Decision, GrantUse, Reason};
+use crate::policy::id::{ApprovalId, GrantId, SessionId};
+use crate::policy::model::{
+    Agent, IntentRule, Mount, Policy, PolicyHash, Resources, Route, RouteIndex, Tool,
+};
+use crate::policy::name::{AgentName, ScopeName};
+use crate::policy::resource::{Resource, ResourcePattern};
+use crate::policy::route::Matched;
+use crate::policy::subject::{Grant, Narrowing, Session, Subject};
+use crate::policy::target::Target;
+use crate::policy::time::{Now, Tick, Timestamp};
+use crate::policy::trace::Outcome;
+use crate::policy::{AccessRequest, decide};
+use std::borrow::Cow;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A decision as it was recorded.
+pub(super) struct Old {
+    pub time: Timestamp,
+    pub request: String,
+    pub agent: AgentName,
+    pub session: SessionId,
+    pub policy: PolicyHash,
+    method: String,
+    target: String,
+    tool: Option<String>,
+    pub words: Words,
+    pub approval: Option<ApprovalId>,
+    /// What it was for was said.
+    intended: bool,
+}
+
+/// Whose word it was, where it was not the policy's.
+pub(super) enum Beside {
+    /// The gate's: limits, quarantine, the form of the request.
+    Gate(String),
+    /// People's, on a call that is counted where it was held.
+    People,
+    /// The call was for the gate itself.
+    Own,
+}
+
+/// What another policy says of it.
+pub(super) struct Judged {
+    /// `Err`: what is not recorded and would decide.
+    pub verdict: Result<Verdict, String>,
+    /// The stored grant that is used, with as few and as many as there may be.
+    pub spent: [Option<Spent>; 2],
+    /// The session's attributes, where the call gave them away.
+    pub learned: Option<Attributes>,
+}
+
+/// A use of a stored grant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub grant: GrantId,
+    /// Reserved until people decide.
+    pub waits: bool,
+}
+
+/// What is decided.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub outcome: Outcome,
+    pub route: Option<RouteIndex>,
+    pub scope: Option<ScopeName>,
+    pub resource: Option<Resource>,
+}
+
+impl Verdict {
+    /// As a record would have it.
+    pub fn words(&self, policy: &Policy) -> Words {
+        Words {
+            route: self.route.map(|route| policy.route(route).id.to_string()),
+            decision: self.outcome.as_str().to_owned(),
+            reason: self
+                .outcome
+                .reason()
+                .map(|reason| reason.as_str().to_owned()),
+            scope: self.scope.as_ref().map(ToString::to_string),
+            resource: self.resource.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+impl Old {
+    /// `None`: it is no whole decision.
+    pub fn of(record: &Record) -> Option<Self> {
+        Some(Self {
+            time: time(&record.time)?,
+            request: record.request.clone()?,
+            agent: AgentName::parse(record.agent.as_deref()?).ok()?,
+            session: record.session.as_deref()?.parse().ok()?,
+            policy: PolicyHash(digest(record.policy.as_deref()?)?),
+            method: record.method.clone()?,
+            target: record.target.clone()?,
+            tool: record.tool.clone(),
+            words: Words {
+                route: record.route.clone(),
+                decision: record.decision.clone()?,
+                reason: record.reason.clone(),
+                scope: record.scope.clone(),
+                resource: record.resource.clone(),
+            },
+            approval: match record.approval.as_deref() {
+                None => None,
+                Some(id) => Some(id.parse().ok()?),
+            },
+            intended: record.intent.is_some() || record.intent_sha256.is_some(),
+        })
+    }
+
+    /// Whose word it was, where it was not the policy's.
+    pub fn beside_the_policy(&self) -> Option<Beside> {
+        if crate::policy::route::is_under(self.path(), crate::policy::route::OWN_PATH) {
+            return Some(Beside::Own);
+        }
+        if self.words.decision != "hold" && self.approval.is_some() {
+            return Some(Beside::People);
+        }
+        let reason = self.words.reason.as_deref()?;
+        let own = OF_THE_POLICY.iter().any(|own| own.as_str() == reason);
+        (!own).then(|| Beside::Gate(reason.to_owned()))
+    }
+
+    fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    fn was(&self, reason: Reason) -> bool {
+        self.words.reason.as_deref() == Some(reason.as_str())
+    }
+
+    /// Whether it was about the same act: what was found of that holds for both.
+    fn same_act(&self, scope: &ScopeName, resource: Option<&Resource>) -> bool {
+        self.words.scope.as_deref() == Some(scope.as_str())
+            && self.words.resource.as_deref() == resource.map(Resource::as_str)
+    }
+}
+
+/// What a call is judged by.
+pub(super) struct Past<'a> {
+    pub new: &'a Policy,
+    /// The one that decided then.
+    pub old: Option<&'a Policy>,
+    pub runs: &'a Runs<'a>,
+}
+
+/// What a matched call comes to: verdicts by what attributes could be, then by what grants could be.
+struct Ways {
+    /// With as few grants as there may be, and as many.
+    verdicts: Vec<[(Verdict, Option<Spent>); 2]>,
+    /// What they differ by in the first place.
+    subject: String,
+    learned: Option<Attributes>,
+}
+
+/// All ways that were tried, on the way to one answer.
+struct Tried {
+    verdict: Result<Verdict, String>,
+    spent: [Vec<Option<Spent>>; 2],
+    learned: Option<Attributes>,
+}
+
+impl Tried {
+    fn one(verdict: Result<Verdict, String>) -> Self {
+        Self {
+            verdict,
+            spent: [vec![None], vec![None]],
+            learned: None,
+        }
+    }
+}
+
+impl Past<'_> {
+    pub fn judge(&self, old: &Old) -> Judged {
+        let mut all: Option<Tried> = None;
+        for host in self.hosts(old) {
+            let tried = self.at_host(old, host);
+            all = Some(match all {
+                None => tried,
+                Some(before) => both(before, tried, "host"),
+            });
+        }
+        let tried = all.unwrap_or_else(|| Tried::one(Err("host".to_owned())));
+        let [poor, rich] = tried.spent;
+        let first = rich.first().copied().flatten();
+        Judged {
+            verdict: tried.verdict,
+            // As many uses as there may be are left where none was surely made.
+            spent: [
+                poor.into_iter().flatten().next(),
+                first.filter(|first| rich.iter().all(|other| *other == Some(*first))),
+            ],
+            learned: tried.learned,
+        }
+    }
+
+    /// Records do not have the host. A tool of the same name is taken to be found as it was; where there was none, any
+    /// host may have been meant.
+    fn hosts(&self, old: &Old) -> Vec<&str> {
+        let mut tools = self.new.tools.iter();
+        let then = old.tool.as_deref();
+        if let Some(tool) = then.and_then(|name| tools.find(|tool| tool.name.as_str() == name)) {
+            return vec![host_of(tool).unwrap_or(NOWHERE)];
+        }
+        let hosts = self.new.tools.iter().filter_map(host_of);
+        std::iter::once(NOWHERE)
+            .chain(hosts.take(HOSTS_MAX))
+            .collect()
+    }
+
+    fn at_host(&self, old: &Old, host: &str) -> Tried {
+        let Ok(target) = Target::parse(&old.target, host) else {
+            return Tried::one(Err("target".to_owned()));
+        };
+        let Ok(matched) = self.new.table.find(&old.method, &target) else {
+            return Tried::one(Ok(Verdict {
+                outcome: Outcome::Deny(Reason::NoRoute),
+                route: None,
+                scope: None,
+                resource: None,
+            }));
+        };
+        let route = self.new.route(matched.route);
+        // Asked for before anything is decided.
+        let unsaid = Verdict {
+            outcome: Outcome::Deny(Reason::IntentMissing),
+            route: Some(route.index),
+            scope: Some(route.scope.clone()),
+            resource: None,
+        };
+        match (route.intent, old.intended) {
+            (IntentRule::Required, false) if old.was(Reason::IntentMissing) => {
+                Tried::one(Ok(unsaid))
+            }
+            (IntentRule::Required, false) => both(
+                self.matched(old, route, &matched),
+                Tried::one(Ok(unsaid)),
+                "intent",
+            ),
+            (IntentRule::Required, true) | (IntentRule::Optional, _) => {
+                self.matched(old, route, &matched)
+            }
+        }
+    }
+
+    fn matched(&self, old: &Old, route: &Route, matched: &Matched<'_>) -> Tried {
+        let ways = match self.ways(old, route, matched) {
+            Ok(ways) => ways,
+            Err(subject) => return Tried::one(Err(subject)),
+        };
+        let all = || ways.verdicts.iter();
+        let by = |grants: usize| all().map(move |way| &way[grants].0);
+        let same = |grants: usize| {
+            let first = &ways.verdicts[0][grants].0;
+            by(grants).all(|verdict| verdict == first)
+        };
+        let verdict = if !same(POOR) || !same(RICH) {
+            Err(ways.subject)
+        } else if ways.verdicts[0][POOR].0 != ways.verdicts[0][RICH].0 {
+            Err("grants".to_owned())
+        } else {
+            Ok(ways.verdicts[0][POOR].0.clone())
+        };
+        let spent = [POOR, RICH].map(|grants| all().map(|way| way[grants].1).collect());
+        Tried {
+            verdict,
+            spent,
+            learned: ways.learned,
+        }
+    }
+
+    fn ways(&self, old: &Old, route: &Route, matched: &Matched<'_>) -> Result<Ways, String> {
+        let run = self.runs.get(old.session);
+        let facts = match run {
+            Some(run) => self.runs.current(&run.facts),
+            None => Arc::new(unknown(old.session, old.agent.clone(), self.new)),
+        };
+        let (resource, mut learned) = match self.resource(old, route, matched, run, &facts)? {
+            Filled::By(resource, learned) => (resource, learned),
+            Filled::Never => {
+                let outside = verdict(route, Outcome::Deny(Reason::ResourceOutsideCeiling), None);
+                return Ok(Ways {
+                    verdicts: vec![[(outside.clone(), None), (outside, None)]],
+                    subject: String::new(),
+                    learned: None,
+                });
+            }
+        };
+        let open = run.is_none() || self.runs.is_open(&facts);
+        let subject = self.subject(run, &facts, &route.scope);
+        let mut sessions = Vec::with_capacity(2);
+        match (
+            open,
+            self.held_then(old, route, resource.as_ref(), run, &facts),
+        ) {
+            (false, _) => sessions.push(facts),
+            (true, Some(false)) => {
+                let reason = Reason::ResourceOutsideCeiling;
+                let outside = verdict(route, Outcome::Deny(reason), resource);
+                return Ok(Ways {
+                    verdicts: vec![[(outside.clone(), None), (outside, None)]],
+                    subject: String::new(),
+                    learned,
+                });
+            }
+            (true, then) => {
+                if then.is_none() {
+                    sessions.push(Arc::new(least(&facts, run)));
+                }
+                let most = self.most(&facts, &route.scope, resource.as_ref());
+                if run.is_some_and(|run| run.has(&most.attributes)) {
+                    // What it must have had to be within its ceiling is just what it had.
+                    learned = Some(most.attributes.clone());
+                    sessions.clear();
+                }
+                sessions.push(Arc::new(most));
+            }
+        }
+        let now = Now {
+            wall: old.time,
+            tick: tick(old.time),
+        };
+        let verdicts = sessions.iter().map(|session| {
+            [POOR, RICH].map(|world| {
+                let grants = grants(old, run, route, resource.as_ref(), world);
+                let subject = Subject {
+                    session,
+                    grants: &grants,
+                };
+                decided(self.new, subject, route, resource.clone(), now)
+            })
+        });
+        Ok(Ways {
+            verdicts: verdicts.collect(),
+            subject,
+            learned,
+        })
+    }
+
+    /// What the call acts on.
+    fn resource(
+        &self,
+        old: &Old,
+        route: &Route,
+        matched: &Matched<'_>,
+        run: Option<&Run>,
+        facts: &Session,
+    ) -> Result<Filled, String> {
+        let Some(template) = &route.resource else {
+            return Ok(Filled::By(None, None));
+        };
+        let unknown = run.is_none_or(|run| run.digest.is_some());
+        let read = template.attributes().next();
+        let Some(name) = read.filter(|_| unknown) else {
+            let filled = template.fill(&matched.captures, facts);
+            return Ok(filled.map_or(Filled::Never, |resource| Filled::By(Some(resource), None)));
+        };
+        let Some(pattern) = template.with_path(&matched.captures) else {
+            return Ok(Filled::Never);
+        };
+        let recorded = old.words.resource.as_deref();
+        let recorded = recorded.and_then(|text| Resource::parse(text).ok());
+        let solved = recorded.as_ref().and_then(|it| pattern.solve(it));
+        let learned = solved.filter(|solved| run.is_some_and(|run| run.has(solved)));
+        if learned.is_some() || self.same_route(old, route) {
+            let unfilled = recorded.is_none() && old.was(Reason::ResourceOutsideCeiling);
+            if recorded.is_some() {
+                return Ok(Filled::By(recorded, learned));
+            }
+            if unfilled {
+                return Ok(Filled::Never);
+            }
+        }
+        Err(format!("session.{name}"))
+    }
+
+    /// Whether the route that matched then read the same from the same.
+    fn same_route(&self, old: &Old, route: &Route) -> bool {
+        let then = self.old.and_then(|then| {
+            let id = old.words.route.as_deref()?;
+            let route = then.routes.iter().find(|route| route.id.as_str() == id)?;
+            Some((then, route))
+        });
+        then.is_some_and(|(policy, then)| {
+            then.resource == route.resource
+                && policy.written(then.index) == self.new.written(route.index)
+        })
+    }
+
+    /// Whether the resource was found to be within the ceiling then, where the same patterns are asked now: whatever they
+    /// read has not changed since.
+    fn held_then(
+        &self,
+        old: &Old,
+        route: &Route,
+        resource: Option<&Resource>,
+        run: Option<&Run>,
+        facts: &Session,
+    ) -> Option<bool> {
+        let then = self.old?;
+        if !old.same_act(&route.scope, resource) {
+            return None;
+        }
+        if then.hash != self.new.hash {
+            // Who is above it is not known.
+            run?;
+            let mut one = Some(facts);
+            while let Some(session) = one {
+                let (agent, scope) = (&session.agent, &route.scope);
+                (bounds(then, agent, scope)? == bounds(self.new, agent, scope)?).then_some(())?;
+                one = session.parent.as_deref();
+            }
+        }
+        match old.words.reason.as_deref() {
+            None => Some(true),
+            Some(_) if old.was(Reason::GrantMissing) => Some(true),
+            Some(_) if old.was(Reason::ResourceOutsideCeiling) => Some(false),
+            Some(_) => None,
+        }
+    }
+
+    /// The session as it would have to be to be within its ceiling, and above it the same.
+    fn most(&self, facts: &Session, scope: &ScopeName, resource: Option<&Resource>) -> Session {
+        let mut session = facts.clone();
+        if self
+            .runs
+            .get(facts.id)
+            .is_none_or(|run| run.digest.is_some())
+            && let (Some(resource), Some(Resources::Patterns(patterns))) =
+                (resource, bounds(self.new, &facts.agent, scope))
+        {
+            let solved = |pattern: &ResourcePattern| pattern.solve(resource);
+            session.attributes = patterns.iter().find_map(solved).unwrap_or_default();
+        }
+        session.parent = facts
+            .parent
+            .as_ref()
+            .map(|parent| Arc::new(self.most(parent, scope, resource)));
+        session
+    }
+
+    /// What is missing, by name.
+    fn subject(&self, run: Option<&Run>, facts: &Session, scope: &ScopeName) -> String {
+        if run.is_none() {
+            return "session".to_owned();
+        }
+        let mut one = Some(facts);
+        while let Some(session) = one {
+            let unknown = self
+                .runs
+                .get(session.id)
+                .is_none_or(|run| run.digest.is_some());
+            if let (true, Some(Resources::Patterns(patterns))) =
+                (unknown, bounds(self.new, &session.agent, scope))
+            {
+                let mut names = patterns.iter().flat_map(ResourcePattern::attributes);
+                if let Some(name) = names.next() {
+                    return format!("session.{name}");
+                }
+            }
+            one = session.parent.as_deref();
+        }
+        "session".to_owned()
+    }
+}
+
+/// What a route's template comes to.
+enum Filled {
+    /// This, and what of the session that gave away.
+    By(Option<Resource>, Option<Attributes>),
+    /// It can't be computed.
+    Never,
+}
+
+/// Two ways that may both have been: one answer if they agree.
+fn both(a: Tried, b: Tried, subject: &str) -> Tried {
+    let verdict = match (a.verdict, b.verdict) {
+        (Err(subject), _) | (_, Err(subject)) => Err(subject),
+        (Ok(a), Ok(b)) if a == b => Ok(a),
+        (Ok(_), Ok(_)) => Err(subject.to_owned()),
+    };
+    let ([mut poor, mut rich], [more, most]) = (a.spent, b.spent);
+    poor.extend(more);
+    rich.extend(most);
+    Tried {
+        verdict,
+        spent: [poor, rich],
+        learned: None,
+    }
+}
+
+/// The session with nothing that it may not have had.
+fn least(facts: &Session, run: Option<&Run>) -> Session {
+    let mut session = facts.clone();
+    if run.is_none() {
+        session.narrowing = Some(Narrowing {
+            scopes: Default::default(),
+        });
+    }
+    session
+}
+
+/// Grants of the session, as few or as many as there may have been.
+fn grants<'r>(
+    old: &Old,
+    run: Option<&'r Run>,
+    route: &Route,
+    resource: Option<&Resource>,
+    world: usize,
+) -> Cow<'r, [Grant]> {
+    let held = run.map_or(&[][..], |run| &run.grants[world]);
+    // Calls at the same moment are not written down in the order in which grants were used: what was found then stands.
+    let none = old.was(Reason::GrantMissing) && old.same_act(&route.scope, resource);
+    match (world, run, none) {
+        (POOR, _, true) => {
+            let others = held.iter().filter(|grant| grant.scope != route.scope);
+            Cow::Owned(others.cloned().collect())
+        }
+        (RICH, None, false) => Cow::Owned(vec![Grant {
+            id: GrantId::new(Uuid::nil()),
+            scope: route.scope.clone(),
+            resource: None,
+            uses_left: 1,
+            reserved: 0,
+            uses: 1,
+            expires_at: Timestamp::from_micros(i64::MAX),
+            ends: Tick::from_nanos(u64::MAX),
+            why: "".into(),
+        }]),
+        _ => Cow::Borrowed(held),
+    }
+}
+
+fn decided(
+    policy: &Policy,
+    subject: Subject<'_>,
+    route: &Route,
+    resource: Option<Resource>,
+    now: Now,
+) -> (Verdict, Option<Spent>) {
+    let of = |outcome, resource: Option<&Resource>| verdict(route, outcome, resource.cloned());
+    let spent = |grant, waits| match grant {
+        GrantUse::OnUse => None,
+        GrantUse::Stored(grant) => Some(Spent { grant, waits }),
+    };
+    let access = AccessRequest {
+        route: policy.route(route.index),
+        resource,
+    };
+    match decide(policy, subject, access, now) {
+        Decision::Allow(permit) => (
+            of(Outcome::Allow, permit.resource()),
+            spent(permit.grant(), false),
+        ),
+        Decision::Hold(hold) => (
+            of(Outcome::Hold, hold.resource()),
+            spent(hold.grant(), true),
+        ),
+        Decision::Deny(denial) => (
+            of(Outcome::Deny(denial.reason), denial.resource.as_ref()),
+            None,
+        ),
+    }
+}
+
+fn verdict(route: &Route, outcome: Outcome, resource: Option<Resource>) -> Verdict {
+    Verdict {
+        outcome,
+        route: Some(route.index),
+        scope: Some(route.scope.clone()),
+        resource,
+    }
+}
+
+/// What an agent's ceiling of a scope bounds resources with.
+fn bounds<'p>(policy: &'p Policy, agent: &AgentName, scope: &ScopeName) -> Option<&'p Resources> {
+    let agent: &Agent = policy.agents.get(agent)?;
+    agent.scopes.get(scope).map(|ceiling| &ceiling.resources)
+}
+
+fn host_of(tool: &Tool) -> Option<&str> {
+    match &tool.mount {
+        Mount::Host(host) => Some(host),
+        Mount::Path(_) => None,
+    }
+}
+
+/// A host that no tool has (RFC 6761).
+const NOWHERE: &str = "nowhere.invalid";
+/// Most hosts that are tried.
+const HOSTS_MAX: usize = 64;
