@@ -388,7 +388,7 @@ async fn mint(gate: &Gate, sessions: &Sessions, clock: &dyn Clock) -> Token {
     let order = Order {
         agent: AgentName::parse("bot").unwrap(),
         ttl: Some(Duration::from_secs(3600)),
-        attributes: Vec::new(),
+        attributes: std::iter::empty::<(&str, &str)>().collect(),
         scopes: None,
         intent: None,
         run: None,
@@ -424,7 +424,7 @@ impl Storage for Nowhere {
         Ok(0)
     }
 
-    fn read(&self, _name: &str, _from: u64) -> io::Result<Box<dyn Read>> {
+    fn read(&self, _name: &str, _from: u64) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(io::empty()))
     }
 
@@ -436,7 +436,15 @@ impl Storage for Nowhere {
         Ok(())
     }
 
+    fn redo(&mut self, _name: &str, _from: u64, _to: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     fn remove(&mut self, _name: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn replace(&mut self, _draft: &str, _name: &str) -> io::Result<()> {
         Ok(())
     }
 }

@@ -233,7 +233,11 @@ async fn while_each_sync_takes_five_seconds_nobody_hangs_and_nothing_is_forwarde
     let from = scene.callers.answers();
     let injected = Injected::begin(&scene.gate, &scene.setup, &SLOW).await;
     scene.callers.hear(from, 1, Heard::unrecorded).await;
-    assert!(!scene.ready().await);
+    // Five seconds are also what it waits, so it may be over at once; the next sync comes.
+    until("the gate says that it is not ready", || async {
+        (!scene.ready().await).then_some(())
+    })
+    .await;
     injected.end();
     scene.back(&SLOW).await;
     let heard = scene.close(&[]).await;

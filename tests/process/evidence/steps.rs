@@ -25,7 +25,7 @@ const CALLS: &str = "write,pwrite64,fdatasync,fsync,ftruncate,openat,rename,rena
 /// What a start does before it promises anything.
 const OF_A_START: &str = "write,fdatasync,fsync,ftruncate,rename,unlink";
 /// Kills in calls of one kind to one kind of file, spread over the story.
-const OF_A_KIND: usize = 5;
+const OF_A_KIND: usize = 4;
 const LANES: usize = 3;
 /// Stands for a process in a file's name.
 const ANY: &str = "PROCESS";
@@ -102,15 +102,7 @@ fn a_ledger_in_a_process_of_its_own() {
 
 /// The story in this directory, under these options of strace.
 fn told(directory: &Path, story: Story, strace: Option<&[String]>) -> Command {
-    let mut command = match strace {
-        None => Command::new(std::env::current_exe().unwrap()),
-        Some(options) => {
-            let mut command = Command::new("strace");
-            command.args(["-f", "-qq"]).args(options);
-            command.arg(std::env::current_exe().unwrap());
-            command
-        }
-    };
+    let mut command = under(strace, &std::env::current_exe().unwrap());
     let name = "evidence::steps::a_ledger_in_a_process_of_its_own";
     command.args([
         "--exact",
@@ -126,6 +118,22 @@ fn told(directory: &Path, story: Story, strace: Option<&[String]>) -> Command {
         retain,
     } = story;
     command.env(STORY, format!("{first} {records} {retain}"));
+    command
+}
+
+/// `toolgate ledger rotate`, likewise.
+fn rotation(directory: &Path, strace: Option<&[String]>) -> Command {
+    let mut command = under(strace, Path::new(env!("CARGO_BIN_EXE_toolgate")));
+    command.args(["ledger", "rotate"]).arg(directory);
+    command
+}
+
+fn under(strace: Option<&[String]>, program: &Path) -> Command {
+    let Some(options) = strace else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq"]).args(options).arg(program);
     command
 }
 
@@ -154,11 +162,9 @@ impl Step {
     }
 }
 
-/// The calls of one whole story to the ledger's files, in their order.
-async fn steps(story: Story) -> Vec<Step> {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("ledger");
-    let log = folder.path().join("log");
+/// The calls to files of this ledger, in their order, of what is begun so.
+async fn steps(directory: &Path, begun: impl FnOnce(&Path, &[String]) -> Command) -> Vec<Step> {
+    let log = directory.with_extension("log");
     let options = strings(&[
         "-y",
         "-o",
@@ -166,7 +172,7 @@ async fn steps(story: Story) -> Vec<Step> {
         "-e",
         &format!("trace={CALLS}"),
     ]);
-    let output = run(told(&directory, story, Some(&options))).await;
+    let output = run(begun(directory, &options)).await;
     assert!(output.status.success(), "{output:?}");
     let text = std::fs::read_to_string(log).unwrap();
     let prefix = directory.to_str().unwrap();
@@ -230,22 +236,31 @@ fn acknowledged(output: &Output) -> Vec<u64> {
     numbers.map(|(number, _)| number.parse().unwrap()).collect()
 }
 
-/// Told until it is killed in this step, gone on with until that is killed, and gone on with in peace. Whether the first kill
-/// came, and the second.
-async fn killed(step: Step, story: Story, number: usize) -> (String, bool, bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let directory = folder.path().join("ledger");
-    let kill = |call: &str, when: usize| format!("inject={call}:signal=KILL:when={when}");
+fn kill(calls: &str, when: usize) -> String {
+    format!("inject={calls}:signal=KILL:when={when}")
+}
+
+/// What strace is told to kill whoever takes this step.
+fn in_this_step(step: &Step, directory: &Path) -> Vec<String> {
     let calls = format!("trace={}", step.call);
     let kills = kill(&step.call, step.number);
     let mut options = strings(&["-o", "/dev/null", "-e", &calls, "-e", &kills]);
     if !step.file.ends_with(ANY) {
         let path = match &*step.file {
-            "" => directory.clone(),
+            "" => directory.to_owned(),
             name => directory.join(name),
         };
         options.extend(strings(&["-P", path.to_str().unwrap()]));
     }
+    options
+}
+
+/// Told until it is killed in this step, gone on with until that is killed, and gone on with in peace. Whether the first kill
+/// came, and the second.
+async fn killed(step: Step, story: Story, number: usize) -> (String, bool, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("ledger");
+    let options = in_this_step(&step, &directory);
     let first = run(told(&directory, story, Some(&options))).await;
     let when = 1 + number % 9;
     let options = strings(&[
@@ -299,7 +314,12 @@ async fn killed_at_each_step_to_the_disk_and_again_in_the_start_behind_it_the_lo
     let room = Arc::new(Semaphore::new(LANES));
     let mut runs = JoinSet::new();
     let (keeps, drops) = (Story::new(false), Story::new(true));
-    let steps = [steps(keeps).await, steps(drops).await];
+    let folder = tempfile::tempdir().unwrap();
+    let of = async |name: &str, story| {
+        let begun = |directory: &Path, strace: &[String]| told(directory, story, Some(strace));
+        steps(&folder.path().join(name), begun).await
+    };
+    let steps = [of("keeps", keeps).await, of("drops", drops).await];
     let mut chosen = [chosen(&steps[0]), chosen(&steps[1])];
     // What is dropped can't be looked for: stories that drop are told for the steps that the others do not have.
     let known: BTreeSet<String> = chosen[0].iter().map(Step::kind).collect();
@@ -341,5 +361,77 @@ async fn killed_at_each_step_to_the_disk_and_again_in_the_start_behind_it_the_lo
     ] {
         let killed = kinds.get(kind).is_some_and(|count| count.1 > 0);
         assert!(killed, "{kind}: {kinds:#?}");
+    }
+}
+
+/// A copy of a ledger, as it lies there.
+fn copied(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Rotated until that is killed in this step, and gone on with; then rotated in peace. Whether it was killed.
+async fn rotated(step: Step, before: PathBuf, story: Story) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("ledger");
+    copied(&before, &directory);
+    let options = in_this_step(&step, &directory);
+    let killed = run(rotation(&directory, Some(&options))).await;
+    let second = run(told(&directory, story.next(), None)).await;
+    let peace = run(rotation(&directory, None)).await;
+    let third = run(told(&directory, story.next().next(), None)).await;
+    let end = format!("a rotation killed in {step:?}");
+    for output in [&second, &peace, &third] {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{end}: {said}");
+    }
+    judge(&directory, &[&second, &third], &end);
+    // These records are years old, and a rotation drops none.
+    let first = crate::ledger::lines(&directory);
+    assert!(first[0].contains("number 0."), "{end}: {}", first[0]);
+    !killed.status.success()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_each_step_of_a_rotation_the_log_goes_on_with_the_key_that_its_checkpoints_name()
+{
+    let story = Story {
+        records: 10,
+        ..Story::new(false)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let before = folder.path().join("before");
+    let made = run(told(&before, story, None)).await;
+    assert!(made.status.success(), "{made:?}");
+    let tried = folder.path().join("tried");
+    copied(&before, &tried);
+    let begun = |directory: &Path, strace: &[String]| rotation(directory, Some(strace));
+    let steps = steps(&tried, begun).await;
+    let room = Arc::new(Semaphore::new(LANES));
+    let mut runs = JoinSet::new();
+    for step in chosen(&steps) {
+        let (room, before) = (Arc::clone(&room), before.clone());
+        runs.spawn(async move {
+            let _place = room.acquire().await.unwrap();
+            (step.clone(), rotated(step, before, story).await)
+        });
+    }
+    let mut killed = BTreeSet::new();
+    while let Some(ended) = runs.join_next().await {
+        let (step, died) = ended.unwrap();
+        if died {
+            killed.insert(step.kind());
+        }
+    }
+    println!("of {} steps; killed in: {killed:#?}", steps.len());
+    for kind in [
+        "write checkpoints",
+        "fdatasync checkpoints",
+        "rename key.next",
+    ] {
+        assert!(killed.contains(kind), "{kind}: {killed:#?}");
     }
 }
