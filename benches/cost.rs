@@ -35,6 +35,7 @@ use toolgate::io::metrics::Metrics;
 use toolgate::ledger::Ledger;
 use toolgate::ledger::note::SigningKey;
 use toolgate::ledger::storage::{Segment, Storage};
+use toolgate::policy::attributes::Attributes;
 use toolgate::policy::name::{AgentName, PrincipalName, ProjectName};
 use toolgate::policy::token::{Token, TokenKind};
 use toolgate::store::embedded::Embedded;
@@ -388,7 +389,7 @@ async fn mint(gate: &Gate, sessions: &Sessions, clock: &dyn Clock) -> Token {
     let order = Order {
         agent: AgentName::parse("bot").unwrap(),
         ttl: Some(Duration::from_secs(3600)),
-        attributes: std::iter::empty::<(&str, &str)>().collect(),
+        attributes: Attributes::default(),
         scopes: None,
         intent: None,
         run: None,

@@ -150,6 +150,10 @@ impl Reloader {
         let renewed = self.parts.tls.renew(&in_force.server, &loaded.server);
         let renewed = renewed.map_err(|fault| other(format!("TLS: {fault}")))?;
         let targets = Targets::of(&loaded.projects).map_err(|fault| other(fault.to_string()))?;
+        let telemetry = self.parts.telemetry.as_ref();
+        let telemetry = telemetry.zip(loaded.server.telemetry.as_ref());
+        let told = telemetry.map(|(telemetry, settings)| telemetry.prepare(settings));
+        let told = told.transpose().map_err(|fault| other(fault.to_string()))?;
         let hashes = hashes(&loaded.projects);
         // Equal hashes are put in force too: a secret's file may be what changed.
         loaded.warn_of_expired(self.parts.clock.now().wall);
@@ -167,6 +171,9 @@ impl Reloader {
         self.parts.gate.appoint(loaded.server.approvers());
         renewed.put_in_force();
         self.parts.notifier.install(targets);
+        if let (Some(telemetry), Some(told)) = (&self.parts.telemetry, told) {
+            telemetry.install(told);
+        }
         self.parts.gate.install(loaded.projects);
         self.parts.lines.store(Arc::new(loaded.lines));
         self.parts.metrics.reloaded(Reload::Applied);

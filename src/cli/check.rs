@@ -107,10 +107,10 @@ impl Signer {
 
     fn words(&self) -> String {
         match self {
-            Signer::Known(key) => format!("as {key}"),
-            Signer::ToCome => "with a key that the first start makes".to_owned(),
-            Signer::Unread(why) => format!("with a key that can't be read here: {why}"),
-            Signer::Unfit(_) => "by nobody: the gate will not start".to_owned(),
+            Signer::Known(key) => key.to_string(),
+            Signer::ToCome => "the first start makes one".to_owned(),
+            Signer::Unread(why) => format!("it can't be read here: {why}"),
+            Signer::Unfit(_) => "none that fits: the gate will not start".to_owned(),
         }
     }
 
@@ -193,8 +193,8 @@ fn of_ledger(settings: &LedgerSettings, signer: &Signer) -> String {
         (None, Some(_)) => "a webhook".to_owned(),
         (None, None) => "none".to_owned(),
     };
-    let (directory, signed) = (settings.directory.display(), signer.words());
-    format!("ledger {directory}\n  level   {level}\n  signed  {signed}\n  anchor  {anchors}\n\n")
+    let (directory, key) = (settings.directory.display(), signer.words());
+    format!("ledger {directory}\n  level   {level}\n  key     {key}\n  anchor  {anchors}\n\n")
 }
 
 /// Who decides what: `default: 1 of support-leads (dana) decides users.delete`.

@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 /// `explain`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  toolgate explain --project demo --agent support-bot \"DELETE /crm/users/7\" --attribute customer_id=7\n  toolgate explain --project demo --agent support-bot \"POST /crm/tickets\" --grant tickets.write\n\nThe answer is the explanation: exit code 0, whatever is decided. Nothing needs to run, and secrets may be unset.\nLimits are named; whether they have room only the running gate knows. For a session that is live ask the gate:\nPOST /v1/policy/explain {\"session\": ID, \"request\": \"DELETE /crm/users/7\"}."
+    after_help = "Examples:\n  toolgate explain --project demo --agent support-bot \"DELETE /crm/users/7\" --attribute customer_id=7\n  toolgate explain --project demo --agent support-bot \"POST /crm/tickets\" --grant tickets.write\n\nThe answer is the explanation: exit code 0, whatever is decided. Nothing needs to run, and secrets may be unset. Limits are named; whether they have room only the running gate knows.\n\nFor a session that is live ask the gate:\n  POST /v1/policy/explain {\"session\": ID, \"request\": \"DELETE /crm/users/7\"}"
 )]
 pub struct Arguments {
     /// Method and target of the call, as the agent would send it

@@ -137,7 +137,7 @@ pub enum Command {
     /// Make keys for the admin API
     Key(key::Arguments),
     /// Check the ledger, read it, and keep its keys
-    Ledger(ledger::Arguments),
+    Ledger(Box<ledger::Arguments>),
     /// Print a shell's completion script
     Completions(completions::Arguments),
     /// Print the manual page, or write one for each command

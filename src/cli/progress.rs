@@ -34,6 +34,12 @@ impl Progress {
         }
     }
 
+    /// So many of so many are done.
+    pub fn at(&self, done: u64, all: u64) {
+        self.bar.set_length(all);
+        self.add(done.saturating_sub(self.bar.position()));
+    }
+
     /// So many more are done.
     pub fn add(&self, bytes: u64) {
         let now = SystemClock.now().tick;

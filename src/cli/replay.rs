@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// `replay`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  toolgate replay --policy new.yaml --since 7d\n  toolgate replay data/ledger --policy new.yaml --agent support-bot --json\n\nEach call that the policy decided is decided again; limits are not replayed, and what quarantine, limits or people\ndecided stays. The ledger holds no attributes, only their digest: where one would decide, the call is counted as not\nrecorded, unless the policy that decided then is at hand (the configuration's, or --before) and bounds the same.\n\nExit codes: 0 nothing is decided otherwise, 1 something is, 78 the file is not valid."
+    after_help = "Examples:\n  toolgate replay --policy new.yaml --since 7d\n  toolgate replay data/ledger --policy new.yaml --agent support-bot --json\n\nEach call that the policy decided is decided again; limits are not replayed, and what quarantine, limits or people decided stays.\n\nThe ledger holds no attributes, only their digest: where one would decide, the call is counted as not recorded, unless the policy that decided then is at hand (the configuration's, or --before) and bounds the same.\n\nExit codes: 0 nothing is decided otherwise, 1 something is, 78 the file is not valid."
 )]
 pub struct Arguments {
     /// The ledger's directory; the configuration's unless given

@@ -36,7 +36,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// What an unset secret is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,7 +333,7 @@ pub enum IntentRecord {
 }
 
 /// Spans of calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Telemetry {
     /// Where they go.
     pub otlp: Otlp,
@@ -360,29 +359,6 @@ pub struct Otlp {
     /// `None`: plain HTTP.
     pub tls: Option<UpstreamTls>,
 }
-
-impl PartialEq for Otlp {
-    fn eq(&self, other: &Self) -> bool {
-        let headers = |of: &Self| -> Vec<(Box<str>, Zeroizing<String>)> {
-            let headers = of.headers.iter();
-            let shown = headers.map(|(name, value)| {
-                (
-                    name.clone(),
-                    Zeroizing::new(value.expose_secret().to_owned()),
-                )
-            });
-            shown.collect()
-        };
-        self.authority == other.authority
-            && self.host == other.host
-            && self.base_path == other.base_path
-            && self.timeout == other.timeout
-            && self.tls == other.tls
-            && headers(self) == headers(other)
-    }
-}
-
-impl Eq for Otlp {}
 
 impl Listener {
     /// Whether no more than the contents of `tls` differ: those can be swapped, its absence can't.
@@ -433,7 +409,10 @@ pub fn restart_needed(old: &Server, new: &Server) -> Option<String> {
         ("listeners.metrics", old.metrics != new.metrics),
         ("store", old.store != new.store),
         ("ledger", old.ledger != new.ledger),
-        ("telemetry", old.telemetry != new.telemetry),
+        (
+            "telemetry",
+            old.telemetry.is_some() != new.telemetry.is_some(),
+        ),
     ];
     let changed: Vec<&str> = changes
         .iter()

@@ -6,14 +6,13 @@
 //!
 //! Absent fields are left out; there is no `null`.
 
-use super::clean::{mask_query, without_tokens};
+use super::clean::mask_query;
 use super::line::{Line, Template, rfc3339, sha256};
 use super::note::VerifierKey;
 use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
 use crate::config::IntentRecord;
 use crate::policy::approval::Asked;
 use crate::policy::decision::GrantUse;
-use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
 
@@ -198,7 +197,7 @@ impl Encoder {
                 line.free("run", run);
             }
             if let Some(narrowing) = narrowing {
-                narrowed(&mut line, narrowing);
+                line.narrowing(narrowing);
             }
             line.seq();
             line.shown("session", session);
@@ -469,31 +468,6 @@ pub(super) struct Particulars<'a> {
     pub dropped: Option<(&'a str, u64, [u8; 32])>,
     /// Who signed, and who does from here on.
     pub rotated: Option<(&'a VerifierKey, &'a VerifierKey)>,
-}
-
-/// `{"users.read":{"resources":["user:7"],"uses":2}}`.
-fn narrowed(line: &mut Line, narrowing: &Narrowing) {
-    line.key("scopes");
-    line.raw(b"{");
-    for (position, (scope, left)) in narrowing.scopes.iter().enumerate() {
-        line.raw(if position == 0 { b"" } else { b"," });
-        line.string(scope.as_str());
-        line.raw(b":{");
-        if let Some(resources) = &left.resources {
-            line.raw(b"\"resources\":[");
-            for (position, pattern) in resources.iter().enumerate() {
-                line.raw(if position == 0 { b"" } else { b"," });
-                line.string(&without_tokens(&pattern.to_string()));
-            }
-            line.raw(b"]");
-        }
-        if let Some(uses) = left.uses {
-            line.raw(if left.resources.is_some() { b"," } else { b"" });
-            line.raw(format!("\"uses\":{uses}").as_bytes());
-        }
-        line.raw(b"}");
-    }
-    line.raw(b"}");
 }
 
 fn goes_on(line: &mut Line, grant: GrantUse) {

@@ -58,7 +58,7 @@ pub enum KeyFault {
     /// Another key signs this ledger.
     #[error(
         "it signs as {found}, but this ledger is signed by {signer}; name the file that holds that key in \
-         `ledger.signing_key`, or change the ledger's key with `toolgate ledger rotate`"
+         `ledger.signing_key`; to change keys, the one that signs must say so: `toolgate ledger rotate --new FILE`"
     )]
     Other {
         /// Who signs.

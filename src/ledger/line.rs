@@ -6,6 +6,7 @@
 
 use super::clean::without_tokens;
 use super::record::Cause;
+use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use aws_lc_rs::digest;
 use std::fmt::Display;
@@ -129,6 +130,31 @@ impl Line {
         if let Cause::Principal(name) = cause {
             self.text("principal", name.as_str());
         }
+    }
+
+    /// `"scopes":{"users.read":{"resources":["user:7"],"uses":2}}`.
+    pub fn narrowing(&mut self, narrowing: &Narrowing) {
+        self.key("scopes");
+        self.raw(b"{");
+        for (position, (scope, left)) in narrowing.scopes.iter().enumerate() {
+            self.raw(if position == 0 { b"" } else { b"," });
+            self.string(scope.as_str());
+            self.raw(b":{");
+            if let Some(resources) = &left.resources {
+                self.raw(b"\"resources\":[");
+                for (position, pattern) in resources.iter().enumerate() {
+                    self.raw(if position == 0 { b"" } else { b"," });
+                    self.string(&without_tokens(&pattern.to_string()));
+                }
+                self.raw(b"]");
+            }
+            if let Some(uses) = left.uses {
+                self.raw(if left.resources.is_some() { b"," } else { b"" });
+                self.raw(format!("\"uses\":{uses}").as_bytes());
+            }
+            self.raw(b"}");
+        }
+        self.raw(b"}");
     }
 
     pub fn prev(&mut self) {

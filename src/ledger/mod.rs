@@ -18,6 +18,7 @@ pub mod keys;
 mod line;
 mod mend;
 pub mod note;
+pub mod proof;
 pub mod query;
 mod queue;
 pub mod record;

@@ -386,7 +386,7 @@ mod tests {
 
     #[test]
     fn who_waited_in_vain_keeps_others_from_waiting_until_the_writer_gets_on() {
-        let queue = Queue::new();
+        let queue = Queue::new(None);
         queue.reserve(2).unwrap();
         let ticket = queue.push(entry(Fate::Fail)).unwrap();
         queue.stall(ticket);

@@ -6,6 +6,7 @@
 
 mod canonical;
 mod directory;
+mod leaves;
 mod lines;
 mod report;
 mod roots;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use canonical::{Essence, quick, record, slow};
 pub use directory::{Given, directory};
+pub(super) use leaves::{Leaves, leaves, newest_note};
 pub use report::{Fault, Proven, Report, Trust, Unprovable, Wrong};
 
 /// What was read and found whole.

@@ -359,9 +359,7 @@ fn found<'t>(
             steps.push(Step::Tool(Some(tool)));
             let answering = |other: &&str| policy.table.find(other, target).is_ok();
             let others = METHODS.iter().copied();
-            steps.push(Step::Route(Err(others
-                .filter(|other| answering(&other))
-                .collect())));
+            steps.push(Step::Route(Err(others.filter(answering).collect())));
             Err(Some(tool))
         }
     }

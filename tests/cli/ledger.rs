@@ -170,7 +170,7 @@ async fn with_a_key_of_ones_own_the_new_one_goes_where_it_is_said_and_the_line_t
     let shown = toolgate(&["check", "--config", text(&config)]).ends(OK);
     let last = signers(&directory).pop().unwrap();
     assert!(
-        shown.stdout.contains(&format!("signed  as {last}")),
+        shown.stdout.contains(&format!("key     {last}")),
         "{shown:?}"
     );
     ended(Scene::start_in(folder)).await;

@@ -28,6 +28,7 @@ mod operations;
 mod reload;
 mod replay;
 mod streams;
+mod tamper;
 mod telemetry;
 mod tls;
 mod webhooks;

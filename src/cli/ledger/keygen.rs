@@ -11,7 +11,10 @@ use std::path::PathBuf;
 /// `ledger keygen`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  toolgate ledger keygen --out secrets/ledger.key\n\nThe first line is the verifier key: give it to whoever is to check the ledger, by another way than the\nledger itself. A gate whose configuration names no key makes its own at the first start; a ledger that\nhas one already changes it with `toolgate ledger rotate`."
+    after_help = "Example:\n  toolgate ledger keygen --out secrets/ledger.key\n\n\
+The first line is the verifier key: give it to whoever is to check the ledger, by another\n\
+way than the ledger itself. A gate whose configuration names no key makes its own at the\n\
+first start; a ledger that has one already changes it with `toolgate ledger rotate`."
 )]
 pub struct Arguments {
     /// The key's name; stands before every signature [default: made up]

@@ -6,12 +6,14 @@
 mod export;
 mod filters;
 mod keygen;
+mod proof;
 mod query;
 mod rotate;
 mod rows;
 mod show;
 mod story;
 mod tail;
+mod verify;
 
 use super::{Failure, Globals};
 use crate::config::{self, Secrets};
@@ -38,6 +40,12 @@ enum Action {
     Show(show::Arguments),
     /// Write records in another system's form: OCSF, CloudEvents or OpenTelemetry
     Export(export::Arguments),
+    /// Read all of it back: say what is proven, what can't be, and what is wrong
+    Verify(verify::Arguments),
+    /// Prove that a record is in the log, to somebody who has only the key
+    Proof(proof::Arguments),
+    /// Check such a proof
+    CheckProof(proof::CheckArguments),
     /// Make a key that signs checkpoints; print its verifier key and the YAML to paste
     Keygen(keygen::Arguments),
     /// Let another key sign from here on; the gate must be stopped
@@ -54,6 +62,9 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         Action::Tail(arguments) => tail::run(globals, arguments),
         Action::Show(arguments) => show::run(globals, arguments),
         Action::Export(arguments) => export::run(globals, arguments),
+        Action::Verify(arguments) => verify::run(globals, arguments),
+        Action::Proof(arguments) => proof::run(globals, arguments),
+        Action::CheckProof(arguments) => proof::check(globals, arguments),
         Action::Keygen(arguments) => keygen::run(globals, arguments),
         Action::Rotate(arguments) => rotate::run(globals, arguments),
     }

@@ -17,7 +17,11 @@ use std::time::Duration;
 /// `ledger rotate`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  toolgate ledger rotate\n  toolgate ledger rotate --new secrets/ledger-2027.key\n\nStop the gate first. Both keys sign one last checkpoint, so whoever knows the old verifier key follows to the new\none. Where the configuration names a key, --new says where the next one goes; then change `ledger.signing_key`\nand start the gate. What the old key has signed stays good; keep or destroy it, but nobody else may get it."
+    after_help = "Examples:\n  toolgate ledger rotate\n  toolgate ledger rotate --new secrets/ledger-2027.key\n\n\
+Stop the gate first. Both keys sign one last checkpoint, so whoever knows the old verifier\n\
+key follows to the new one. Where the configuration names a key, --new says where the next\n\
+one goes; then change `ledger.signing_key` and start the gate. What the old key has signed\n\
+stays good; keep or destroy it, but nobody else may get it."
 )]
 pub struct Arguments {
     /// The ledger's directory [default: the configuration's]

@@ -46,7 +46,8 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         Err(record) => return output::print(&output::object(&record)),
     };
     let mut reader = Reader {
-        progress: Progress::bytes("reading", bytes_total(&directory).map_err(unreadable)?),
+        // A story may need the log to be read three times.
+        progress: Progress::bytes("reading", 3 * bytes_total(&directory).map_err(unreadable)?),
         directory,
         damaged: 0,
     };

@@ -263,6 +263,6 @@ record! {
     optional headers = "headers": Map<HeaderName, SecretText>,
     /// For one message, from looking the name up to the answer. Default: 10s.
     optional timeout = "timeout": Span<1, MINUTE>,
-    /// How connections are protected, where the endpoint begins with `https://`. A change of its files needs a restart.
+    /// How connections are protected, where the endpoint begins with `https://`.
     optional tls = "tls": UpstreamTls,
 }

@@ -17,6 +17,7 @@ use crate::config::Telemetry as Settings;
 use crate::io::clock::{self, Clock};
 use crate::io::metrics::{Metrics, SpanResult};
 use crate::io::tls::client::ConnectorError;
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use prost::Message as _;
 use proto::{ExportRequest, Resource, ResourceSpans, Scope, ScopeSpans};
@@ -52,11 +53,44 @@ pub enum TelemetryError {
 struct Inner {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    instance: Box<str>,
+    told: ArcSwap<Told>,
+    queue: Queue,
+    stage: watch::Sender<Stage>,
+}
+
+/// Which spans there are, what is said with them, and where they go: the server file's part, ready to be put in force.
+#[derive(Debug)]
+pub struct Told {
     share: Share,
     resource: Resource,
     collector: Collector,
-    queue: Queue,
-    stage: watch::Sender<Stage>,
+}
+
+impl Told {
+    fn new(settings: &Settings, instance: &str) -> Result<Self, TelemetryError> {
+        let own = [
+            ("service.name", "toolgate"),
+            ("service.version", env!("CARGO_PKG_VERSION")),
+            ("service.instance.id", instance),
+        ];
+        let written = settings.resource.iter();
+        let written = written.map(|(key, value)| (&**key, &**value));
+        // What is written counts before what is said without being asked.
+        let own = own
+            .into_iter()
+            .filter(|(key, _)| !settings.resource.iter().any(|(known, _)| **known == **key));
+        let attributes = own.chain(written);
+        Ok(Self {
+            share: Share::of_millionths(settings.sample_millionths),
+            resource: Resource {
+                attributes: attributes
+                    .map(|(key, value)| call::attribute(key, value))
+                    .collect(),
+            },
+            collector: Collector::new(&settings.otlp)?,
+        })
+    }
 }
 
 /// What the sending task is doing.
@@ -79,31 +113,27 @@ impl Telemetry {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, TelemetryError> {
-        let own = [
-            ("service.name", "toolgate"),
-            ("service.version", env!("CARGO_PKG_VERSION")),
-            ("service.instance.id", instance),
-        ];
-        let written = settings.resource.iter();
-        let written = written.map(|(key, value)| (&**key, &**value));
-        // What is written counts before what is said without being asked.
-        let own = own
-            .into_iter()
-            .filter(|(key, _)| !settings.resource.iter().any(|(known, _)| **known == **key));
-        let attributes = own.chain(written);
         Ok(Self(Arc::new(Inner {
             clock,
             metrics,
-            share: Share::of_millionths(settings.sample_millionths),
-            resource: Resource {
-                attributes: attributes
-                    .map(|(key, value)| call::attribute(key, value))
-                    .collect(),
-            },
-            collector: Collector::new(&settings.otlp)?,
+            instance: instance.into(),
+            told: ArcSwap::from_pointee(Told::new(settings, instance)?),
             queue: Queue::default(),
             stage: watch::Sender::new(Stage::Idle),
         })))
+    }
+
+    /// Makes ready what other settings say.
+    ///
+    /// # Errors
+    /// [`TelemetryError`].
+    pub fn prepare(&self, settings: &Settings) -> Result<Told, TelemetryError> {
+        Told::new(settings, &self.0.instance)
+    }
+
+    /// Puts it in force: calls that begin from now on, and whatever is sent from now on.
+    pub fn install(&self, told: Told) {
+        self.0.told.store(Arc::new(told));
     }
 
     /// Whether the collector can be sent to, as far as can be told without doing it.
@@ -116,7 +146,7 @@ impl Telemetry {
 
     /// Where a call with these fields stands in its trace.
     pub fn context(&self, headers: &HeaderMap) -> Context {
-        Context::new(headers, self.0.share, &clock::random())
+        Context::new(headers, self.0.told.load().share, &clock::random())
     }
 
     /// The call is over. Never waits.
@@ -187,7 +217,9 @@ impl Inner {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let pause = match self.collector.send(message.clone()).await {
+            // That of now: what keeps a batch from being taken may just have been mended.
+            let told = self.told.load_full();
+            let pause = match told.collector.send(message.clone()).await {
                 Fate::Accepted { rejected } => {
                     let rejected = rejected.min(spans);
                     self.count(SpanResult::Sent, spans - rejected);
@@ -217,7 +249,7 @@ impl Inner {
         }
         let message = ExportRequest {
             resource_spans: vec![ResourceSpans {
-                resource: Some(self.resource.clone()),
+                resource: Some(self.told.load().resource.clone()),
                 scope_spans: vec![ScopeSpans {
                     scope: Some(Scope {
                         name: "toolgate".to_owned(),

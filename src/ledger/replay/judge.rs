@@ -54,6 +54,8 @@ pub(super) struct Judged {
     pub verdict: Result<Verdict, String>,
     /// The stored grant that is used, with as few and as many as there may be.
     pub spent: [Option<Spent>; 2],
+    /// Scopes that the call may have needed: of each a grant may have been used, where it is not known which.
+    pub scopes: Vec<ScopeName>,
     /// The session's attributes, where the call gave them away.
     pub learned: Option<Attributes>,
 }
@@ -167,6 +169,7 @@ struct Ways {
 struct Tried {
     verdict: Result<Verdict, String>,
     spent: [Vec<Option<Spent>>; 2],
+    scopes: Vec<ScopeName>,
     learned: Option<Attributes>,
 }
 
@@ -175,6 +178,7 @@ impl Tried {
         Self {
             verdict,
             spent: [vec![None], vec![None]],
+            scopes: Vec::new(),
             learned: None,
         }
     }
@@ -200,6 +204,7 @@ impl Past<'_> {
                 poor.into_iter().flatten().next(),
                 first.filter(|first| rich.iter().all(|other| *other == Some(*first))),
             ],
+            scopes: tried.scopes,
             learned: tried.learned,
         }
     }
@@ -254,9 +259,15 @@ impl Past<'_> {
     }
 
     fn matched(&self, old: &Old, route: &Route, matched: &Matched<'_>) -> Tried {
+        let scopes = vec![route.scope.clone()];
         let ways = match self.ways(old, route, matched) {
             Ok(ways) => ways,
-            Err(subject) => return Tried::one(Err(subject)),
+            Err(subject) => {
+                return Tried {
+                    scopes,
+                    ..Tried::one(Err(subject))
+                };
+            }
         };
         let all = || ways.verdicts.iter();
         let by = |grants: usize| all().map(move |way| &way[grants].0);
@@ -275,6 +286,7 @@ impl Past<'_> {
         Tried {
             verdict,
             spent,
+            scopes,
             learned: ways.learned,
         }
     }
@@ -322,6 +334,13 @@ impl Past<'_> {
                     // What it must have had to be within its ceiling is just what it had.
                     learned = Some(most.attributes.clone());
                     sessions.clear();
+                    // What those above it have is not known by that.
+                    let above = facts.parent.as_ref();
+                    if above.is_some_and(|parent| self.runs.is_open(parent)) {
+                        let mut own = Session::clone(&facts);
+                        own.attributes = most.attributes.clone();
+                        sessions.push(Arc::new(own));
+                    }
                 }
                 sessions.push(Arc::new(most));
             }
@@ -492,9 +511,12 @@ fn both(a: Tried, b: Tried, subject: &str) -> Tried {
     let ([mut poor, mut rich], [more, most]) = (a.spent, b.spent);
     poor.extend(more);
     rich.extend(most);
+    let mut scopes = a.scopes;
+    scopes.extend(b.scopes);
     Tried {
         verdict,
         spent: [poor, rich],
+        scopes,
         learned: None,
     }
 }

@@ -255,11 +255,21 @@ impl<'p> Runs<'p> {
             facts.attributes = attributes.clone();
             (run.facts, run.digest) = (Arc::new(facts), None);
         }
+        if judged.verdict.is_err() {
+            // Nobody knows which was used, if any: of each there may be one use less.
+            let needed = |grant: &&mut Grant| judged.scopes.contains(&grant.scope);
+            for grant in run.grants[POOR].iter_mut().filter(needed) {
+                grant.uses_left = grant.uses_left.saturating_sub(1);
+            }
+        }
         let mut held = [None, None];
         for (at, spent) in judged.spent.iter().enumerate() {
             let Some(Spent { grant, waits }) = spent else {
                 continue;
             };
+            if at == POOR && judged.verdict.is_err() {
+                continue;
+            }
             let grants = &mut run.grants[at];
             let Some(grant) = grants.iter_mut().find(|one| one.id == *grant) else {
                 continue;

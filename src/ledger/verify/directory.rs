@@ -176,17 +176,7 @@ impl<'d> Audit<'d> {
     }
 
     fn read(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LedgerError> {
-        let mut parts = Vec::new();
-        let mut all = 0;
-        for (position, name) in self.names.iter().enumerate() {
-            let path = self.directory.join(name);
-            let next = self.names.get(position + 1);
-            let kept = next.and_then(|next| kept_of(&self.directory.join(next), name));
-            let limit = kept.unwrap_or(u64::MAX);
-            let bytes = std::fs::metadata(&path).map_err(|error| LedgerError::io(&path, &error))?;
-            all += bytes.len().min(limit);
-            parts.push(Part { path, limit });
-        }
+        let (parts, all) = parts(self.directory, &self.names)?;
         std::thread::scope(|scope| {
             let mut lines = Lines::new(parts, all, scope);
             let mut done = 0;
@@ -371,11 +361,11 @@ impl<'d> Audit<'d> {
         if let Some(fault) = self.signatures.fault.take() {
             self.report.faults.insert(0, fault);
         }
-        if self.signatures.count == 0 {
-            self.nothing_signed();
-        }
         if self.report.first > 0 && whole {
             self.say_dropped();
+        }
+        if self.signatures.count == 0 {
+            self.nothing_signed();
         }
         let keys = &self.signatures.keys;
         if let Some(key) = given.key.as_ref().filter(|key| !keys.contains(key)) {
@@ -393,7 +383,7 @@ impl<'d> Audit<'d> {
     fn nothing_signed(&mut self) {
         let wrong = if self.names.is_empty() && self.signatures.is_absent() {
             Wrong::Nothing
-        } else if self.report.faults.is_empty() && !self.roots.is_empty() && self.chain.next > 0 {
+        } else if !self.roots.is_empty() && self.chain.next > 0 {
             Wrong::NoCheckpoints
         } else {
             self.report.unprovable.push(Unprovable::Unsigned);
@@ -510,6 +500,22 @@ impl<'d> Audit<'d> {
         let went_back = self.signatures.clock_went_back;
         unprovable.extend([Unprovable::Clocks { went_back }, Unprovable::Elsewhere]);
     }
+}
+
+/// The segments as far as they count, and how many bytes that is.
+pub fn parts(directory: &Path, names: &[String]) -> Result<(Vec<Part>, u64), LedgerError> {
+    let mut parts = Vec::new();
+    let mut all = 0;
+    for (position, name) in names.iter().enumerate() {
+        let path = directory.join(name);
+        let next = names.get(position + 1);
+        let kept = next.and_then(|next| kept_of(&directory.join(next), name));
+        let limit = kept.unwrap_or(u64::MAX);
+        let bytes = std::fs::metadata(&path).map_err(|error| LedgerError::io(&path, &error))?;
+        all += bytes.len().min(limit);
+        parts.push(Part { path, limit });
+    }
+    Ok((parts, all))
 }
 
 /// How many bytes of segment `name` count, if the first record of `next` says so.

@@ -33,6 +33,7 @@ pub struct Signatures {
     /// Records before this one were dropped, and checkpoints over no more than these may be missing with them.
     first: u64,
     last: Option<Signed>,
+    note: Vec<u8>,
     /// Every key that signed, in order.
     pub keys: Vec<VerifierKey>,
     /// Good ones so far.
@@ -70,6 +71,7 @@ impl Signatures {
             lines: 0,
             first: 0,
             last: None,
+            note: Vec::new(),
             keys: Vec::new(),
             count: 0,
             torn: false,
@@ -99,6 +101,16 @@ impl Signatures {
         self.last.as_ref()
     }
 
+    /// The newest good one as it was signed, if all of the file is good.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn newest(mut self) -> io::Result<Option<Vec<u8>>> {
+        while self.next()?.is_some() {}
+        let good = self.fault.is_none() && self.count > 0;
+        Ok(good.then_some(self.note))
+    }
+
     /// The next good one. `None`: the file ends here, or goes on with one that is not good.
     ///
     /// # Errors
@@ -117,6 +129,7 @@ impl Signatures {
             Ok(signed) => {
                 self.count += 1;
                 self.last = Some(signed.clone());
+                self.note = bytes;
                 Ok(Some(signed))
             }
             // Power loss can leave a hole where the last one should be: no note has a NUL in it.

@@ -64,3 +64,27 @@ async fn no_secret_and_nothing_that_agents_write_freely_reaches_the_collector() 
     });
     assert!(!gate.said(OWN), "in the log");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_key_of_the_collector_is_taken_up_by_a_reload() {
+    let (collector, scene) = (Collector::start().await, scene().await);
+    let file = scene.setup.config().with_file_name("collector-key");
+    std::fs::write(&file, "the-old-one").unwrap();
+    let headers = format!(
+        "    headers: {{ x-api-key: {{ file: {} }} }}\n",
+        file.display()
+    );
+    collector.with(&scene.setup, &headers, "");
+    let (gate, session) = scene.start().await;
+    for (count, key) in [(2, "the-old-one"), (4, "the-new-one")] {
+        std::fs::write(&file, key).unwrap();
+        let reload = gate.admin(Method::POST, "/v1/policy/reload", ());
+        reload.await.expect(200);
+        let order = Order::new(Method::GET, "/one/items/1");
+        call(&gate, &session, false, &order).await.expect(200);
+        collector.spans(count).await;
+        collector.batches(|batches| {
+            assert_eq!(batches.last().unwrap().fields["x-api-key"], key);
+        });
+    }
+}

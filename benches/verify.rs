@@ -1,0 +1,69 @@
+//! How fast a ledger is read back and verified: records of about 400 bytes, lines, chain, tree and signatures.
+//!
+//! `cargo bench --bench verify`.
+
+#![allow(clippy::unwrap_used, reason = "a benchmark is a test")]
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use tempfile::TempDir;
+use toolgate::config::LedgerSettings;
+use toolgate::ledger::record::Event;
+use toolgate::ledger::verify::{self, Given};
+use toolgate::ledger::{Ledger, Level};
+use toolgate::policy::time::Timestamp;
+
+fn main() {
+    divan::main();
+}
+
+const RECORDS: usize = 500_000;
+
+/// A ledger, and how many bytes its segments have.
+fn ledger() -> &'static (TempDir, PathBuf, u64) {
+    static LEDGER: OnceLock<(TempDir, PathBuf, u64)> = OnceLock::new();
+    LEDGER.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("ledger");
+        let now = Timestamp::from_micros(1_700_000_000_000_000);
+        let ledger = Ledger::open(&LedgerSettings::new(&directory), move || now).unwrap();
+        let wait = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let detail =
+            "a call that is told in as many words as a record of a decision usually has ".repeat(2);
+        let event = Event::Gate {
+            change: "note",
+            version: "0",
+            detail: &detail,
+        };
+        for number in 0..RECORDS {
+            let ack = ledger.append(&event, now, Level::Written);
+            // Not each by itself: the queue takes a thousand at once.
+            if number % 1000 == 999 {
+                wait.block_on(ack).unwrap();
+            }
+        }
+        ledger.close().unwrap();
+        let files = std::fs::read_dir(&directory).unwrap();
+        let bytes = files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum();
+        (folder, directory, bytes)
+    })
+}
+
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn directory(bencher: Bencher<'_, '_>) {
+    let (_, directory, bytes) = ledger();
+    bencher
+        .counter(ItemsCount::new(RECORDS))
+        .counter(BytesCount::new(*bytes))
+        .bench(|| {
+            let report = verify::directory(directory, &Given::default(), &mut |_, _| {}).unwrap();
+            assert!(report.faults.is_empty() && report.next as usize >= RECORDS);
+            report
+        });
+}
