@@ -388,7 +388,7 @@ async fn mint(gate: &Gate, sessions: &Sessions, clock: &dyn Clock) -> Token {
     let order = Order {
         agent: AgentName::parse("bot").unwrap(),
         ttl: Some(Duration::from_secs(3600)),
-        attributes: Attributes::default(),
+        attributes: std::iter::empty::<(&str, &str)>().collect(),
         scopes: None,
         intent: None,
         run: None,

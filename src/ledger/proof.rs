@@ -404,7 +404,7 @@ mod tests {
         assert_eq!(inclusion(4, 7), [5..6, 6..7, 0..4]);
         assert_eq!(inclusion(6, 7), [4..6, 0..4]);
         assert_eq!(consistency(3, 7), [2..3, 3..4, 0..2, 4..7]);
-        assert_eq!(consistency(4, 7), [4..7]);
+        assert_eq!(consistency(4, 7), vec![4..7]);
         assert_eq!(consistency(6, 7), [4..6, 6..7, 0..4]);
     }
 

@@ -41,7 +41,7 @@ pub(super) enum Taken {
     /// Entries, now in the buffer handed in.
     Entries,
     /// Another key is to sign; everything handed in before is written.
-    Rotation(Rotation),
+    Rotation(Box<Rotation>),
     /// Nothing for as long as it would wait.
     Idle,
     /// Nothing, and nothing more will come.
@@ -222,7 +222,7 @@ impl Queue {
                 return Taken::Entries;
             }
             if let Some(rotation) = inner.rotation.take() {
-                return Taken::Rotation(rotation);
+                return Taken::Rotation(Box::new(rotation));
             }
             if inner.closing {
                 return Taken::Closing;

@@ -111,7 +111,7 @@ impl Writer {
                 Taken::Entries => relay = self.commit(&mut entries),
                 Taken::Idle if relay => relay = self.queue.acks.wake(),
                 Taken::Idle => self.rest(patience),
-                Taken::Rotation(rotation) => self.rotate(rotation),
+                Taken::Rotation(rotation) => self.rotate(*rotation),
                 Taken::Closing => return self.end(),
             }
         }

@@ -315,7 +315,8 @@ impl<'d> Audit<'d> {
                 continue;
             }
             if signed.checkpoint.root != self.tree.root() {
-                return Ok(self.differs(&signed));
+                self.differs(&signed);
+                return Ok(());
             }
             self.fits = Some((signed, last.map(<[u8]>::to_vec)));
         }
