@@ -35,7 +35,6 @@ use toolgate::io::metrics::Metrics;
 use toolgate::ledger::Ledger;
 use toolgate::ledger::note::SigningKey;
 use toolgate::ledger::storage::{Segment, Storage};
-use toolgate::policy::attributes::Attributes;
 use toolgate::policy::name::{AgentName, PrincipalName, ProjectName};
 use toolgate::policy::token::{Token, TokenKind};
 use toolgate::store::embedded::Embedded;

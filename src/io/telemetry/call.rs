@@ -326,7 +326,10 @@ impl Attributes<'_> {
         let text = value.to_string();
         let mut text = without_tokens(&text).into_owned();
         if text.len() > TEXT_BYTES_MAX {
-            text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+            let whole = (0..=TEXT_BYTES_MAX)
+                .rev()
+                .find(|at| text.is_char_boundary(*at));
+            text.truncate(whole.unwrap_or(0));
         }
         self.put(key, Value::Text(text));
     }

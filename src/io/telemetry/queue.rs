@@ -32,6 +32,10 @@ impl Queue {
     }
 
     /// The oldest, at most a batch of them.
+    #[allow(
+        clippy::vec_box,
+        reason = "as they were put: the lock is held while they move"
+    )]
     pub fn take(&self) -> Vec<Box<Call>> {
         let mut waiting = self.waiting();
         let count = waiting.len().min(BATCH_CALLS);

@@ -90,12 +90,12 @@ impl Collector {
     pub async fn send(&self, message: Bytes) -> Fate {
         let attempt = timeout(self.timeout, self.post(message));
         let answered = attempt.await.unwrap_or(Err(Failure::Late));
-        let fate = match answered {
+        match answered {
             Ok(answer) if answer.status.is_success() => {
                 self.works();
-                return Fate::Accepted {
+                Fate::Accepted {
                     rejected: rejected(answer).await,
-                };
+                }
             }
             Ok(answer) => {
                 self.fails(Failure::Status(answer.status.as_u16()));
@@ -105,8 +105,7 @@ impl Collector {
                 self.fails(failure);
                 Fate::Later { after: None }
             }
-        };
-        fate
+        }
     }
 
     async fn post(&self, message: Bytes) -> Result<Answer, Failure> {

@@ -158,7 +158,8 @@ impl Matcher {
         if record["kind"] == "outcome" && filter.outcomes == Outcomes::WithDecisions {
             return false;
         }
-        if !self.shows(record) && !(self.joins && record["kind"] == "decision") {
+        let for_its_outcome = self.joins && record["kind"] == "decision";
+        if !(self.shows(record) || for_its_outcome) {
             return false;
         }
         let own = |projects: &Vec<_>| {

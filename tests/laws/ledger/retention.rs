@@ -56,9 +56,10 @@ fn old_segments_go_with_a_record_of_each_and_what_is_left_is_proven_from_roots()
         .collect();
     assert_eq!(dropped, before[..before.len() - 1]);
     let last = said.last().unwrap();
-    assert_eq!(format!("{:016}.jsonl", last["first"]), after[0]);
+    let first = last["first"].as_u64().unwrap();
+    assert_eq!(format!("{first:016}.jsonl"), after[0]);
     let report = verified(&directory);
-    assert_eq!(report.first, last["first"].as_u64().unwrap());
+    assert_eq!(report.first, first);
     let proven = report.proven.unwrap();
     assert_eq!((proven.from, proven.to), (report.first, report.next));
     assert_eq!(

@@ -1,5 +1,7 @@
 //! Secrets put into a real gate wherever secrets can be, and looked for in everything that it leaves behind or says to who
 //! must not have them.
+//!
+//! It is long because what is put where can only be judged where all of it is in sight.
 
 mod search;
 
