@@ -30,7 +30,7 @@ def chain(file, first, at):  # of checkpoints, and of the keys that sign them
         it, last = checkpoint(note) | dict(at=at[0]), good[-1] if good else {}
         for key in keys[-1:] + [it[name] for name in it if name == "key"]: signed(it, key)
         need(it["size"] >= last["size"] and it["origin"] == last["origin"] if last else "key" in it and "prev" not in it, "one is missing")
-        need(not last or unbase(it["prev"]) == last["digest"] or it["size"] <= first, "one was removed, inserted or moved")
+        need(not last or unbase(it["prev"]) == last["digest"] or it["size"] <= first > 0, "one was removed, inserted or moved")
         good, keys = [*good, it], keys + [it[name] for name in it if name == "key"]
     return good, keys
 def lines(read, segments):  # -> place, segment, line

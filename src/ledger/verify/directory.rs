@@ -464,31 +464,38 @@ impl<'d> Audit<'d> {
             .signatures
             .last()
             .map(|last| last.checkpoint.origin.clone());
-        let unprovable = &mut report.unprovable;
-        if let (Some((signed, last)), Some(key)) = (self.fits.take(), self.signatures.keys.last()) {
-            let to = signed.checkpoint.size;
-            let signed = signed.checkpoint.time;
+        let keys = &self.signatures.keys;
+        let trust = |_: &VerifierKey| Trust::Given;
+        let trust = given.key.as_ref().map_or(Trust::Directory, trust);
+        let fits = self.fits.take();
+        // Where the only checkpoints left cover dropped records, nothing that there is is signed.
+        let to = fits
+            .as_ref()
+            .map_or(report.first, |(it, _)| it.checkpoint.size);
+        let newest = fits.as_ref().map(|(it, _)| it).or(self.signatures.last());
+        let newest = newest.map(|it| it.checkpoint.time);
+        if let (Some((signed, last)), Some(key)) = (fits, keys.last()) {
             report.proven = Some(Proven {
                 from: report.first,
                 to,
                 since: self.first_line.as_deref().and_then(time_of),
                 until: last.as_deref().and_then(time_of),
-                signed,
+                signed: signed.checkpoint.time,
                 key: key.clone(),
-                keys: self.signatures.keys.len(),
-                trust: given
-                    .key
-                    .as_ref()
-                    .map_or(Trust::Directory, |_| Trust::Given),
+                keys: keys.len(),
+                trust,
                 held,
             });
+        }
+        let unprovable = &mut report.unprovable;
+        if let (Some(signed), Some(key)) = (newest, keys.last()) {
             if to < report.next {
                 let (from, to) = (to, report.next);
                 unprovable.insert(0, Unprovable::Tail { from, to });
             }
             let held = held.map(|(_, time)| time);
             unprovable.push(Unprovable::CutOff { signed, held });
-            if given.key.is_none() {
+            if trust == Trust::Directory {
                 unprovable.push(Unprovable::Key(key.clone()));
             }
         }

@@ -212,7 +212,7 @@ impl Signatures {
         }
         if next.prev != Some(last.digest) {
             // Those that covered nothing but dropped records were dropped with them; one of these ends the gap.
-            if next.size > self.first || next.prev.is_none() {
+            if self.first == 0 || next.size > self.first || next.prev.is_none() {
                 return Err(Wrong::Unchained);
             }
             self.trimmed = true;

@@ -86,7 +86,7 @@ fn clock_edit(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
         let mut notes = log.notes();
         let at = chance.below(notes.len());
         let text = String::from_utf8(notes[at].clone()).unwrap();
-        notes[at] = text.replace("\ntime 2023-", "\ntime 2022-").into_bytes();
+        notes[at] = text.replace("\ntime 20", "\ntime 19").into_bytes();
         log.checkpoints = notes.concat();
         return keyless(log, BeFound);
     }
@@ -95,9 +95,7 @@ fn clock_edit(forge: &Forge, chance: &mut Chance) -> Option<Tampered> {
     let must = signed(&log, at);
     let line = &mut lines.get_mut(at)?.1;
     let text = String::from_utf8(line.clone()).unwrap();
-    *line = text
-        .replace("\"time\":\"2023-", "\"time\":\"2022-")
-        .into_bytes();
+    *line = text.replace("\"time\":\"20", "\"time\":\"19").into_bytes();
     log.put(&lines, &rests, chance.one_in(2));
     keyless(log, must)
 }
