@@ -187,6 +187,7 @@ fn an_intent_is_recorded_whole_as_a_digest_or_not_at_all_as_configured_wherever_
                 expires: NOW,
                 intent: Some(&intent),
                 attributes: None,
+                narrowing: None,
                 cause: Cause::Agent,
             },
         );
@@ -247,6 +248,7 @@ fn each_change_of_state_says_what_changed_and_who_caused_it() {
                 expires: NOW,
                 intent: None,
                 attributes: Some([0xcd; 32]),
+                narrowing: None,
                 cause: Cause::Principal(&who),
             },
         );

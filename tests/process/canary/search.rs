@@ -96,7 +96,7 @@ fn shapes(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let json = serde_json::to_string(&String::from_utf8_lossy(secret)).unwrap();
     let mut shapes = vec![
         ("as it is", secret.to_vec()),
-        ("as JSON", json[1..json.len() - 1].as_bytes().to_vec()),
+        ("as JSON", json.as_bytes()[1..json.len() - 1].to_vec()),
         ("as hex", hex(secret).into_bytes()),
         ("as HEX", hex(secret).to_uppercase().into_bytes()),
         ("percent-encoded", percent(false).into_bytes()),
@@ -124,7 +124,7 @@ fn shapes(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
             STANDARD_NO_PAD.encode(&shifted),
             URL_SAFE_NO_PAD.encode(&shifted),
         ] {
-            shapes.push(("in base64", text[from..to(&text)].as_bytes().to_vec()));
+            shapes.push(("in base64", text.as_bytes()[from..to(&text)].to_vec()));
         }
     }
     shapes.sort_by(|a, b| a.1.cmp(&b.1));

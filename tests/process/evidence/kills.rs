@@ -216,7 +216,7 @@ impl Lane {
         }
         self.backend.forget();
         // As the kill left it, the log may end within a line. That is all that may be wrong with it.
-        if round % 10 == 0 {
+        if round.is_multiple_of(10) {
             auditor::proven(&self.setup.ledger());
         }
     }

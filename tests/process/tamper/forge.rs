@@ -39,6 +39,9 @@ pub struct Log {
     pub roots: Vec<u8>,
 }
 
+/// The segment that a line lies in, and the line.
+pub type Line = (u64, Vec<u8>);
+
 impl Log {
     pub fn read(directory: &Path) -> Self {
         let mut log = Log::default();
@@ -86,7 +89,7 @@ impl Log {
     }
 
     /// The lines that count, each with its segment; and by segment what stands behind them.
-    pub fn lines(&self) -> (Vec<(u64, Vec<u8>)>, BTreeMap<u64, Vec<u8>>) {
+    pub fn lines(&self) -> (Vec<Line>, BTreeMap<u64, Vec<u8>>) {
         let (mut lines, mut rests) = (Vec::new(), BTreeMap::new());
         let names: Vec<u64> = self.segments.keys().copied().collect();
         for (at, seq) in names.iter().enumerate() {
@@ -168,7 +171,8 @@ impl Log {
     fn start(&self, first: u64) -> Option<(Tree, [u8; 32])> {
         let lines = self.roots.split(|byte| *byte == b'\n');
         let said = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        let said = said.filter(|it| it["segment"] == name(first)).last()?;
+        let said: Vec<Value> = said.collect();
+        let said = said.iter().rfind(|it| it["segment"] == name(first))?;
         let nodes = said["frontier"].as_array()?.iter();
         let frontier = nodes.map(|node| unhex(node.as_str().unwrap())).collect();
         let head = unhex(said["head"].as_str()?);

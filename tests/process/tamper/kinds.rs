@@ -25,7 +25,10 @@ pub enum Must {
 }
 use Must::{BeDoubted, BeFound, NotBeProven};
 
-pub const KINDS: [(&str, fn(&Forge, &mut Chance) -> Option<Tampered>); 14] = [
+/// A way to tamper, at a place that chance chooses; `None` where this log has no such place.
+type Kind = fn(&Forge, &mut Chance) -> Option<Tampered>;
+
+pub const KINDS: [(&str, Kind); 14] = [
     ("edit", edit),
     ("delete", delete),
     ("insert", insert),

@@ -166,7 +166,7 @@ fn nothing_false_is_proven(report: &Report, log: &Log, origin: &Log) -> bool {
             .collect::<std::collections::BTreeMap<_, _>>()
     };
     let (now, before) = (by_seq(log), by_seq(origin));
-    (proven.from..proven.to).all(|seq| now.get(&seq).is_some() && now.get(&seq) == before.get(&seq))
+    (proven.from..proven.to).all(|seq| now.contains_key(&seq) && now.get(&seq) == before.get(&seq))
 }
 
 fn doubted(report: &Report) -> bool {
