@@ -244,12 +244,17 @@ async fn a_second_gate_on_the_same_files_refuses_to_start_and_says_why() {
         .expect(200);
 }
 
+/// What a ledger's key looks like.
+const VKEY: &str = "example.com/foo+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
     let readme =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let lines = readme
         .lines()
+        .filter(|line| line.starts_with("toolgate "))
+        .flat_map(|line| line.split(" && "))
         .filter_map(|line| line.strip_prefix("toolgate "));
     let mut known = 0;
     for line in lines {
@@ -260,7 +265,7 @@ async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
             "ses_0198c0de000070008000000000000000"
         };
         let call = line
-            .split(['#', '|'])
+            .split(['#', '|', '>'])
             .next()
             .unwrap()
             .replace(" ID", &format!(" {id}"));
@@ -269,6 +274,7 @@ async fn every_command_that_the_readme_names_is_one_the_binary_knows() {
         // `--help` comes last: everything before it has been understood by then, and nothing is done.
         command.args(["-c", &format!("exec \"$0\" {call} --help")]);
         command.arg(env!("CARGO_BIN_EXE_toolgate"));
+        command.env("VKEY", VKEY);
         let output = run(command).await;
         assert!(
             output.status.success(),

@@ -374,9 +374,11 @@ fn fields_texts_kinds_and_projects_select_what_they_say() {
         )
         .unwrap();
         assert_eq!(seqs(&page.records), expected, "{name} {value}");
+        // Of one value the lines without its text are passed over unread; with several all are read.
+        let several = name != "text" && value.contains(',');
         assert_eq!(
             page.damaged,
-            u64::from(value == "user:7" || value.starts_with("grant")),
+            u64::from(value == "user:7" || several),
             "{name} {value}"
         );
     }

@@ -1,4 +1,6 @@
 //! One recorded call, decided again in every way that what is not recorded could turn out.
+//!
+//! It is long because each thing that a record does not hold is one short case here, and they are read against each other.
 
 use super::OF_THE_POLICY;
 use super::record::{Record, digest, time};
