@@ -175,19 +175,40 @@ impl<'l> Scan<'l> {
         self.take(b'"')?;
         let start = self.at;
         loop {
-            let rest = &self.line[self.at..];
-            let plain = rest.iter().position(|byte| SPECIAL[usize::from(*byte)])?;
-            self.at += plain;
-            match rest[plain] {
+            self.at += plain(&self.line[self.at..]);
+            match self.peek()? {
                 b'"' => {
                     self.at += 1;
                     return Some(&self.line[start..self.at - 1]);
                 }
-                b'\\' => self.at += escape(&rest[plain..])?,
+                b'\\' => self.at += escape(&self.line[self.at..])?,
                 _ => return None,
             }
         }
     }
+}
+
+/// How many bytes stand for themselves in a string before the first that does not.
+fn plain(rest: &[u8]) -> usize {
+    let (words, tail) = rest.as_chunks::<8>();
+    for (position, word) in words.iter().enumerate() {
+        let special = special(u64::from_le_bytes(*word));
+        if special != 0 {
+            return position * 8 + special.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_special = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+    let plain = tail.iter().position(is_special).unwrap_or(tail.len());
+    words.len() * 8 + plain
+}
+
+/// Eight bytes at once: the lowest bit set is the highest of the first control, quote or backslash among them.
+fn special(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    // A borrow makes bytes above the first found one look found as well, never one below.
+    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
 }
 
 /// How long the canonical escape is that this begins with.
@@ -217,18 +238,6 @@ fn escape(rest: &[u8]) -> Option<usize> {
     }
 }
 
-/// Bytes that do not stand for themselves in a string.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
 /// What a double holds exactly.
 const NUMBER_MAX: u64 = (1 << 53) - 1;
 /// Deeper than any record is.
@@ -291,6 +300,18 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn eight_bytes_at_once_are_what_one_at_a_time_would_be(
+            text in proptest::collection::vec(
+                prop_oneof![any::<u8>(), prop::sample::select(b"\x1f\x20!\"#[\\]\x7f\x80\xff".to_vec())],
+                0..40,
+            ),
+        ) {
+            let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+            let expected = text.iter().position(special).unwrap_or(text.len());
+            prop_assert_eq!(plain(&text), expected);
+        }
 
         #[test]
         fn the_fast_way_takes_every_canonical_record_and_reads_it_as_the_slow_one(
