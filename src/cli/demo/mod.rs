@@ -228,7 +228,7 @@ fn bill(stage: &Stage, settings: &[Setting], running: &Running) -> String {
     let _ = write!(
         text,
         "\n{bold}Dana decides{bold:#} what waits for a person: in the console at {bold}http://{}/{bold:#}, signed in with the key\n  {}\n\
-         or with the lines below.\n",
+         or with the lines below. The same key reads the ledger there.\n",
         running.addresses.admin,
         stage.approver.reveal()
     );

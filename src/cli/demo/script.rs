@@ -282,10 +282,24 @@ const SCENES: &[Scene] = &[
         title: "Written down: what was decided, by which rule, and what came of it",
         steps: &[
             Step {
-                title: "the last call in the ledger, its decision and its outcome, to be read with jq",
-                line: r#"cat "$LEDGER"/*.jsonl | tail -n 2"#,
+                title: "what became of customer 7? The ledger's files say it, with no gate and no key",
+                line: r#""$TOOLGATE" ledger query "$LEDGER" --resource user:7 --kind decision"#,
                 statuses: &[],
-                shows: r#""route":"users.read""#,
+                shows: "allow: agreed apr_",
+                meanwhile: None,
+            },
+            Step {
+                title: "the whole story of the session: what it claimed, what was decided, and who agreed",
+                line: r#""$TOOLGATE" ledger show "$SESSION" "$LEDGER""#,
+                statuses: &[],
+                shows: "dana says approve",
+                meanwhile: None,
+            },
+            Step {
+                title: "and that nobody changed any of it since",
+                line: r#""$TOOLGATE" ledger verify "$LEDGER""#,
+                statuses: &[],
+                shows: "PROVEN\n  - records 0 to ",
                 meanwhile: None,
             },
             Step {
