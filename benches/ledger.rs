@@ -1,8 +1,9 @@
 //! What the ledger's writer takes: records per second, from one caller that never waits for one record before it hands in the
 //! next, to lines in a file on this disk, chained, in the tree, sealed once a second.
 //!
-//! A record is a decision with as little in it as a decision can have: 448 bytes. The caller encodes it on its own thread, as in the gate, and is timed until its last
-//! record is acknowledged. `written` and `batched` need no sync before that; `sync` shows group commit: many wait for one.
+//! A record is a decision with as little in it as a decision can have: 448 bytes. The caller encodes it on its own thread, as
+//! in the gate, and is timed until its last record is acknowledged. `written` and `batched` need no sync before that; `sync`
+//! shows group commit: many wait for one.
 //!
 //! `cargo bench --bench ledger`.
 
