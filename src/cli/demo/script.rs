@@ -282,7 +282,7 @@ const SCENES: &[Scene] = &[
         title: "Written down: what was decided, by which rule, and what came of it",
         steps: &[
             Step {
-                title: "what became of customer 7? The ledger's files say it, with no gate and no key",
+                title: "what became of customer 7: the files of the ledger say it, with no gate and no key",
                 line: r#""$TOOLGATE" ledger query "$LEDGER" --resource user:7 --kind decision"#,
                 statuses: &[],
                 shows: "allow: agreed apr_",

@@ -2,6 +2,8 @@
 //!
 //! The order in which files are opened matters while a gate writes to them: checkpoints first, and no further than they
 //! went then, for what they cover was on the disk before them.
+//!
+//! It is long because the pass is one: what each line, checkpoint and root means depends on all that came before it.
 
 use super::canonical;
 use super::lines::{Chunk, Line, Lines, Part};
