@@ -2,7 +2,8 @@
 //!
 //! A wildcard exists only where the YAML writes it. Substituted values are literals: every byte of theirs that is not
 //! plain is percent-encoded, so no attribute and no path segment can widen a pattern. A resource has one spelling: it is
-//! ASCII, `:` stands only where a template or pattern writes it, and what must be encoded is encoded in upper case.
+//! ASCII, `:` stands only where a template or pattern writes it, and what must be encoded is encoded in upper case. What
+//! writes that spelling and what reads it back stand in one file, because they must never differ.
 
 use super::attributes::Attributes;
 use super::subject::Session;

@@ -3,6 +3,8 @@
 //!
 //! It asks [`policy::trace`](crate::policy::trace) and decides nothing itself. What it says of a call is what the policy
 //! says: limits are named, not asked for room, and a request's body and fields are not looked at.
+//!
+//! It is long because every step of the journey has its own words here, and nothing else.
 
 use crate::config::{Lines, meant};
 use crate::policy::approval::{Approvers, ChainIndex};
