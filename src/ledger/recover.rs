@@ -7,6 +7,7 @@
 
 use super::LedgerError;
 use super::judge::{Seals, Witness, anchored};
+use super::line::time_of;
 use super::note::{SigningKey, VerifierKey};
 use super::roots::{End, ROOTS, Roots, Starts};
 use super::storage::{Segment, Storage, first_seq, segment_name};
@@ -387,17 +388,6 @@ fn scan(
     let mut sha256 = [0; 32];
     sha256.copy_from_slice(context.finish().as_ref());
     Ok((sha256, holes))
-}
-
-/// The `time` of a line.
-pub(super) fn time_of(line: &[u8]) -> Option<Timestamp> {
-    #[derive(serde::Deserialize)]
-    struct Dated<'a> {
-        time: &'a str,
-    }
-    let dated: Dated<'_> = serde_json::from_slice(line).ok()?;
-    let time: jiff::Timestamp = dated.time.parse().ok()?;
-    Some(Timestamp::from_micros(time.as_microsecond()))
 }
 
 fn read(storage: &dyn Storage, name: &str, from: u64) -> Result<Box<dyn Read + Send>, LedgerError> {

@@ -7,10 +7,9 @@
 
 use super::checkpoint::Checkpoint;
 use super::encode::Particulars;
-use super::line::Template;
+use super::line::{Template, time_of};
 use super::note::{NOTE_BYTES_MAX, Note};
 use super::queue::locked;
-use super::recover::time_of;
 use super::roots::Starts;
 use super::seal::{CHECKPOINTS, DRAFT, Sealer, behind_note};
 use super::storage::{Segment, first_seq, write_all};

@@ -9,9 +9,9 @@
 //! Nothing here is believed for its own sake: a root that grew from such a line must be the one that a checkpoint has, or
 //! recovery starts further back. A line that can't be read is as good as none; where a segment has several, the last counts.
 
-use super::line::rfc3339;
+use super::line::{hex, rfc3339, unhex};
 use super::storage::{Segment, Storage, first_seq, write_all};
-use super::tree::{self, Hash, Tree};
+use super::tree::{self, Tree};
 use super::verify::Chain;
 use crate::policy::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -149,35 +149,15 @@ fn to_line(segment: &str, end: &End, time: Timestamp) -> String {
 /// A segment's name and where it begins; `None` if the line does not fit itself.
 fn of_line(line: &[u8]) -> Option<(String, End)> {
     let line: Line = serde_json::from_slice(line).ok()?;
-    let frontier = line.frontier.iter().map(|text| unhex(text));
+    let frontier = line.frontier.iter().map(|text| unhex(text.as_bytes()));
     let end = End {
         chain: Chain {
             next: line.size,
-            head: unhex(&line.head)?,
+            head: unhex(line.head.as_bytes())?,
         },
         tree: Tree::of(line.size, frontier.collect::<Option<_>>()?)?,
     };
     (first_seq(&line.segment) == Some(line.size)).then_some((line.segment, end))
-}
-
-/// Lower-case hex.
-pub(super) fn hex(hash: &Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The digest that 64 lower-case hex digits name.
-pub(super) fn unhex(text: &str) -> Option<Hash> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let text: &[u8; 64] = text.as_bytes().try_into().ok()?;
-    let mut out = [0; 32];
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]

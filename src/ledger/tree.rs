@@ -73,10 +73,7 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
+    use crate::ledger::line::hex;
 
     /// The eight leaves of the reference implementation's tests, and what they must give (RFC 6962's own project).
     #[test]

@@ -12,7 +12,7 @@ mod report;
 mod roots;
 mod signed;
 
-use super::line::sha256;
+use super::line::{sha256, unhex};
 use super::storage::{first_seq, segments};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -207,20 +207,6 @@ struct Skeleton<'a> {
     #[serde(borrow)]
     segment: Option<Cow<'a, str>>,
     kept_bytes: Option<u64>,
-}
-
-fn unhex(text: &[u8]) -> Option<[u8; 32]> {
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let text: &[u8; 64] = text.try_into().ok()?;
-    let mut out = [0; 32];
-    for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(out)
 }
 
 /// How far a segment is whole.

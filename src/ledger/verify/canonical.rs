@@ -7,6 +7,7 @@
 //! [`record`] has a fast way, which builds no values and takes what the gate writes, and a slow one by `serde_json` for
 //! what the fast one is not sure of. What the fast way takes, the slow one takes and reads the same: a law's test.
 
+use crate::ledger::line::unhex;
 use crate::ledger::tree::Hash;
 use serde_json::Value;
 
@@ -43,7 +44,7 @@ pub fn quick(line: &[u8]) -> Option<Essence> {
     }
     Some(Essence {
         seq: scan.seq?,
-        prev: super::unhex(scan.prev?)?,
+        prev: unhex(scan.prev?)?,
         gate: scan.kind? == b"gate",
     })
 }
@@ -53,7 +54,7 @@ pub fn slow(line: &[u8]) -> Option<Essence> {
     let record = value(line)?;
     Some(Essence {
         seq: record.get("seq")?.as_u64()?,
-        prev: super::unhex(record.get("prev")?.as_str()?.as_bytes())?,
+        prev: unhex(record.get("prev")?.as_str()?.as_bytes())?,
         gate: record.get("kind")?.as_str()? == "gate",
     })
 }

@@ -13,7 +13,7 @@ use super::signed::{Signatures, Signed};
 use super::{Chain, LINE_BYTES_MAX, LineFault};
 use crate::ledger::LedgerError;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::line::sha256;
+use crate::ledger::line::{sha256, time_of};
 use crate::ledger::note::{Note, VerifierKey};
 use crate::ledger::roots::ROOTS;
 use crate::ledger::storage::{first_seq, segments};
@@ -564,10 +564,4 @@ fn rest(path: &Path, from: u64) -> io::Result<(u64, bool)> {
         bytes += count as u64;
         reader.consume(count);
     }
-}
-
-/// The `time` of a record.
-fn time_of(line: &[u8]) -> Option<Timestamp> {
-    let time: jiff::Timestamp = canonical::value(line)?["time"].as_str()?.parse().ok()?;
-    Some(Timestamp::from_micros(time.as_microsecond()))
 }

@@ -5,8 +5,8 @@
 
 use super::canonical::{self, Essence};
 use super::{LINE_BYTES_MAX, LineFault};
+use crate::ledger::line::sha256;
 use crate::ledger::tree::Hash;
-use aws_lc_rs::digest::{SHA256, digest};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead as _, Read as _};
@@ -100,13 +100,6 @@ impl Chunk {
             start = stop + 1;
         }
     }
-}
-
-/// In one call, which is faster than in parts.
-fn sha256(bytes: &[u8]) -> Hash {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
-    hash
 }
 
 /// Reads the parts.

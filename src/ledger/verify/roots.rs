@@ -3,6 +3,7 @@
 //! It is believed nowhere by itself: a root computed from a wrong line fits no checkpoint.
 
 use super::canonical;
+use crate::ledger::line::unhex;
 use crate::ledger::roots::ROOTS;
 use crate::ledger::tree::{Hash, Tree};
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub struct Root {
 impl Root {
     /// The tree before a segment, and the digest of the line before it. `None`: it can't be one.
     pub fn start(&self, size: u64) -> Option<(Tree, Hash)> {
-        let hash = |value: &Value| super::unhex(value.as_str()?.as_bytes());
+        let hash = |value: &Value| unhex(value.as_str()?.as_bytes());
         let frontier = self.said["frontier"].as_array()?.iter().map(hash);
         let tree = Tree::of(size, frontier.collect::<Option<_>>()?)?;
         let head = hash(&self.said["head"])?;
