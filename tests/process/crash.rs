@@ -67,11 +67,11 @@ struct Known {
     acknowledged: u64,
 }
 
-/// A small generator: which moment is killed must differ from round to round and be the same in every run.
-struct Dice(u64);
+/// A small generator: what is chosen must differ from round to round and be the same in every run.
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

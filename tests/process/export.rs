@@ -2,11 +2,11 @@
 
 use crate::backend::Backend;
 use crate::client::{call, get};
-use crate::clients::{policy, script_path};
+use crate::clients::{policy, said};
 use crate::gate::Setup;
+use crate::program::python;
 use crate::wait::{run, until};
 use http::Method;
-use serde_json::Value;
 use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,14 +69,9 @@ async fn exports_are_ocsf_cloudevents_and_otlp_to_their_own_libraries() {
         let output = run(export).await;
         assert!(output.status.success(), "{output:?}");
     }
-    let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/python");
-    let mut check = Command::new(python);
-    check.arg(script_path("ledger_export.py"));
+    let mut check = python("ledger_export.py");
     check.args(["lines", "ocsf", "cloudevents", "otel"].map(file));
-    let output = run(check).await;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = said(check).await;
     for class in [
         "ApiActivity",
         "Authentication",

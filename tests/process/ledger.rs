@@ -4,13 +4,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
 use std::path::Path;
 
+/// Lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Lower-case hex of SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
-    digest(&SHA256, bytes)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 /// Every record of a ledger, after verifying that nothing is missing between them: `seq` counts up by one, and `prev`

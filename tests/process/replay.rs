@@ -3,6 +3,7 @@
 
 use crate::backend::Backend;
 use crate::client::{Connection, Payload, call, read};
+use crate::crash::Dice;
 use crate::gate::{Gate, Minted, Role, Setup};
 use crate::ledger;
 use crate::wait::run;
@@ -130,13 +131,8 @@ const SESSIONS: usize = 7;
 
 fn script() -> Vec<Act> {
     let mut acts = Vec::new();
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % below as u64).unwrap()
-    };
+    let mut dice = Dice(0x2545_f491_4f6c_dd1d);
+    let mut random = |below: usize| usize::try_from(dice.roll(below as u64)).unwrap();
     let call = |session, at: usize, intent| {
         let (method, target) = TARGETS[at];
         Act::Call(session, method.parse().unwrap(), target, intent)

@@ -3,7 +3,8 @@
 use super::scene::{DENY, Scene, policy, setup};
 use super::talk::Order;
 use crate::backend::Backend;
-use crate::telemetry::collector::{CLIENT, Collector, INTERNAL, SERVER, failed, hex, holds, one};
+use crate::ledger::hex;
+use crate::telemetry::collector::{CLIENT, Collector, INTERNAL, SERVER, failed, holds, one};
 use serde_json::Value;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

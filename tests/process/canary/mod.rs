@@ -39,8 +39,7 @@ struct Scene {
 /// Text that is nowhere by chance.
 fn fresh(name: &str) -> String {
     let random = toolgate::io::clock::random::<12>();
-    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("canary-{name}-{hex}")
+    format!("canary-{name}-{}", ledger::hex(&random))
 }
 
 fn token(kind: TokenKind) -> String {
@@ -546,13 +545,10 @@ async fn failed_starts(scene: &mut Scene) {
     let folder = scene.setup.config().with_file_name("broken");
     std::fs::create_dir(&folder).unwrap();
     let good = std::fs::read_to_string(scene.setup.config()).unwrap();
+    let digest = ledger::sha256(scene.setup.key("dana").as_bytes());
     let text = good
-        .replace(
-            "name: dana, key: {",
-            "name: dana, key: { env: CANARY_WRONG } #",
-        )
+        .replace(&format!("{{ sha256: {digest} }}"), "{ env: CANARY_WRONG }")
         .replace("projects/*.yaml", "../projects/*.yaml");
-    let text = text.replace("} # sha256", "}, # sha256");
     std::fs::write(folder.join("toolgate.yaml"), &text).unwrap();
     for words in [&["serve"][..], &["check"], &["check", "--json"]] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_toolgate"));
@@ -566,6 +562,10 @@ async fn failed_starts(scene: &mut Scene) {
             .envs(scene.environment.iter().cloned());
         let output = run(command).await;
         assert!(!output.status.success(), "{words:?}");
+        let said = [&output.stdout[..], &output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        // That key, and nothing before it, is what is wrong.
+        assert!(said.contains("`CANARY_WRONG` holds"), "{words:?}: {said}");
         scene.log(&words.join(" "), &output);
     }
 }
@@ -581,12 +581,10 @@ fn files(scene: &mut Scene) {
     }
     // The one file that may hold it; its text ends with the key itself.
     let key = std::fs::read_to_string(directory.join("key")).unwrap();
-    {
-        // `PRIVATE+KEY+NAME+ID+` and base64 of a byte that says which kind of key, and the key.
-        let text = STANDARD.decode(key.trim().splitn(5, '+').nth(4).unwrap());
-        let key = &text.unwrap()[1..];
-        scene.secrets.add("the ledger's signing key", key);
-    }
+    // `PRIVATE+KEY+NAME+ID+` and base64 of a byte that says which kind of key, and the key.
+    let text = STANDARD.decode(key.trim().splitn(5, '+').nth(4).unwrap());
+    let key = &text.unwrap()[1..];
+    scene.secrets.add("the ledger's signing key", key);
     let data = directory.parent().unwrap().to_owned();
     for entry in std::fs::read_dir(&data).unwrap() {
         let path = entry.unwrap().path();

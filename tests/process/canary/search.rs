@@ -1,5 +1,6 @@
 //! Looks for secrets in whatever a gate has left behind: as they are, and as base64, hex or percent-encoding would show them.
 
+use crate::ledger::hex;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use memchr::memmem::Finder;
@@ -77,10 +78,6 @@ impl Secrets {
         }
         found
     }
-}
-
-fn hex(secret: &[u8]) -> String {
-    secret.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn shapes(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {

@@ -1,6 +1,7 @@
 //! Ledgers made by the documented format alone, quickly and of every shape: many segments, faults of the disk, rotations,
 //! dropped segments, idle checkpoints, ends that are still being written. And what a forger needs who tampers with one.
 
+use crate::ledger::hex;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -199,10 +200,6 @@ pub fn key(number: u8) -> SigningKey {
 
 pub fn name(seq: u64) -> String {
     format!("{seq:016}.jsonl")
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> [u8; 32] {

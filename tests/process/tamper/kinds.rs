@@ -1,6 +1,7 @@
 //! Fourteen ways to tamper with a ledger, each at a random place, and what must come of it.
 
-use super::forge::{Chance, Forge, Log, hex, key, name, read};
+use super::forge::{Chance, Forge, Log, key, name, read};
+use crate::ledger::hex;
 use serde_json::Value;
 
 /// What somebody did, and what an auditor must hear of it.

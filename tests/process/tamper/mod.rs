@@ -9,7 +9,7 @@ use forge::{Chance, Forge, Log, key};
 use kinds::{KINDS, Must};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use tempfile::TempDir;
 use toolgate::ledger::verify::{self, Given, Report, Unprovable};
 
@@ -32,10 +32,7 @@ struct Python {
 
 impl Python {
     fn start() -> Self {
-        let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/clients/bin/python");
-        let script = crate::clients::script_path("verify_many.py");
-        let mut child = Command::new(python)
-            .arg(script)
+        let mut child = crate::program::python("verify_many.py")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

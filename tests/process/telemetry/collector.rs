@@ -1,6 +1,7 @@
 //! A receiver of OTLP that reads what it gets with the official messages, and answers as it is told.
 
 use crate::gate::Setup;
+use crate::ledger::hex;
 use crate::wait::{run_with_input, until};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -229,11 +230,6 @@ pub fn holds(span: &Span, expected: &[(&str, &str)]) {
         let wanted = (*value != "-").then_some(*value);
         assert_eq!(found.as_deref(), wanted, "{key} of {span:#?}");
     }
-}
-
-/// Lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The one span of this kind in a trace.

@@ -1,9 +1,10 @@
 //! Collectors that are down, slow or unwilling, and load: no call waits for any of it, and every span is accounted for.
 
-use super::collector::{Collector, SERVER, Saying, hex, send_to};
+use super::collector::{Collector, SERVER, Saying, send_to};
 use super::scene::{call, scene};
 use crate::approvals::talk::{Order, Talk};
 use crate::gate::Gate;
+use crate::ledger::hex;
 use crate::wait::until;
 use http::Method;
 use std::collections::HashSet;

@@ -1,8 +1,9 @@
 //! Traces from the agent through the gate to the backend, and the spans that tell of it.
 
-use super::collector::{CLIENT, Collector, SERVER, failed, hex, holds, one, send_to};
+use super::collector::{CLIENT, Collector, SERVER, failed, holds, one, send_to};
 use super::scene::{CREDENTIAL, PARENT, PLACE, TRACE, call, scene, sent, traceparent};
 use crate::approvals::talk::Order;
+use crate::ledger::hex;
 use crate::program::{Program, python};
 use crate::wait::until;
 use http::Method;
