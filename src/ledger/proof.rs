@@ -82,11 +82,10 @@ impl Proof {
     /// # Errors
     /// [`NoProof`].
     pub fn make(directory: &Path, seq: u64, given: Option<&[u8]>) -> Result<Self, NoProof> {
-        let newest = verify::newest_note(directory)?;
-        let note = given
-            .map(<[u8]>::to_vec)
-            .or(newest)
-            .ok_or(NoProof::NoCheckpoint)?;
+        let note = match given {
+            Some(note) => note.to_vec(),
+            None => verify::newest_note(directory)?.ok_or(NoProof::NoCheckpoint)?,
+        };
         let read = Note::parse(&note).map_err(|_| NoProof::NoCheckpoint)?;
         let checkpoint = Checkpoint::of(&read).ok_or(NoProof::NoCheckpoint)?;
         let size = checkpoint.size;
@@ -173,19 +172,6 @@ impl Proof {
             false => Err(Unproven::Record),
         }
     }
-}
-
-/// The hashes that show that the tree of `new` records goes on from that of its first `old`.
-///
-/// # Errors
-/// [`NoProof`].
-pub fn consistency_of(directory: &Path, old: u64, new: u64) -> Result<Vec<Hash>, NoProof> {
-    let leaves = verify::leaves(directory)?;
-    let first = leaves.start.size();
-    if old < first {
-        return Err(NoProof::Dropped { seq: old, first });
-    }
-    hashes(leaves, consistency(old, new), new, |_, _| {})
 }
 
 /// The roots of these ranges of leaves, in their order.

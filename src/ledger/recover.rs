@@ -11,6 +11,7 @@ use super::line::time_of;
 use super::note::{SigningKey, VerifierKey};
 use super::roots::{End, ROOTS, Roots, Starts};
 use super::storage::{Segment, Storage, first_seq, segment_name};
+use super::tree::{Tree, leaf};
 use super::verify::{BadLine, LINE_BYTES_MAX, LineFault, kept_in, walk};
 use crate::policy::time::Timestamp;
 use aws_lc_rs::digest;
@@ -243,12 +244,12 @@ fn read_from(
 ) -> Result<(Last, Option<Cut>), LedgerError> {
     let mut end = start;
     let mut roots = Vec::new();
-    let mut see = |end: &End| {
-        if witnesses.iter().any(|one| one.size == end.size()) {
-            roots.push((end.size(), end.tree.root()));
+    let mut see = |tree: &Tree| {
+        if witnesses.iter().any(|one| one.size == tree.size()) {
+            roots.push((tree.size(), tree.root()));
         }
     };
-    see(&end);
+    see(&end.tree);
     let (mut whole, mut begins) = (None, Vec::new());
     for (at, name) in names.iter().enumerate().skip(from) {
         let next = names.get(at + 1);
@@ -262,10 +263,10 @@ fn read_from(
         };
         begins.push((name.clone(), end.clone()));
         let source = read(storage, name, 0)?;
-        let mut chain = end.chain;
-        let walked = walk(source, limit.unwrap_or(u64::MAX), &mut chain, |line| {
-            end.advance(line);
-            see(&end);
+        let End { chain, tree } = &mut end;
+        let walked = walk(source, limit.unwrap_or(u64::MAX), chain, |line| {
+            tree.push(leaf(line));
+            see(tree);
         });
         let is_last = next.is_none();
         if let Some(found) = walked.fault {

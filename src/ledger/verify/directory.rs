@@ -17,7 +17,7 @@ use crate::ledger::line::{sha256, time_of};
 use crate::ledger::note::{Note, VerifierKey};
 use crate::ledger::roots::ROOTS;
 use crate::ledger::storage::{first_seq, segments};
-use crate::ledger::tree::Tree;
+use crate::ledger::tree::{Hash, Tree};
 use crate::policy::time::Timestamp;
 use memchr::memmem;
 use std::fs::File;
@@ -86,6 +86,8 @@ struct Audit<'d> {
 /// The checkpoint that was given.
 struct Held {
     note: Note,
+    /// Of its text: what the next checkpoint calls it.
+    digest: Hash,
     checkpoint: Checkpoint,
     /// Whether the records have its root; `None`: there were never as many.
     fits: Option<bool>,
@@ -138,6 +140,7 @@ impl<'d> Audit<'d> {
             Some((checkpoint, note)) => {
                 let (fits, among) = (None, false);
                 self.held = Some(Held {
+                    digest: sha256(note.text().as_bytes()),
                     note,
                     checkpoint,
                     fits,
@@ -306,10 +309,7 @@ impl<'d> Audit<'d> {
         }
         loop {
             if self.pending.is_none() {
-                self.pending = self.signatures.next()?;
-                if let (Some(signed), Some(held)) = (&self.pending, &mut self.held) {
-                    held.among |= sha256(held.note.text().as_bytes()) == signed.digest;
-                }
+                self.pending = self.next_signed()?;
             }
             let Some(signed) = self
                 .pending
@@ -337,6 +337,15 @@ impl<'d> Audit<'d> {
         Ok(())
     }
 
+    /// The next checkpoint of the file; the one that was given may be it.
+    fn next_signed(&mut self) -> io::Result<Option<Signed>> {
+        let signed = self.signatures.next()?;
+        if let (Some(signed), Some(held)) = (&signed, &mut self.held) {
+            held.among |= held.digest == signed.digest;
+        }
+        Ok(signed)
+    }
+
     fn differs(&mut self, signed: &Signed) {
         let size = signed.checkpoint.size;
         let from = self
@@ -360,11 +369,7 @@ impl<'d> Audit<'d> {
             self.fault(self.signatures.path().to_owned(), signed.line, wrong);
         }
         // The rest is read for its signatures alone.
-        while let Some(signed) = self.signatures.next()? {
-            if let Some(held) = &mut self.held {
-                held.among |= sha256(held.note.text().as_bytes()) == signed.digest;
-            }
-        }
+        while self.next_signed()?.is_some() {}
         let whole = !self.broken;
         if let Some(fault) = self.signatures.fault.take() {
             self.report.faults.insert(0, fault);
