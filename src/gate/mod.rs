@@ -278,6 +278,11 @@ impl Gate {
         self.0.rulesets.load().get(project).cloned()
     }
 
+    /// Whether this holds of every project that has a policy in force.
+    pub fn all_projects(&self, holds: impl Fn(&ProjectName) -> bool) -> bool {
+        self.0.rulesets.load().keys().all(holds)
+    }
+
     /// Writes down who failed to authenticate since the last time. Once a second, and when the gate stops.
     pub async fn flush_strangers(&self) {
         let now = self.0.clock.now();

@@ -15,7 +15,6 @@ use super::notify::target::Target;
 use super::notify::{TargetError, locked};
 use crate::config::LedgerSettings;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::note::Note;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -223,7 +222,7 @@ impl Anchors {
 
     fn has(&self, anchor: &Anchor, note: Arc<str>) -> Handed {
         let kind = anchor.kind();
-        let time = read(&note).and_then(|checkpoint| checkpoint.time);
+        let time = Checkpoint::read(note.as_bytes()).and_then(|checkpoint| checkpoint.time);
         {
             let mut got = locked(&anchor.got);
             got.note = Some(note);
@@ -290,10 +289,6 @@ fn webhook(settings: &LedgerSettings) -> Result<Option<Target>, TargetError> {
     webhook
         .map(|webhook| Target::of_anchor(&webhook.url, &webhook.secrets))
         .transpose()
-}
-
-fn read(note: &str) -> Option<Checkpoint> {
-    Checkpoint::of(&Note::parse(note.as_bytes()).ok()?)
 }
 
 /// After so many failures one behind the other: between half of the step and all of it, by `chance`.

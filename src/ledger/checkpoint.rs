@@ -53,6 +53,11 @@ impl Checkpoint {
         text
     }
 
+    /// The checkpoint of a signed note, whoever signed it. `None`: it is no note, or a note of something else.
+    pub fn read(note: &[u8]) -> Option<Self> {
+        Self::of(&Note::parse(note).ok()?)
+    }
+
     /// The signed note.
     pub fn sign(&self, key: &SigningKey) -> String {
         key.sign(&self.to_text())

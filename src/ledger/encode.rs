@@ -9,7 +9,7 @@
 use super::clean::mask_query;
 use super::line::{Line, Template, rfc3339, sha256};
 use super::note::VerifierKey;
-use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict};
+use super::record::{Cause, DecisionRecord, Event, OutcomeRecord, Verdict, decimal};
 use crate::config::IntentRecord;
 use crate::policy::approval::Asked;
 use crate::policy::decision::GrantUse;
@@ -484,17 +484,6 @@ fn cause_word(cause: &Cause<'_>) -> &'static str {
         Cause::Limit(_) => "limit",
         Cause::Gate => "gate",
     }
-}
-
-/// Millionths as the shortest decimal: `1500000` is `1.5`.
-fn decimal(micros: u64) -> String {
-    let (whole, part) = (micros / 1_000_000, micros % 1_000_000);
-    if part == 0 {
-        return whole.to_string();
-    }
-    format!("{whole}.{part:06}")
-        .trim_end_matches('0')
-        .to_owned()
 }
 
 #[cfg(test)]

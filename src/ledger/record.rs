@@ -427,3 +427,24 @@ pub enum Event<'a> {
         detail: &'a str,
     },
 }
+
+/// Millionths as the shortest decimal, which is how costs are written: `1500000` is `1.5`.
+pub fn decimal(micros: u64) -> String {
+    let (whole, part) = (micros / 1_000_000, micros % 1_000_000);
+    if part == 0 {
+        return whole.to_string();
+    }
+    format!("{whole}.{part:06}")
+        .trim_end_matches('0')
+        .to_owned()
+}
+
+/// The millionths of such a decimal. `None`: it is none.
+pub fn millionths(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let part = format!("{part:0<6}");
+    let whole: u64 = whole.parse().ok()?;
+    whole
+        .checked_mul(1_000_000)?
+        .checked_add(part.get(..6)?.parse().ok()?)
+}

@@ -1,7 +1,7 @@
 //! What the webhook is told: `ledger.checkpoint`, as Standard Webhooks have it. The note is all that counts: who believes
 //! it checks its signature, whoever brought it.
 
-use super::read;
+use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::rfc3339;
 use crate::policy::time::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 /// The message's id and text. The id is the note's: however often one is sent, by whichever process, its receiver knows it.
 pub(super) fn of(note: &str, now: Timestamp) -> Option<(String, String)> {
-    let checkpoint = read(note)?;
+    let checkpoint = Checkpoint::read(note.as_bytes())?;
     let digest = digest(&SHA256, note.as_bytes());
     let hex: String = digest.as_ref()[..16]
         .iter()

@@ -107,7 +107,7 @@ fn said(arrival: &Arrival) -> Value {
 fn sizes(path: &Path) -> Vec<u64> {
     let file = std::fs::read(path).unwrap();
     let notes = checkpoint::notes(&file);
-    let size = |(note, _)| Checkpoint::of(&Note::parse(note).unwrap()).unwrap().size;
+    let size = |(note, _)| Checkpoint::read(note).unwrap().size;
     notes.map(size).collect()
 }
 

@@ -2,11 +2,11 @@
 //! nothing that is in them, so it belongs to no project.
 
 use super::Admin;
+use super::approvals::view::hex;
 use super::caller::Caller;
 use super::problem::{Refused, json};
 use crate::config::Role;
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::note::Note;
 use crate::ledger::rfc3339;
 use axum::body::Body;
 use axum::extract::State;
@@ -51,14 +51,12 @@ pub(super) async fn show(
     };
     let note = admin.parts.ledger.checkpoint().ok_or_else(none)?;
     let mut response = if wants_json(&headers) {
-        let checkpoint = Note::parse(note.as_bytes()).ok();
-        let checkpoint = checkpoint.as_ref().and_then(Checkpoint::of);
-        let checkpoint = checkpoint.ok_or_else(none)?;
+        let checkpoint = Checkpoint::read(note.as_bytes()).ok_or_else(none)?;
         let view = CheckpointView {
             note: &note,
             origin: checkpoint.origin.to_string(),
             size: checkpoint.size,
-            root: checkpoint.root.map(|byte| format!("{byte:02x}")).concat(),
+            root: hex(&checkpoint.root),
             time: checkpoint.time.map(rfc3339),
             key: admin.parts.ledger.verifier().to_string(),
         };

@@ -147,8 +147,13 @@ pub(super) async fn read(
 
 /// Leaves the caller's own projects of those asked for. Who has every project the gate has sees also what belongs to none.
 fn narrow(admin: &Admin, caller: &Caller, filter: &mut Filter) {
-    let all = admin.parts.gate.policies();
-    if filter.projects.is_none() && all.iter().all(|policy| caller.sees(&policy.project)) {
+    let sees_all = || {
+        admin
+            .parts
+            .gate
+            .all_projects(|project| caller.sees(project))
+    };
+    if filter.projects.is_none() && sees_all() {
         return;
     }
     let asked = filter

@@ -7,7 +7,7 @@ use super::asked::Asked;
 use super::body::{Body, Plus, decoded};
 use super::door::{Posted, Visitor};
 use super::inbox::Place;
-use super::page::{Frame, SEES_INBOX, SEES_SESSIONS, Trouble, page, see_other};
+use super::page::{Frame, SEES_INBOX, SEES_SESSIONS, Trouble, page, see_other, sees_approval};
 use super::sessions::story;
 use super::text::{Text, Time, length};
 use crate::config::Role;
@@ -231,8 +231,7 @@ async fn build(
     let approval = find_in_projects(admin, caller, id)?;
     let approver = visitor.has(&[Role::Approver]);
     let unknown = approval.stage() == Stage::Unknown;
-    if !approver && !unknown {
-        // Operators find out what became of runs; the rest is the approvers'.
+    if !sees_approval(visitor, &approval) {
         visitor.needs(&[Role::Approver])?;
     }
     let depth = if approver { Depth::Whole } else { Depth::Brief };

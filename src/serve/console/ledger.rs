@@ -15,7 +15,6 @@ use super::door::Visitor;
 use super::page::{Frame, SEES_LEDGER, Trouble, page};
 use super::text::{Time, grouped};
 use crate::ledger::checkpoint::Checkpoint;
-use crate::ledger::note::Note;
 use crate::ledger::query::{Filter, Order, Outcomes};
 use crate::serve::admin::Admin;
 use crate::serve::admin::ledger::look_up;
@@ -98,7 +97,7 @@ pub(super) async fn show(
 
 fn proof(admin: &Admin) -> Option<Proof> {
     let text = admin.parts.ledger.checkpoint()?;
-    let checkpoint = Checkpoint::of(&Note::parse(text.as_bytes()).ok()?)?;
+    let checkpoint = Checkpoint::read(text.as_bytes())?;
     Some(Proof {
         records: grouped(checkpoint.size),
         at: checkpoint.time.map(Time::dated),

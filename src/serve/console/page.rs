@@ -9,6 +9,7 @@ use crate::policy::approval::Stage;
 use crate::policy::time::Now;
 use crate::serve::admin::Admin;
 use crate::serve::admin::problem::Refused;
+use crate::store::live::approvals::LiveApproval;
 use askama::Template;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -56,6 +57,11 @@ pub(super) const SEES_INBOX: &[Role] = &[Role::Approver, Role::Operator];
 pub(super) const SEES_LEDGER: &[Role] = &[Role::Auditor];
 /// Beyond this the number of those that wait is not counted on.
 const WAITING_MAX: usize = 1000;
+
+/// Whether a visitor of the inbox sees this approval: operators find out what became of runs, the rest is the approvers'.
+pub(super) fn sees_approval(visitor: &Visitor, approval: &LiveApproval) -> bool {
+    visitor.has(&[Role::Approver]) || approval.stage() == Stage::Unknown
+}
 
 impl Frame {
     pub(super) fn new(admin: &Admin, visitor: &Visitor, current: &str, now: Now) -> Self {

@@ -3,7 +3,7 @@
 use super::door::{Posted, Visitor};
 use super::inbox::Place;
 use super::page::{Frame, SEES_LEDGER, SEES_SESSIONS, Trouble, page, see_other};
-use super::text::{Deadline, Text, Time};
+use super::text::{Deadline, Text, Time, short};
 use crate::config::Role;
 use crate::policy::id::SessionId;
 use crate::policy::time::Now;
@@ -209,14 +209,9 @@ pub(super) fn story(visitor: &Visitor, id: &str) -> Option<String> {
 
 impl Item {
     fn new(session: &LiveSession, view: &SessionView, now: Now) -> Self {
-        // The end of a UUIDv7 is random: the beginning is the same for all that were minted at one time.
-        let short = view
-            .id
-            .get(view.id.len().saturating_sub(8)..)
-            .unwrap_or(&view.id);
         Self {
             id: view.id.clone(),
-            short: format!("…{short}"),
+            short: short(&view.id),
             agent: view.agent.clone(),
             project: view.project.clone(),
             state: view.state,

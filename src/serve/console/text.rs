@@ -204,6 +204,14 @@ pub(super) fn size(bytes: usize) -> String {
     }
 }
 
+/// The end of an id is random; its beginning is the same for all of one time.
+pub(super) fn short(id: &str) -> String {
+    match id.char_indices().rev().nth(7) {
+        Some((at, _)) if at > 0 => format!("…{}", &id[at..]),
+        _ => id.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

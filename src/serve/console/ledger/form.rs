@@ -96,12 +96,8 @@ impl Form {
     /// Which field can't be meant, in words.
     pub(super) fn filter(&self, now: Timestamp) -> Result<Filter, String> {
         let mut filter = Filter::default();
-        if let Some(name) = &self.unknown {
-            filter
-                .set(name, "x", now)
-                .map_err(|why| sentence(&why.to_string()))?;
-        }
-        for (name, value) in self.used() {
+        let unknown = self.unknown.iter().map(|name| (name.as_str(), "x"));
+        for (name, value) in unknown.chain(self.used()) {
             filter
                 .set(name, value, now)
                 .map_err(|why| sentence(&why.to_string()))?;

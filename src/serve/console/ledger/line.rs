@@ -4,7 +4,7 @@
 use super::form::link;
 use super::record::{End, Ends, needed, text};
 use crate::ledger::query::Page;
-use crate::serve::console::text::{Text, Time};
+use crate::serve::console::text::{Text, Time, short};
 use serde_json::Value;
 
 /// A record in the table.
@@ -271,14 +271,6 @@ fn note(kind: &str, record: &Value) -> Option<Quote> {
         "quarantine" => said("Reason:".to_owned(), text(record, "reason")),
         "policy" => said("Why:".to_owned(), text(record, "detail")),
         _ => None,
-    }
-}
-
-/// The end of an id is random; its beginning is the same for all of one time.
-fn short(id: &str) -> String {
-    match id.char_indices().rev().nth(7) {
-        Some((at, _)) if at > 0 => format!("…{}", &id[at..]),
-        _ => id.to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A record as a page reads it: texts by name, and what a call came to.
 
+use crate::ledger::record::millionths;
 use crate::serve::console::text::took;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -113,22 +114,6 @@ impl Outcome {
     }
 }
 
-/// Of a decimal as the ledger writes costs.
-fn millionths(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let part = format!("{part:0<6}");
-    let whole: u64 = whole.parse().ok()?;
-    whole
-        .checked_mul(1_000_000)?
-        .checked_add(part.get(..6)?.parse().ok()?)
-}
-
-/// As the ledger writes costs.
-pub(super) fn decimal(micros: u64) -> String {
-    let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +128,7 @@ mod tests {
             ("7.000001", 7_000_001),
         ] {
             assert_eq!(millionths(text), Some(micros));
-            assert_eq!(decimal(micros), text);
+            assert_eq!(crate::ledger::record::decimal(micros), text);
         }
         assert_eq!(millionths("x"), None);
     }

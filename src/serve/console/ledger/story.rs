@@ -4,17 +4,18 @@
 //! Oldest first, as a timeline. A long one is told in parts, each of which says that it is one.
 
 use super::line::{Linked, Row, Subject};
-use super::record::{End, Ends, decimal, needed, text};
-use crate::config::Role;
+use super::record::{End, Ends, needed, text};
 use crate::ledger::query::{Filter, Order, Outcomes, Page};
-use crate::policy::approval::Stage;
+use crate::ledger::record::decimal;
 use crate::policy::id::SessionId;
 use crate::serve::admin::Admin;
 use crate::serve::admin::approvals::find_in_projects;
 use crate::serve::admin::ledger::look_up;
 use crate::serve::admin::problem::Refused;
 use crate::serve::console::door::Visitor;
-use crate::serve::console::page::{Frame, SEES_INBOX, SEES_LEDGER, SEES_SESSIONS, Trouble, page};
+use crate::serve::console::page::{
+    Frame, SEES_INBOX, SEES_LEDGER, SEES_SESSIONS, Trouble, page, sees_approval,
+};
 use crate::serve::console::text::{Text, Time};
 use askama::Template;
 use axum::extract::{Path, Query, State};
@@ -179,8 +180,7 @@ fn approval_page(admin: &Admin, visitor: &Visitor, id: &str) -> Option<String> {
         return None;
     }
     let approval = find_in_projects(admin, &visitor.caller, id).ok()?;
-    let may = visitor.has(&[Role::Approver]) || approval.stage() == Stage::Unknown;
-    may.then(|| format!("/approvals/{id}"))
+    sees_approval(visitor, &approval).then(|| format!("/approvals/{id}"))
 }
 
 impl Minted {
