@@ -75,14 +75,13 @@ pub(super) fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failur
         let found = follow.read(READ_BYTES).map_err(unreadable)?;
         damaged += found.damaged;
         let mut text = String::new();
-        for record in &found.records {
-            let event = arguments
-                .format
-                .of(record, calls.decision_of(record).as_ref());
+        count += found.records.len() as u64;
+        for record in found.records {
+            let decision = calls.decision_of(&record);
+            let event = arguments.format.of(&record, decision.as_ref());
             text.push_str(&format!("{event}\n"));
             calls.note(record);
         }
-        count += found.records.len() as u64;
         progress.add(found.bytes);
         if !progress.aside(|| out.write(&text))? {
             return Ok(());
@@ -108,15 +107,16 @@ struct Calls {
 }
 
 impl Calls {
-    fn note(&mut self, record: &Value) {
+    fn note(&mut self, record: Value) {
         let Some(request) = record["request"]
             .as_str()
             .filter(|_| record["kind"] == "decision")
+            .map(str::to_owned)
         else {
             return;
         };
-        self.queue.push_back(request.to_owned());
-        self.decisions.insert(request.to_owned(), record.clone());
+        self.queue.push_back(request.clone());
+        self.decisions.insert(request, record);
         if self.queue.len() > CALLS_MAX
             && let Some(oldest) = self.queue.pop_front()
         {

@@ -135,11 +135,13 @@ impl Reader {
             record[name].as_str().is_some_and(|id| ids.contains(id))
         };
         // A retry that joined the same approval, and the call by which it ran, are part of it.
-        let asked = self
-            .all("session", &session, |record| {
-                has(record, "approval", &approvals)
-            })?
-            .0;
+        let asked = match approvals.is_empty() {
+            true => Vec::new(),
+            false => {
+                let of = |record: &Value| has(record, "approval", &approvals);
+                self.all("session", &session, of)?.0
+            }
+        };
         let mut requests = ids(&asked, "request");
         requests.extend(ids(&own.0, "request"));
         let mut grants = ids(&asked, "grant");

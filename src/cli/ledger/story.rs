@@ -5,8 +5,9 @@
 
 use super::rows::{ending, millis, moment};
 use crate::cli::output::{harmless, plain};
+use crate::ledger::record::millionths;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 /// Records of one story, in order.
@@ -25,8 +26,14 @@ impl<'a> Story<'a> {
     pub fn text(&self) -> String {
         let mut text = self.head();
         let mut intent = None;
+        let mut calls: HashMap<&str, &Value> = HashMap::new();
+        for call in self.of_kind("decision") {
+            if let Some(request) = call["request"].as_str() {
+                calls.entry(request).or_insert(call);
+            }
+        }
         for record in self.records {
-            let mut lines = told(record, self.records);
+            let mut lines = told(record, &calls);
             if let Some(said) = record["intent"].as_str()
                 && intent.replace(said) != Some(said)
             {
@@ -149,11 +156,11 @@ impl<'a> Story<'a> {
     }
 }
 
-/// What a record says happened; the first line has its time.
-fn told(record: &Value, all: &[Value]) -> Vec<String> {
+/// What a record says happened; the first line has its time. `calls` are the first decisions by request.
+fn told(record: &Value, calls: &HashMap<&str, &Value>) -> Vec<String> {
     match record["kind"].as_str() {
         Some("decision") => decision(record),
-        Some("outcome") => outcome(record, all),
+        Some("outcome") => outcome(record, calls),
         Some("approval") => approval(record),
         Some("session") => session(record),
         Some("grant") => vec![format!(
@@ -222,11 +229,9 @@ fn decision(record: &Value) -> Vec<String> {
     lines
 }
 
-fn outcome(record: &Value, all: &[Value]) -> Vec<String> {
-    let call = all
-        .iter()
-        .find(|call| call["kind"] == "decision" && call["request"] == record["request"]);
-    let call = call.map_or_else(|| plain(&record["request"]), called);
+fn outcome(record: &Value, calls: &HashMap<&str, &Value>) -> Vec<String> {
+    let call = record["request"].as_str().and_then(|id| calls.get(id));
+    let call = call.map_or_else(|| plain(&record["request"]), |call| called(call));
     let spent = |name: &str, words: &str| {
         record[name]
             .as_u64()
@@ -321,16 +326,6 @@ fn said(text: &Value, before: &str) -> String {
 
 fn quoted(text: &str) -> String {
     format!("“{}”", harmless(text))
-}
-
-/// A decimal as millionths.
-fn millionths(text: &str) -> Option<u64> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let part = format!("{part:0<6}");
-    let whole: u64 = whole.parse().ok()?;
-    whole
-        .checked_mul(1_000_000)?
-        .checked_add(part.get(..6)?.parse().ok()?)
 }
 
 #[cfg(test)]
