@@ -1,0 +1,127 @@
+//! What can be said of conditions before the first call: that one can never hold, or that an arm is never reached because
+//! an earlier one holds whenever it does. Only what is certain is said.
+
+use super::{Condition, Literal, Subject, Test, Where};
+use crate::policy::decimal::Decimal;
+
+impl Where {
+    /// The first condition that holds for no call.
+    pub fn contradiction(&self) -> Option<usize> {
+        self.0.iter().position(Condition::never_holds)
+    }
+
+    /// Whether, wherever `other` holds, this one does: an arm with `other` behind one with this is never reached.
+    pub fn covers(&self, other: &Where) -> bool {
+        self.0.iter().all(|own| {
+            let same = |one: &&Condition| one.subject == own.subject;
+            other
+                .0
+                .iter()
+                .find(same)
+                .is_some_and(|one| own.follows_from(one))
+        })
+    }
+}
+
+impl Condition {
+    fn never_holds(&self) -> bool {
+        if let Some(mut values) = self.values() {
+            return values.next().is_none();
+        }
+        let bound = |of: fn(&Test) -> Option<Decimal>| self.tests.iter().filter_map(of);
+        let least = bound(at_least).max().max(self.smallest());
+        let most = match (bound(at_most).min(), self.largest()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let crossed = least.zip(most).is_some_and(|(least, most)| least > most);
+        let absent = self
+            .tests
+            .iter()
+            .any(|test| matches!(test, Test::Exists(false)));
+        let nowhere = self
+            .tests
+            .iter()
+            .any(|test| matches!(test, Test::In(list) if list.is_empty()));
+        crossed || nowhere || absent && self.tests.len() > 1
+    }
+
+    /// The values that it holds for, where it lists them.
+    fn values(&self) -> Option<impl Iterator<Item = &Literal>> {
+        let list = self.tests.iter().find_map(|test| match test {
+            Test::OneOf(list) => Some(list),
+            _ => None,
+        })?;
+        let fits = |literal: &&Literal| {
+            let mut tests = self.tests.iter();
+            tests.all(|test| test.holds_for(literal) == Some(true))
+        };
+        Some(list.iter().filter(fits))
+    }
+
+    fn smallest(&self) -> Option<Decimal> {
+        match self.subject {
+            Subject::Hour(_) => Some(Decimal::ZERO),
+            Subject::Weekday(_) => Decimal::read("1"),
+            _ => None,
+        }
+    }
+
+    fn largest(&self) -> Option<Decimal> {
+        match self.subject {
+            Subject::Hour(_) => Decimal::read("23"),
+            Subject::Weekday(_) => Decimal::read("7"),
+            _ => None,
+        }
+    }
+
+    /// Whether it holds wherever `other`, of the same subject, does.
+    fn follows_from(&self, other: &Condition) -> bool {
+        if let Some(mut values) = other.values() {
+            return values.all(|value| {
+                let mut tests = self.tests.iter();
+                tests.all(|test| test.holds_for(value) == Some(true))
+            });
+        }
+        let follows = |own: &Test| other.tests.iter().any(|have| own.follows_from(have));
+        self.tests.iter().all(follows)
+    }
+}
+
+impl Test {
+    fn follows_from(&self, other: &Test) -> bool {
+        match (self, other) {
+            (Test::Exists(own), Test::Exists(have)) => own == have,
+            // What is judged is there.
+            (Test::Exists(true), _) => true,
+            (Test::AtMost(own), Test::AtMost(have)) => have <= own,
+            (Test::AtLeast(own), Test::AtLeast(have)) => have >= own,
+            (Test::Prefix(own), Test::Prefix(have)) => have.starts_with(&**own),
+            (Test::Matches(own), Test::Matches(have)) => own == have,
+            (Test::LengthAtMost(own), Test::LengthAtMost(have)) => have <= own,
+            (Test::NotOneOf(own), Test::NotOneOf(have)) => {
+                own.iter().all(|literal| have.contains(literal))
+            }
+            (Test::In(own), Test::In(have)) => have.iter().all(|one| {
+                let covers = |own: &super::Network| own.covers(one);
+                own.iter().any(covers)
+            }),
+            (Test::Sql(own), Test::Sql(have)) => own == have,
+            _ => false,
+        }
+    }
+}
+
+fn at_least(test: &Test) -> Option<Decimal> {
+    match test {
+        Test::AtLeast(least) => Some(*least),
+        _ => None,
+    }
+}
+
+fn at_most(test: &Test) -> Option<Decimal> {
+    match test {
+        Test::AtMost(most) => Some(*most),
+        _ => None,
+    }
+}

@@ -1,0 +1,224 @@
+//! From a call to a subject's value, and from there to whether a test holds.
+
+use super::{Condition, Facts, Found, Literal, Pointer, Subject, Test};
+use crate::policy::decimal::Decimal;
+use crate::policy::json::Value;
+use crate::policy::sql;
+use jiff::tz::TimeZone;
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+/// Why a subject can't be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    /// It is not there.
+    #[error("is missing")]
+    Absent,
+    /// It is there more than once, or under names that differ by case only.
+    #[error("is there more than once")]
+    Many,
+    /// A text where a number is asked for, a list where a text is, and the like.
+    #[error("is of another type")]
+    Kind,
+    /// More digits or a larger size than are compared.
+    #[error("is a number with too many digits or too large")]
+    Number,
+    /// A NUL in it: some readers end there.
+    #[error("has a NUL in it")]
+    Nul,
+    /// Not text, or wrongly encoded.
+    #[error("can't be read")]
+    Unreadable,
+    /// SQL that can't be parsed, or that servers read differently.
+    #[error("is SQL that can't be judged")]
+    Sql,
+}
+
+/// A subject's value.
+enum Seen<'f> {
+    /// Text from where everything is text: path, query, header, attribute. A number is asked of its form.
+    Plain(Cow<'f, str>),
+    Number(Decimal),
+    Json(&'f Value<'f>),
+    Address(IpAddr),
+}
+
+impl Condition {
+    pub(super) fn holds(&self, facts: &dyn Facts) -> Result<bool, Why> {
+        let seen = match self.see(facts) {
+            Ok(seen) => seen,
+            Err(Why::Absent) if self.asks_for_absence() => return Ok(true),
+            Err(Why::Absent) if self.asks_for_presence_alone() => return Ok(false),
+            Err(why) => return Err(why),
+        };
+        let mut held = true;
+        for test in &self.tests {
+            held &= test.holds(&seen)?;
+        }
+        Ok(held)
+    }
+
+    fn asks_for_absence(&self) -> bool {
+        matches!(&*self.tests, [Test::Exists(false)])
+    }
+
+    fn asks_for_presence_alone(&self) -> bool {
+        matches!(&*self.tests, [Test::Exists(true)])
+    }
+
+    fn see<'f>(&self, facts: &'f dyn Facts) -> Result<Seen<'f>, Why> {
+        match &self.subject {
+            Subject::Path(name) => plain(facts.path(name)),
+            Subject::Query(name) => plain(facts.query(name)),
+            Subject::Header(name) => plain(facts.header(name)),
+            Subject::Body(pointer) => place(facts.body(), pointer),
+            Subject::Args(pointer) => place(facts.args(), pointer),
+            Subject::Session(name) => {
+                let value = facts.session(name).ok_or(Why::Absent)?;
+                Ok(Seen::Plain(value.into()))
+            }
+            Subject::Agent => Ok(Seen::Plain(facts.agent().into())),
+            Subject::Client => Ok(Seen::Address(facts.client())),
+            Subject::Hour(zone) => Ok(Seen::Number(whole(time(facts, zone)?.hour()))),
+            Subject::Weekday(zone) => {
+                let day = time(facts, zone)?.weekday().to_monday_one_offset();
+                Ok(Seen::Number(whole(day)))
+            }
+        }
+    }
+}
+
+fn plain(found: Found<'_>) -> Result<Seen<'_>, Why> {
+    match found {
+        Found::Absent => Err(Why::Absent),
+        Found::Many => Err(Why::Many),
+        Found::Unreadable => Err(Why::Unreadable),
+        Found::One(text) => Ok(Seen::Plain(text)),
+    }
+}
+
+fn place<'f>(value: Option<&'f Value<'f>>, pointer: &Pointer) -> Result<Seen<'f>, Why> {
+    use crate::policy::json::Unclear;
+    let found = value.ok_or(Why::Unreadable)?.at(pointer.tokens());
+    match found {
+        Ok(Some(value)) => Ok(Seen::Json(value)),
+        Ok(None) => Err(Why::Absent),
+        Err(Unclear::Case) => Err(Why::Many),
+        Err(Unclear::Kind) => Err(Why::Kind),
+    }
+}
+
+fn time(facts: &dyn Facts, zone: &TimeZone) -> Result<jiff::Zoned, Why> {
+    let now = jiff::Timestamp::from_microsecond(facts.now().micros());
+    Ok(now.map_err(|_| Why::Unreadable)?.to_zoned(zone.clone()))
+}
+
+fn whole(number: i8) -> Decimal {
+    Decimal::read(itoa::Buffer::new().format(number)).unwrap_or(Decimal::ZERO)
+}
+
+impl Test {
+    fn holds(&self, seen: &Seen<'_>) -> Result<bool, Why> {
+        match self {
+            Test::Exists(there) => Ok(*there),
+            Test::OneOf(list) => one_of(list, seen),
+            Test::NotOneOf(list) => one_of(list, seen).map(|is| !is),
+            Test::Prefix(prefix) => Ok(text(seen)?.starts_with(&**prefix)),
+            Test::Matches(pattern) => Ok(pattern.0.is_match(text(seen)?)),
+            Test::AtMost(most) => Ok(decimal(seen)? <= *most),
+            Test::AtLeast(least) => Ok(decimal(seen)? >= *least),
+            Test::LengthAtMost(most) => match seen {
+                Seen::Json(Value::List(list)) => Ok(list.len() <= *most),
+                other => Ok(text(other)?.chars().nth(*most).is_none()),
+            },
+            Test::In(networks) => match seen {
+                Seen::Address(address) => Ok(networks.iter().any(|one| one.holds(*address))),
+                _ => Err(Why::Kind),
+            },
+            Test::Sql(rule) => {
+                let facts = sql::read(text(seen)?, rule.dialect).map_err(|_| Why::Sql)?;
+                Ok(rule.allows(&facts).is_ok())
+            }
+        }
+    }
+
+    /// Whether it holds for a value as a policy writes it; `None`: such a value can't be judged by it.
+    pub(super) fn holds_for(&self, literal: &Literal) -> Option<bool> {
+        match literal {
+            Literal::Number(number) => self.holds(&Seen::Number(*number)).ok(),
+            Literal::Text(text) => self.holds(&Seen::Plain((&**text).into())).ok(),
+            Literal::Bool(is) => self.holds(&Seen::Json(&Value::Bool(*is))).ok(),
+        }
+    }
+}
+
+fn one_of(list: &[Literal], seen: &Seen<'_>) -> Result<bool, Why> {
+    let mut is = false;
+    for literal in list {
+        is |= match literal {
+            Literal::Text(have) => text(seen)? == &**have,
+            Literal::Number(have) => decimal(seen)? == *have,
+            Literal::Bool(have) => match seen {
+                Seen::Json(Value::Bool(value)) => value == have,
+                Seen::Plain(value) => match &**value {
+                    "true" => *have,
+                    "false" => !*have,
+                    _ => return Err(Why::Kind),
+                },
+                _ => return Err(Why::Kind),
+            },
+        };
+    }
+    Ok(is)
+}
+
+fn text<'s>(seen: &'s Seen<'_>) -> Result<&'s str, Why> {
+    let text: &str = match seen {
+        Seen::Plain(text) => text,
+        Seen::Json(Value::Text(text)) => text,
+        _ => return Err(Why::Kind),
+    };
+    match text.contains('\0') {
+        true => Err(Why::Nul),
+        false => Ok(text),
+    }
+}
+
+fn decimal(seen: &Seen<'_>) -> Result<Decimal, Why> {
+    match seen {
+        Seen::Number(number) => Ok(*number),
+        Seen::Plain(text) => Decimal::read(text).ok_or(Why::Number),
+        Seen::Json(value @ Value::Number(_)) => value.number().ok_or(Why::Number),
+        _ => Err(Why::Kind),
+    }
+}
+
+/// Names and values of a query or a form (WHATWG URL, `application/x-www-form-urlencoded`), each decoded once; `+` is a
+/// space, `;` separates nothing. `None` for a side that is not UTF-8 after decoding or has a `%` without two hex digits.
+pub fn pairs(text: &str) -> impl Iterator<Item = (Option<Cow<'_, str>>, Option<Cow<'_, str>>)> {
+    let parts = text.split('&').filter(|part| !part.is_empty());
+    parts.map(|part| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        (decoded(name), decoded(value))
+    })
+}
+
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['%', '+']) {
+        return Some(text.into());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                let (high, low) = (digit()?, digit()?);
+                u8::try_from(high << 4 | low).ok()?
+            }
+            plain => plain,
+        });
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
