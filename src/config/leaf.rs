@@ -31,8 +31,10 @@ macro_rules! leaf_schema {
     )+};
 }
 
+mod condition;
 mod outside;
 
+pub(super) use condition::{Literal, Number, Whole};
 pub(super) use outside::{
     Address, AttributeName, HeaderName, HostName, Network, Sha256, Variable, is_host, is_variable,
 };

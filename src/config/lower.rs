@@ -4,6 +4,7 @@
 
 mod agents;
 mod approvals;
+mod conditions;
 mod faults;
 mod ledger;
 mod limits;

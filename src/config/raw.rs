@@ -3,6 +3,7 @@
 //! A key that only a later version can honour is listed as such and refused by name. What is not listed is unknown.
 
 mod approvals;
+pub(super) mod conditions;
 mod project;
 mod server;
 

@@ -11,10 +11,9 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::io::telemetry::Parent;
 use crate::policy::AccessRequest;
-use crate::policy::model::{IntentRule, Route, Upgrade};
-use crate::policy::route::NoRoute;
+use crate::policy::model::{IntentRule, Policy, Route, Upgrade};
+use crate::policy::route::{Matched, NoRoute};
 use crate::policy::target::Target;
-use crate::policy::template::Captures;
 use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -81,9 +80,8 @@ pub(super) struct Described<'a> {
     pub route: &'a Route,
     /// The tool's precomputed parts.
     pub outfit: &'a Outfit,
-    /// The canonical path behind the mount.
-    pub path: &'a str,
-    captures: Captures<'a>,
+    /// What the table found: the first route of its match, or the one whose conditions hold.
+    pub matched: Matched<'a>,
 }
 
 /// The one match of a canonical target; on record from here on. Why nothing matched stays with the record: the agent
@@ -101,8 +99,7 @@ pub(super) fn matched<'a>(
             Some(Described {
                 route: policy.route(matched.route),
                 outfit: caller.ruleset.outfit(matched.tool),
-                path: matched.path,
-                captures: matched.captures,
+                matched,
             })
         }
         Err(NoRoute::Route(tool)) => {
@@ -114,6 +111,15 @@ pub(super) fn matched<'a>(
 }
 
 impl<'a> Described<'a> {
+    /// The same call, judged by this route of its match.
+    pub(super) fn taken(self, matched: Matched<'a>, policy: &'a Policy) -> Self {
+        Described {
+            route: policy.route(matched.route),
+            matched,
+            ..self
+        }
+    }
+
     /// What the policy is asked.
     ///
     /// # Errors
@@ -126,7 +132,7 @@ impl<'a> Described<'a> {
         let filled = match &self.route.resource {
             Some(template) => Some(
                 template
-                    .fill(&self.captures, &caller.session.facts)
+                    .fill(&self.matched.captures, &caller.session.facts)
                     .ok_or_else(|| Refusal::resource_unfilled(self.route))?,
             ),
             None => None,

@@ -292,6 +292,11 @@ pub fn holds_token(text: &[u8]) -> bool {
 /// Names that `Connection` says are between two neighbours only.
 struct Nominated<'a>(Vec<&'a [u8]>);
 
+/// Whether `Connection` takes a field away before the request is forwarded.
+pub(super) fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.contains_key(CONNECTION) && Nominated::by(headers).holds(name)
+}
+
 impl<'a> Nominated<'a> {
     fn by(headers: &'a HeaderMap) -> Self {
         let mut names = Vec::new();

@@ -11,6 +11,7 @@ mod caught;
 mod client;
 mod describe;
 mod intent;
+mod judge;
 mod own;
 
 pub mod fields;
@@ -389,6 +390,19 @@ impl Gate {
         // After matching, because the tool says which fields it allows.
         fields::check_request(&head.headers, target.as_str(), call.outfit.rules())
             .map_err(Refusal::field)?;
+        // Of the routes of one match, the first whose conditions hold. What can't be judged falls through to none.
+        let chosen = match &standing {
+            Some(approval) => Ok(judge::asked(caller, call, approval, entry)),
+            None => judge::chosen(caller, (head, target), call, body, entry).await,
+        };
+        let call = match chosen {
+            Ok(call) => call,
+            Err(refusal) => {
+                gate.take_unrouted(caller, head, target, body, entry)
+                    .await?;
+                return Err(refusal);
+            }
+        };
         // Two readers must not differ on whether this is still HTTP.
         let handshake = call.handshake(head, body.as_ref())?;
         // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is

@@ -95,7 +95,7 @@ impl Inner {
             outfit: call.outfit,
             method: &head.method,
             headers: &head.headers,
-            path: call.path,
+            path: call.matched.path,
             query: target.query(),
             authority: target.authority(),
             peer: peer.address.ip(),

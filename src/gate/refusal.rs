@@ -6,10 +6,12 @@ use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
 use crate::gate::forward::SendFault;
 use crate::gate::forward::upgrade::HandshakeFault;
+use crate::gate::judge::Unreadable;
 use crate::gate::respond::{Action, Next};
 use crate::ledger::{record::Fault, untold};
+use crate::policy::choice::Unfit;
 use crate::policy::decision::{Denial, Reason};
-use crate::policy::model::Route;
+use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::target::Ambiguity;
@@ -172,6 +174,49 @@ impl Refusal {
             "no route of the policy fits this method and path; check both against the tool's description, and `GET /.toolgate/session` for what this session may do",
         )
         .with(|parts| parts.next = Some(look_up_session()))
+    }
+
+    /// No route judges the call.
+    pub(super) fn unfit(unfit: Unfit, policy: &Policy) -> Self {
+        let subject = |condition: usize| {
+            let conditions = policy.route(unfit.route()).conditions.as_deref();
+            conditions.map_or_else(String::new, |all| all.0[condition].subject.to_string())
+        };
+        match unfit {
+            Unfit::Unread(_) => Self::internal(),
+            Unfit::Unevaluable { condition, why, .. } => Self::new(
+                Reason::Unevaluable,
+                format!("the policy decides this call by `{}`, which {why}; send it once and plainly", subject(condition)),
+            ),
+            Unfit::Unmet { condition, .. } => Self::new(
+                Reason::ConditionUnmet,
+                format!("the policy does not allow this call with such a `{}`; do something else, or tell the user that this run is not allowed to do it", subject(condition)),
+            )
+            .with(|parts| parts.next = Some(look_up_session())),
+        }
+    }
+
+    /// A body that conditions read can't be read.
+    pub(super) fn unreadable(why: Unreadable) -> Self {
+        let refusal = Self::new(
+            Reason::BodyUnreadable,
+            format!("the policy decides this call by its body, and {why}; send JSON in UTF-8 with `Content-Type: application/json`"),
+        );
+        match why {
+            Unreadable::Coding | Unreadable::Media | Unreadable::Charset => {
+                refusal.status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+            }
+            Unreadable::Json(_) | Unreadable::Form => refusal,
+        }
+    }
+
+    /// A body that conditions read is over its bound.
+    pub(super) fn too_large_to_judge(route: &Route) -> Self {
+        let most = route.body_limit;
+        Self::new(
+            Reason::BodyTooLarge,
+            format!("the policy decides this call by its body, and it is longer than {most} bytes; send less in one request"),
+        )
     }
 
     /// The policy said no.

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-pub use read::{Why, pairs};
+pub use read::{Why, named};
 
 /// What a condition looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +130,15 @@ pub enum Found<'f> {
     Unreadable,
 }
 
+/// What a body says.
+#[derive(Clone, Debug)]
+pub enum Content<'b> {
+    /// JSON.
+    Json(Value<'b>),
+    /// `application/x-www-form-urlencoded`, as it came.
+    Form(&'b str),
+}
+
 /// What a call is judged by. Implementations answer from what is forwarded, byte for byte.
 pub trait Facts {
     /// A parameter of the path.
@@ -139,7 +148,7 @@ pub trait Facts {
     /// A header field.
     fn header(&self, name: &str) -> Found<'_>;
     /// The body; `None`: there is none that can be judged.
-    fn body(&self) -> Option<&Value<'_>>;
+    fn body(&self) -> Option<&Content<'_>>;
     /// The arguments.
     fn args(&self) -> Option<&Value<'_>>;
     /// An attribute of the session.
@@ -171,8 +180,14 @@ impl Where {
 
     /// Whether a body has to be read for it.
     pub fn reads_body(&self) -> bool {
-        let reads = |one: &Condition| matches!(one.subject, Subject::Body(_) | Subject::Args(_));
-        self.0.iter().any(reads)
+        self.0.iter().any(Condition::reads_body)
+    }
+}
+
+impl Condition {
+    /// Whether a body has to be read for it.
+    pub fn reads_body(&self) -> bool {
+        matches!(self.subject, Subject::Body(_) | Subject::Args(_))
     }
 }
 

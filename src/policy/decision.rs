@@ -158,6 +158,10 @@ reasons! {
     ApprovalExpired = "approval_expired",
     /// The approved call ran, or may have, and nobody knows how it ended.
     OutcomeUnknown = "outcome_unknown",
+    /// A condition can't be judged for this call.
+    Unevaluable = "unevaluable",
+    /// The conditions of no route of the match hold.
+    ConditionUnmet = "condition_unmet",
     /// A body was needed and is over its bound.
     BodyTooLarge = "body_too_large",
     /// A body was needed and can't be read.

@@ -10,6 +10,7 @@ pub use told::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
 
 use super::approval::{Chain, ChainIndex};
+use super::condition::Where;
 use super::held::{Held, ScopeNumber};
 use super::limit::{Bound, Layout, Limit, Per};
 use super::name::{AgentName, ChainName, ProjectName, RouteId, ScopeName, ToolName};
@@ -183,6 +184,8 @@ pub struct Route {
     /// `per: session` rates and counts that name this route, its tool or its scope, and `repeats` that cover it; in
     /// file order.
     pub session_limits: Box<[LimitIndex]>,
+    /// What it asks of a call besides method and path; `None`: nothing.
+    pub conditions: Option<Box<Where>>,
     /// Its position in [`Policy::routes`].
     pub index: RouteIndex,
     /// Whose it is.
@@ -263,9 +266,11 @@ impl Policy {
             }
             written.push(written_match(&part.matches, &tool.mount));
             let lists = LimitLists::covering(&parts.limits, &part, &tool.name);
+            let conditional = part.conditions.is_some();
             routes.push(Route {
-                index,
                 irreversible: part.irreversible || part.deletes(),
+                index,
+                conditions: part.conditions.map(Box::new),
                 id: part.id,
                 tool: part.tool,
                 scope: part.scope,
@@ -285,6 +290,7 @@ impl Policy {
                 tool: part.tool,
                 methods: each.methods,
                 template: each.template,
+                conditional,
             }));
         }
         let table = match RouteTable::build(&parts.tools, matches) {

@@ -21,6 +21,21 @@ pub enum Finding {
         /// Who holds its scope with `resources`.
         agent: AgentName,
     },
+    /// An error: the condition holds for no call.
+    ConditionNever {
+        /// Whose.
+        route: RouteIndex,
+        /// Position in its `where`.
+        condition: usize,
+    },
+    /// An error: wherever the conditions of the later route hold, those of the earlier one of the same match do, and that is
+    /// the one which is taken.
+    ArmUnreached {
+        /// Taken.
+        first: RouteIndex,
+        /// Never reached.
+        second: RouteIndex,
+    },
     /// A warning: no agent may ever hold the route's scope, so it never passes.
     ScopeUnheld {
         /// Which.
@@ -99,7 +114,7 @@ pub enum Life {
 
 /// What makes a policy wrong.
 pub fn errors(policy: &Policy) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let mut findings = arms(policy);
     let needed = by_scope(policy);
     for agent in agents(policy) {
         for (scope, ceiling) in scopes(&policy.agents[agent]) {
@@ -115,6 +130,29 @@ pub fn errors(policy: &Policy) -> Vec<Finding> {
                         agent: agent.clone(),
                     }),
             );
+        }
+    }
+    findings
+}
+
+/// Conditions that make nothing of a route.
+fn arms(policy: &Policy) -> Vec<Finding> {
+    let routes = policy.routes.iter();
+    let never = routes.filter_map(|route| {
+        let condition = route.conditions.as_ref()?.contradiction()?;
+        let route = route.index;
+        Some(Finding::ConditionNever { route, condition })
+    });
+    let mut findings: Vec<Finding> = never.collect();
+    for (first, second) in policy.table.successions() {
+        let of = |index| policy.route(index).conditions.as_deref();
+        let covered = match (of(first), of(second)) {
+            (Some(earlier), Some(later)) => earlier.covers(later),
+            _ => false,
+        };
+        let found = Finding::ArmUnreached { first, second };
+        if covered && !findings.contains(&found) {
+            findings.push(found);
         }
     }
     findings

@@ -9,6 +9,7 @@ use super::attributes::Attributes;
 use super::subject::Session;
 use super::template::Captures;
 use smol_str::{SmolStr, SmolStrBuilder};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
@@ -314,7 +315,7 @@ fn solve<'p>(parts: &'p [Part], rest: &str, found: &mut Vec<(&'p str, String)>) 
                 let Some(value) = decoded(&rest[..at]) else {
                     return false;
                 };
-                found.push((name, value));
+                found.push((name, value.into_owned()));
                 let solved = solve(behind, &rest[at..], found);
                 if !solved {
                     found.pop();
@@ -325,8 +326,12 @@ fn solve<'p>(parts: &'p [Part], rest: &str, found: &mut Vec<(&'p str, String)>) 
     }
 }
 
-/// The value that a part of a resource stands for; `None`: it is cut within an encoded byte.
-fn decoded(text: &str) -> Option<String> {
+/// What canonical text stands for, a capture or a part of a resource. `None`: it is cut within an encoded byte, or is not
+/// UTF-8.
+pub(super) fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(text.into());
+    }
     let bytes = text.as_bytes();
     let (mut value, mut at) = (Vec::with_capacity(bytes.len()), 0);
     while let Some(&byte) = bytes.get(at) {
@@ -338,7 +343,7 @@ fn decoded(text: &str) -> Option<String> {
             at += 1;
         }
     }
-    String::from_utf8(value).ok()
+    String::from_utf8(value).ok().map(Cow::Owned)
 }
 
 impl fmt::Display for Resource {
@@ -534,25 +539,10 @@ impl Text {
 
     /// Decodes a canonical capture once and appends it as a literal. `None` also: it is empty or not UTF-8.
     fn push_decoded(&mut self, capture: &str) -> Option<()> {
-        if capture.is_empty() {
-            return None;
+        match capture.is_empty() {
+            true => None,
+            false => self.push_encoded(&decoded(capture)?),
         }
-        if !capture.contains('%') {
-            return self.push_encoded(capture);
-        }
-        let bytes = capture.as_bytes();
-        let mut decoded = Vec::with_capacity(bytes.len());
-        let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            if byte == b'%' {
-                decoded.push(upper_hex_pair(bytes, at)?);
-                at += 3;
-            } else {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-        self.push_encoded(std::str::from_utf8(&decoded).ok()?)
     }
 }
 

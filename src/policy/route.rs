@@ -15,6 +15,7 @@ use super::target::{Target, canonical_path, is_name_or_ipv4, with_plain_delimite
 use super::template::{Captures, Template};
 use hash::Table;
 use shapes::{Found, Shapes};
+use std::num::NonZeroU32;
 
 /// Built when a policy is assembled; one set of templates per tool.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,8 @@ pub struct Matched<'t> {
     pub path: &'t str,
     /// Path parameters in template order, still percent-encoded as canonical.
     pub captures: Captures<'t>,
+    /// Where its shape has the next route of the same match, which is asked if the conditions of this one don't hold.
+    next: Option<NonZeroU32>,
 }
 
 /// Why nothing matched. The agent sees one answer for both; records know the tool.
@@ -66,13 +69,17 @@ pub struct RouteMatch {
     pub methods: Vec<Box<str>>,
     /// The path behind the mount.
     pub template: Template,
+    /// Whether it asks more of a call: then another of the same match may come behind it.
+    pub conditional: bool,
 }
 
 /// Why parts make no policy. Positions are those of the parts; the reader of the file knows their places.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {
-    /// Two routes answer to one method and the same paths.
-    #[error("method {method} and the same paths as an earlier route: it could never be reached")]
+    /// Two routes answer to one method and the same paths, and the earlier takes every call.
+    #[error(
+        "method {method} and the same paths as an earlier route without `where`: it could never be reached"
+    )]
     Duplicate {
         /// In file order.
         first: RouteIndex,
@@ -209,15 +216,33 @@ impl RouteTable {
             }
         }
         let shapes = &self.tools[tool.0 as usize];
-        let (route, captures) = shapes
+        let (arm, captures) = shapes
             .answering(&found, method, path)
             .ok_or(NoRoute::Route(tool))?;
         Ok(Matched {
-            route,
+            route: arm.route(),
             tool,
             path,
             captures,
+            next: arm.next(),
         })
+    }
+
+    /// The next route of the same match, in order of the file.
+    pub fn behind<'t>(&'t self, matched: &Matched<'t>) -> Option<Matched<'t>> {
+        let shapes = &self.tools[matched.tool.0 as usize];
+        let (arm, names) = shapes.at(matched.next?)?;
+        Some(Matched {
+            route: arm.route(),
+            captures: matched.captures.renamed(names)?,
+            next: arm.next(),
+            ..*matched
+        })
+    }
+
+    /// Routes of one match with the same names of parameters: each with each that comes behind it.
+    pub fn successions(&self) -> impl Iterator<Item = (RouteIndex, RouteIndex)> {
+        self.tools.iter().flat_map(Shapes::successions)
     }
 
     /// The tool of a path, the path behind its mount, and the most specific shape there.

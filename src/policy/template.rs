@@ -144,6 +144,11 @@ impl<'t> Captures<'t> {
         fits.then_some(Self { names, path, spans })
     }
 
+    /// The same under the names of another template of the same shape.
+    pub(super) fn renamed(&self, names: &'t [Box<str>]) -> Option<Self> {
+        Self::new(names, self.path, self.spans)
+    }
+
     /// The value of one parameter.
     pub fn get(&self, name: &str) -> Option<&'t str> {
         let position = self.names.iter().position(|have| **have == *name)?;

@@ -37,6 +37,27 @@ fn say(finding: &Finding, policy: &Policy, places: &Places, reports: &mut Report
                 "write the route's `resource`, or give it a scope of its own",
             );
         }
+        Finding::ConditionNever { route, condition } => {
+            let place = places.route(*route);
+            let at = place.conditions.get(*condition).copied();
+            reports.error(
+                at.unwrap_or(place.id),
+                format!("{}: this holds for no call", place.subject),
+                "compare its tests with each other: all of them must hold at once",
+            );
+        }
+        Finding::ArmUnreached { first, second } => {
+            let (first, second) = (places.route(*first), places.route(*second));
+            let line = reports.line_of(first.id);
+            reports.error(
+                second.id,
+                format!(
+                    "{}: wherever its conditions hold, those of {} (line {line}) do, and that one is taken first",
+                    second.subject, first.subject
+                ),
+                "put the stricter route first, or change what it asks",
+            );
+        }
         Finding::ScopeUnheld { route } => {
             let (place, scope) = (places.route(*route), &policy.route(*route).scope);
             reports.warn(
@@ -146,6 +167,8 @@ fn say_of_chains(finding: &Finding, policy: &Policy, places: &Places, reports: &
             );
         }
         Finding::ResourceMissing { .. }
+        | Finding::ConditionNever { .. }
+        | Finding::ArmUnreached { .. }
         | Finding::ScopeUnheld { .. }
         | Finding::ScopeUnneeded { .. }
         | Finding::PatternUnproducible { .. }

@@ -1,6 +1,7 @@
 //! Routes: what they match, need, act on and cost.
 
 use super::approvals::{Chains, DEFAULT};
+use super::conditions::{Lowered, conditions};
 use super::or;
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
@@ -23,6 +24,8 @@ pub struct RoutePlace {
     pub approval: Option<Place>,
     /// One for each part of the match.
     pub matches: Vec<MatchPlace>,
+    /// One for each condition.
+    pub conditions: Vec<Place>,
 }
 
 /// One part of a match.
@@ -55,11 +58,21 @@ pub fn route(
     if let Some((Some(template), place)) = &resource {
         refuse_unbound(template, *place, &matches, reports);
     }
+    let conditions = raw
+        .conditions
+        .as_ref()
+        .map(|at| conditions(at, &parameters(&matches), reports));
     let approval = approval(raw, &matches, chains, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
     refuse_held_upgrade(raw, approval, &matches, reports);
+    refuse_judged_upgrade(raw, conditions.as_ref(), reports);
     let cost = raw.cost.as_ref().map(|at| cost(&at.value));
     reports.leave();
+    // Conditions that could not be read must not make the route look as if it had none.
+    let (conditions, condition_places) = match conditions {
+        Some(lowered) => lowered.map(|(conditions, places)| (Some(conditions), places))?,
+        None => (None, Vec::new()),
+    };
     let places = RoutePlace {
         subject,
         id: id?.place,
@@ -67,11 +80,13 @@ pub fn route(
         resource: raw.resource.as_ref().map(|at| at.place),
         approval: raw.approval.as_ref().map(|at| at.place),
         matches: matches.iter().map(|(_, place)| place.clone()).collect(),
+        conditions: condition_places,
     };
     let part = RoutePart {
         id: id?.value.clone(),
         tool: index,
         matches: matches.into_iter().map(|(part, _)| part).collect(),
+        conditions,
         scope: raw.scope.as_ref()?.value.clone(),
         // A resource that could not be read must not make the route look as if it had none.
         resource: match resource {
@@ -91,6 +106,20 @@ pub fn route(
         }),
     };
     (!part.matches.is_empty()).then_some((part, places))
+}
+
+/// Those that every part of the match has.
+fn parameters(matches: &[(MatchPart, MatchPlace)]) -> Vec<&str> {
+    let Some(((first, _), others)) = matches.split_first() else {
+        return Vec::new();
+    };
+    let mut found: Vec<&str> = first.template.names().iter().map(|name| &**name).collect();
+    found.retain(|name| {
+        others
+            .iter()
+            .all(|(part, _)| part.template.names().iter().any(|have| **have == **name))
+    });
+    found
 }
 
 /// `GET /users/{user_id}`.
@@ -317,6 +346,25 @@ fn refuse_held_upgrade(
         "a person can't agree to a WebSocket: they would see how it begins and nothing of what is sent through it",
         help,
     );
+}
+
+/// A handshake has no body, and what is said afterwards is judged by nobody.
+fn refuse_judged_upgrade(
+    raw: &raw::Route,
+    conditions: Option<&Option<Lowered>>,
+    reports: &mut Reports,
+) {
+    let Some(Some((conditions, places))) = conditions.filter(|_| raw.upgrade.is_some()) else {
+        return;
+    };
+    let body = conditions.0.iter().position(|one| one.reads_body());
+    if let Some(place) = body.and_then(|at| places.get(at)) {
+        reports.error(
+            *place,
+            "a WebSocket is asked for without a body, and what is sent through it is not judged",
+            "judge the path, the query or a header field, or remove `upgrade`",
+        );
+    }
 }
 
 /// A WebSocket is asked for with GET alone (RFC 6455 section 4.1); elsewhere the key could never have an effect.

@@ -327,7 +327,9 @@ record! {
     /// `websocket`: a call that asks for it becomes a tunnel. It lasts as long as its session, and is cut once neither
     /// side has sent anything, pings included, for the listener's `timeouts.idle`. Default: none.
     optional upgrade = "upgrade": Upgrade,
-    ; later "where"
+    /// What is asked of a call besides method and path: subjects (`path.NAME`, `query.NAME`, `header.NAME`, `body./pointer`,
+    /// `session.ATTRIBUTE`, `agent`, `client`, `time.hour`, `time.weekday`), each with its tests. All must hold.
+    optional conditions = "where": super::conditions::Where,
 }
 
 words! {

@@ -3,10 +3,11 @@
 
 use crate::gate::Inner;
 use crate::gate::forward::Outfit;
+use crate::gate::judge;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::Cause;
-use crate::policy::approval::{Asked, Chain, HeldCall};
+use crate::policy::approval::{Asked, Chain, Facts, HeldCall};
 use crate::policy::decision::{Decision, Hold, Permit, Void};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::subject::Subject;
@@ -61,7 +62,7 @@ impl Inner {
     pub(super) fn judge<'c>(
         &self,
         caller: &'c Caller,
-        call: &HeldCall,
+        (facts, call): (&Facts, &HeldCall),
         target: &'c Target,
         now: Now,
     ) -> Result<Judged<'c, Hold<'c>>, Stale> {
@@ -75,6 +76,11 @@ impl Inner {
             .table
             .find(&call.method, target)
             .map_err(|_| Void::Changed("route"))?;
+        let matched = judge::kept(policy, matched, (&session.facts, facts), (call, target), now)
+            .map_err(|refusal| {
+                let why = refusal.reason().as_str();
+                Stale::Void(format!("it may not run any more: {why}"))
+            })?;
         let route = policy.route(matched.route);
         let resource = match &route.resource {
             None => None,
@@ -124,7 +130,7 @@ impl Inner {
             path,
             tool,
             route,
-        } = self.judge(caller, call, target, now)?;
+        } = self.judge(caller, (&approval.facts, call), target, now)?;
         let approvers = self.approvers.load();
         Ok(Judged {
             evidence: policy::redeem(hold, &approval.facts, &approval.votes(), &approvers)?,
@@ -144,7 +150,7 @@ impl Inner {
         let stale = match &approval.facts.asked {
             Asked::Grant(_) => return Ok(()),
             Asked::Call(call) => Self::kept_target(call).and_then(|target| {
-                let judged = self.judge(caller, call, &target, self.clock.now())?;
+                let judged = self.judge(caller, (&approval.facts, call), &target, self.clock.now())?;
                 policy::unchanged(&judged.evidence, &approval.facts)?;
                 Ok(())
             }),

@@ -68,7 +68,13 @@ impl Request {
         let Ok(matched) = policy.table.find(head.method.as_str(), target) else {
             return Ok(None);
         };
-        let place = Place::of(caller, policy.route(matched.route));
+        // Which route of its match it was judged by is not known yet: the widest of them bounds what is read.
+        let mut place = Place::of(caller, policy.route(matched.route));
+        let mut arm = policy.table.behind(&matched);
+        while let Some(next) = arm {
+            place.bytes_max = place.bytes_max.max(policy.route(next.route).body_limit);
+            arm = policy.table.behind(&next);
+        }
         if fields::check_request(&head.headers, target.as_str(), place.rules).is_err() {
             return Ok(None);
         }

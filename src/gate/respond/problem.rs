@@ -178,6 +178,20 @@ pub const fn problem(reason: Reason) -> Problem {
             "An approved call was begun and the gate does not know how it ended: the tool broke off or was too slow, or the gate was stopped. It may have taken effect. It is never made again by itself.",
             "Find out with another call whether it took effect. An operator can say what happened; until then the same call is answered like this."
         ),
+        Reason::Unevaluable => own!(
+            S::BAD_REQUEST,
+            "Condition can't be judged",
+            A::FixRequest,
+            "The policy decides this call by something in it that is missing, is there more than once, is of another type, or is read differently by different readers.",
+            "Send what the detail names once, and in its plain form."
+        ),
+        Reason::ConditionUnmet => own!(
+            S::FORBIDDEN,
+            "Condition not met",
+            A::DoSomethingElse,
+            "The policy has a route for this method and path, and asks more of the call than this one says.",
+            "The detail names what was asked about. Do something else, or tell the user that this run is not allowed to do it."
+        ),
         Reason::BodyTooLarge => own!(
             S::PAYLOAD_TOO_LARGE,
             "Body too large",

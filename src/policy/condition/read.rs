@@ -1,6 +1,6 @@
 //! From a call to a subject's value, and from there to whether a test holds.
 
-use super::{Condition, Facts, Found, Literal, Pointer, Subject, Test};
+use super::{Condition, Content, Facts, Found, Literal, Pointer, Subject, Test};
 use crate::policy::decimal::Decimal;
 use crate::policy::json::Value;
 use crate::policy::sql;
@@ -71,7 +71,11 @@ impl Condition {
             Subject::Path(name) => plain(facts.path(name)),
             Subject::Query(name) => plain(facts.query(name)),
             Subject::Header(name) => plain(facts.header(name)),
-            Subject::Body(pointer) => place(facts.body(), pointer),
+            Subject::Body(pointer) => match facts.body() {
+                Some(Content::Json(value)) => place(Some(value), pointer),
+                Some(Content::Form(form)) => field(form, pointer),
+                None => Err(Why::Unreadable),
+            },
             Subject::Args(pointer) => place(facts.args(), pointer),
             Subject::Session(name) => {
                 let value = facts.session(name).ok_or(Why::Absent)?;
@@ -94,6 +98,15 @@ fn plain(found: Found<'_>) -> Result<Seen<'_>, Why> {
         Found::Many => Err(Why::Many),
         Found::Unreadable => Err(Why::Unreadable),
         Found::One(text) => Ok(Seen::Plain(text)),
+    }
+}
+
+/// A form is one object whose values are texts.
+fn field<'f>(form: &'f str, pointer: &Pointer) -> Result<Seen<'f>, Why> {
+    let mut tokens = pointer.tokens();
+    match (tokens.next(), tokens.next()) {
+        (Some(name), None) => plain(named(form, name)),
+        _ => Err(Why::Kind),
     }
 }
 
@@ -193,9 +206,29 @@ fn decimal(seen: &Seen<'_>) -> Result<Decimal, Why> {
     }
 }
 
+/// The value of a name in a query or a form. Names that differ by case only are one to some readers: none of them counts.
+/// Where any name can't be decoded, it may be this one.
+pub fn named<'t>(text: &'t str, name: &str) -> Found<'t> {
+    let mut found = Found::Absent;
+    for (have, value) in pairs(text) {
+        let Some(have) = have else {
+            return Found::Unreadable;
+        };
+        if !have.eq_ignore_ascii_case(name) {
+            continue;
+        }
+        found = match (found, value) {
+            (Found::Absent, Some(value)) if have == name => Found::One(value),
+            (Found::Absent, None) => Found::Unreadable,
+            _ => Found::Many,
+        };
+    }
+    found
+}
+
 /// Names and values of a query or a form (WHATWG URL, `application/x-www-form-urlencoded`), each decoded once; `+` is a
 /// space, `;` separates nothing. `None` for a side that is not UTF-8 after decoding or has a `%` without two hex digits.
-pub fn pairs(text: &str) -> impl Iterator<Item = (Option<Cow<'_, str>>, Option<Cow<'_, str>>)> {
+fn pairs(text: &str) -> impl Iterator<Item = (Option<Cow<'_, str>>, Option<Cow<'_, str>>)> {
     let parts = text.split('&').filter(|part| !part.is_empty());
     parts.map(|part| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));

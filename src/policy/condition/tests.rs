@@ -11,27 +11,14 @@ struct Call {
     now: i64,
 }
 
-struct Judged<'c>(&'c Call, Option<Value<'c>>);
+struct Judged<'c>(&'c Call, Option<Content<'c>>);
 
 impl Facts for Judged<'_> {
     fn path(&self, _: &str) -> Found<'_> {
         Found::One("7".into())
     }
     fn query(&self, name: &str) -> Found<'_> {
-        let mut found = Found::Absent;
-        for (have, value) in pairs(self.0.query) {
-            let Some(have) = have else {
-                return Found::Unreadable;
-            };
-            if have == name {
-                found = match (found, value) {
-                    (Found::Absent, Some(value)) => Found::One(value),
-                    (Found::Absent, None) => Found::Unreadable,
-                    _ => Found::Many,
-                };
-            }
-        }
-        found
+        named(self.0.query, name)
     }
     fn header(&self, name: &str) -> Found<'_> {
         let mut own = self.0.headers.iter().filter(|(have, _)| *have == name);
@@ -41,7 +28,7 @@ impl Facts for Judged<'_> {
             _ => Found::Many,
         }
     }
-    fn body(&self) -> Option<&Value<'_>> {
+    fn body(&self) -> Option<&Content<'_>> {
         self.1.as_ref()
     }
     fn args(&self) -> Option<&Value<'_>> {
@@ -83,7 +70,7 @@ fn texts(list: &[&str]) -> Box<[Literal]> {
 
 /// `Ok`: whether it holds.
 fn judge(place: &Where, call: &Call, json: &str) -> Result<bool, Why> {
-    let value = (!json.is_empty()).then(|| Value::read(json.as_bytes()).unwrap());
+    let value = (!json.is_empty()).then(|| Content::Json(Value::read(json.as_bytes()).unwrap()));
     let unmet = place.unmet(&Judged(call, value));
     unmet
         .map(|unmet| unmet.is_none())

@@ -2,6 +2,7 @@
 
 use super::{Agent, Cost, IntentRule, Notify, PolicyHash, Tool, ToolIndex, Upgrade};
 use crate::policy::approval::{Chain, ChainIndex};
+use crate::policy::condition::Where;
 use crate::policy::limit::Limit;
 use crate::policy::name::{ProjectName, RouteId, ScopeName};
 use crate::policy::resource::ResourceTemplate;
@@ -37,6 +38,8 @@ pub struct RoutePart {
     pub tool: ToolIndex,
     /// What it answers to; at least one.
     pub matches: Vec<MatchPart>,
+    /// What it asks of a call besides; `None`: nothing.
+    pub conditions: Option<Where>,
     /// The permission it needs.
     pub scope: ScopeName,
     /// What it acts on.

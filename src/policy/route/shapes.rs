@@ -8,6 +8,7 @@ use super::super::template::{Captures, Relation, Segment, Spans, Template, relat
 use super::index::Index;
 use super::tree::Tree;
 use super::{RouteMatch, TableError};
+use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,19 +26,33 @@ pub(super) struct Shapes {
     methods: Box<[Box<str>]>,
 }
 
-/// A route of one shape, told from the others by method. Small, because there are as many as routes.
+/// A route of one shape, told from the others by method, and by conditions from those of the same. Small, because there are
+/// as many as routes.
 #[derive(Clone, Copy, Debug)]
-struct Arm {
+pub(super) struct Arm {
     route: RouteIndex,
+    /// The next of the same method in [`Shapes::arms`]: never the first there is.
+    next: Option<NonZeroU32>,
     /// Position in [`Shapes::names`].
     names: u32,
     method: Method,
 }
 
+impl Arm {
+    pub(super) fn route(&self) -> RouteIndex {
+        self.route
+    }
+
+    pub(super) fn next(&self) -> Option<NonZeroU32> {
+        self.next
+    }
+}
+
 /// The routes of one shape, in the making.
 struct Arms {
     template: Template,
-    arms: Vec<Arm>,
+    /// With whether they ask more of a call.
+    arms: Vec<(Arm, bool)>,
 }
 
 /// A method; the common ones need no look at their text.
@@ -107,20 +122,38 @@ impl Arms {
         for text in &entry.methods {
             let method = Method::of(text)
                 .unwrap_or_else(|| Method::Other(position_in(&mut lists.methods, text.clone())));
-            if let Some(first) = self.arms.iter().find(|arm| arm.method == method) {
+            // The first of its method that takes every call, or is the same route.
+            let first = self.arms.iter().find(|(arm, conditional)| {
+                arm.method == method && (!conditional || arm.route == entry.route)
+            });
+            if let Some((first, _)) = first {
                 faults.push(TableError::Duplicate {
                     first: first.route,
                     second: entry.route,
                     method: text.clone(),
                 });
             } else {
-                self.arms.push(Arm {
+                let arm = Arm {
                     method,
                     route: entry.route,
+                    next: None,
                     names: position_in(&mut lists.names, entry.template.shared_names()),
-                });
+                };
+                self.arms.push((arm, entry.conditional));
             }
         }
+    }
+
+    /// As they are laid out from `start` on, each with the next of its method.
+    fn linked(self, start: u32) -> impl Iterator<Item = Arm> {
+        let mut arms: Vec<Arm> = self.arms.into_iter().map(|(arm, _)| arm).collect();
+        for at in 0..arms.len() {
+            let same = |arm: &Arm| arm.method == arms[at].method;
+            let next = arms[at + 1..].iter().position(same);
+            let next = next.and_then(|behind| u32::try_from(at + 1 + behind).ok());
+            arms[at].next = next.and_then(|next| NonZeroU32::new(start + next));
+        }
+        arms.into_iter()
     }
 }
 
@@ -147,10 +180,14 @@ impl Shapes {
             end += u32::try_from(shape.arms.len()).expect("a bounded file has fewer routes");
             start..end
         };
+        let ranges: Box<[Range<u32>]> = shapes.iter().map(&mut range).collect();
+        let linked = shapes.into_iter().zip(&ranges);
         Self {
             index: Index::of(&tree),
-            ranges: shapes.iter().map(&mut range).collect(),
-            arms: shapes.into_iter().flat_map(|shape| shape.arms).collect(),
+            arms: linked
+                .flat_map(|(shape, range)| shape.linked(range.start))
+                .collect(),
+            ranges,
             names: lists.names.into(),
             methods: lists.methods.into(),
         }
@@ -162,16 +199,32 @@ impl Shapes {
         Some(Found { shape, spans })
     }
 
-    /// The route for a method of what was found for a path, and what its template captures there.
+    /// Arms of one method and the same names: each with each behind it.
+    pub(super) fn successions(&self) -> impl Iterator<Item = (RouteIndex, RouteIndex)> {
+        self.arms.iter().flat_map(move |first| {
+            let next = |arm: &Arm| Some(*self.at(arm.next?)?.0);
+            let behind = std::iter::successors(next(first), move |arm| next(arm));
+            let same = behind.filter(|arm| arm.names == first.names);
+            same.map(|arm| (first.route, arm.route))
+        })
+    }
+
+    /// The arm at a place, and the names of its parameters.
+    pub(super) fn at(&self, place: NonZeroU32) -> Option<(&Arm, &[Box<str>])> {
+        let arm = self.arms.get(place.get() as usize)?;
+        Some((arm, &self.names[arm.names as usize]))
+    }
+
+    /// The first arm for a method of what was found for a path, and what its template captures there.
     pub(super) fn answering<'t>(
         &'t self,
         found: &Found,
         method: &str,
         path: &'t str,
-    ) -> Option<(RouteIndex, Captures<'t>)> {
+    ) -> Option<(&'t Arm, Captures<'t>)> {
         let arm = self.arm(found.shape, method)?;
         let names = &self.names[arm.names as usize];
-        Some((arm.route, Captures::new(names, path, found.spans)?))
+        Some((arm, Captures::new(names, path, found.spans)?))
     }
 
     /// The arm for a method; HEAD is answered by GET's unless it has one of its own.
@@ -206,7 +259,7 @@ fn report_crossings(
             && relation(have.segments(), segments) == Relation::Crossing
         {
             faults.push(TableError::Overlap {
-                first: have.arms[0].route,
+                first: have.arms[0].0.route,
                 second,
             });
         }

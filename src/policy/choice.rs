@@ -1,0 +1,162 @@
+//! Which of the routes of one match judges a call: the arms of a match are asked in the order of the file, and the first
+//! whose conditions hold is the one.
+//!
+//! An arm that can't be judged ends the search: nothing falls through to a laxer one. The body is asked for only when an
+//! arm is reached that reads it, so that calls which no condition on a body concerns are never held up by theirs.
+
+use super::condition::{Content, Facts, Found, Why};
+use super::json::Value;
+use super::model::{Policy, RouteIndex};
+use super::route::Matched;
+use super::resource::decoded;
+use super::template::Captures;
+use super::time::Timestamp;
+use std::net::IpAddr;
+
+/// What conditions may read of a call, its path apart.
+pub trait Call {
+    /// A parameter of the query.
+    fn query(&self, name: &str) -> Found<'_>;
+    /// A header field.
+    fn header(&self, name: &str) -> Found<'_>;
+    /// The body.
+    fn body(&self) -> Body<'_>;
+    /// An attribute of the session.
+    fn session(&self, name: &str) -> Option<&str>;
+    /// The agent's name.
+    fn agent(&self) -> &str;
+    /// The client's address.
+    fn client(&self) -> IpAddr;
+    /// Wall time.
+    fn now(&self) -> Timestamp;
+}
+
+/// A body as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Body<'b> {
+    /// Nobody has read it yet.
+    Unread,
+    /// This.
+    Read(&'b Content<'b>),
+}
+
+/// Why no arm judges a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The conditions of this route read the body, which is unread.
+    Unread(RouteIndex),
+    /// A subject of this route can't be judged.
+    Unevaluable {
+        /// Whose.
+        route: RouteIndex,
+        /// Which of its conditions.
+        condition: usize,
+        /// Why.
+        why: Why,
+    },
+    /// No arm's conditions hold; of the last one, this does not.
+    Unmet {
+        /// The last in the file.
+        route: RouteIndex,
+        /// Which of its conditions.
+        condition: usize,
+    },
+}
+
+impl Unfit {
+    /// Whose conditions.
+    pub fn route(self) -> RouteIndex {
+        match self {
+            Unfit::Unread(route)
+            | Unfit::Unevaluable { route, .. }
+            | Unfit::Unmet { route, .. } => route,
+        }
+    }
+}
+
+/// The arm that judges a call, from the first of its match on.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn choose<'t>(
+    policy: &'t Policy,
+    first: Matched<'t>,
+    call: &dyn Call,
+) -> Result<Matched<'t>, Unfit> {
+    let mut arm = first;
+    loop {
+        let route = policy.route(arm.route);
+        let Some(conditions) = &route.conditions else {
+            return Ok(arm);
+        };
+        if conditions.reads_body() && matches!(call.body(), Body::Unread) {
+            return Err(Unfit::Unread(arm.route));
+        }
+        let facts = OnPath {
+            captures: &arm.captures,
+            call,
+        };
+        let unmet = conditions.unmet(&facts).map_err(|it| Unfit::Unevaluable {
+            route: arm.route,
+            condition: it.condition,
+            why: it.why,
+        })?;
+        let Some(condition) = unmet else {
+            return Ok(arm);
+        };
+        arm = policy.table.behind(&arm).ok_or(Unfit::Unmet {
+            route: arm.route,
+            condition,
+        })?;
+    }
+}
+
+/// A call, and what one arm's template captures of its path.
+struct OnPath<'a> {
+    captures: &'a Captures<'a>,
+    call: &'a dyn Call,
+}
+
+impl Facts for OnPath<'_> {
+    fn path(&self, name: &str) -> Found<'_> {
+        match self.captures.get(name) {
+            None => Found::Absent,
+            Some(value) => decoded(value).map_or(Found::Unreadable, Found::One),
+        }
+    }
+
+    fn query(&self, name: &str) -> Found<'_> {
+        self.call.query(name)
+    }
+
+    fn header(&self, name: &str) -> Found<'_> {
+        self.call.header(name)
+    }
+
+    fn body(&self) -> Option<&Content<'_>> {
+        match self.call.body() {
+            Body::Unread => None,
+            Body::Read(content) => Some(content),
+        }
+    }
+
+    fn args(&self) -> Option<&Value<'_>> {
+        None
+    }
+
+    fn session(&self, name: &str) -> Option<&str> {
+        self.call.session(name)
+    }
+
+    fn agent(&self) -> &str {
+        self.call.agent()
+    }
+
+    fn client(&self) -> IpAddr {
+        self.call.client()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.call.now()
+    }
+}
