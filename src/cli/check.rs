@@ -330,16 +330,17 @@ fn mount(tool: &Tool) -> String {
     match &tool.mount {
         Mount::Path(path) => path.to_string(),
         Mount::Host(host) => format!("host {host}"),
+        Mount::None => "functions".to_owned(),
     }
 }
 
 fn upstream(tool: &Tool) -> String {
-    let scheme = match tool.upstream.tls {
+    let Some(upstream) = &tool.upstream else {
+        return "the agent's own process".to_owned();
+    };
+    let scheme = match upstream.tls {
         Some(_) => "https",
         None => "http",
     };
-    format!(
-        "{scheme}://{}{}",
-        tool.upstream.host, tool.upstream.base_path
-    )
+    format!("{scheme}://{}{}", upstream.host, upstream.base_path)
 }

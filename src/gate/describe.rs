@@ -102,7 +102,7 @@ pub(super) fn matched<'a>(
                 matched,
             })
         }
-        Err(NoRoute::Route(tool)) => {
+        Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
             entry.tool = Some(tool);
             None
         }

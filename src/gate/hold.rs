@@ -243,7 +243,7 @@ fn facts(
         asked: Asked::Call(Box::new(HeldCall {
             tool: tool.name.clone(),
             route: route.id.clone(),
-            upstream: tool.upstream.identity(),
+            upstream: tool.backend(),
             method: arrival.head.method.as_str().into(),
             authority: arrival.target.authority().into(),
             target: arrival.target.as_str().into(),

@@ -252,13 +252,20 @@ enum Media {
 
 impl Media {
     fn of(headers: &HeaderMap) -> Result<Self, Unreadable> {
-        let values = |name| headers.get_all(name).iter().map(http::HeaderValue::as_bytes);
+        let values = |name| {
+            headers
+                .get_all(name)
+                .iter()
+                .map(http::HeaderValue::as_bytes)
+        };
         Self::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
     }
 
     fn of_kept(fields: &[Field]) -> Result<Self, Unreadable> {
         let values = |name: HeaderName| {
-            let of = fields.iter().filter(move |field| *field.name == *name.as_str());
+            let of = fields
+                .iter()
+                .filter(move |field| *field.name == *name.as_str());
             of.map(|field| &*field.value)
         };
         Self::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
@@ -300,7 +307,9 @@ impl Media {
         match self {
             Media::Json => Ok(Content::Json(Value::read(bytes)?)),
             Media::Form => {
-                let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii());
+                let text = std::str::from_utf8(bytes)
+                    .ok()
+                    .filter(|text| text.is_ascii());
                 text.map(Content::Form).ok_or(Unreadable::Form)
             }
         }

@@ -222,7 +222,10 @@ impl Gate {
     pub fn check(policies: &[Policy]) -> Result<(), Unsendable> {
         for policy in policies {
             for tool in &policy.tools {
-                Outfit::new(tool).map_err(|error| Unsendable {
+                let Some(upstream) = &tool.upstream else {
+                    continue;
+                };
+                Outfit::new(tool, upstream).map_err(|error| Unsendable {
                     project: policy.project.clone(),
                     tool: tool.name.clone(),
                     error,

@@ -200,7 +200,9 @@ impl Refusal {
     pub(super) fn unreadable(why: Unreadable) -> Self {
         let refusal = Self::new(
             Reason::BodyUnreadable,
-            format!("the policy decides this call by its body, and {why}; send JSON in UTF-8 with `Content-Type: application/json`"),
+            format!(
+                "the policy decides this call by its body, and {why}; send JSON in UTF-8 with `Content-Type: application/json`"
+            ),
         );
         match why {
             Unreadable::Coding | Unreadable::Media | Unreadable::Charset => {
@@ -215,7 +217,9 @@ impl Refusal {
         let most = route.body_limit;
         Self::new(
             Reason::BodyTooLarge,
-            format!("the policy decides this call by its body, and it is longer than {most} bytes; send less in one request"),
+            format!(
+                "the policy decides this call by its body, and it is longer than {most} bytes; send less in one request"
+            ),
         )
     }
 

@@ -29,7 +29,7 @@ pub struct Ruleset {
     pub(super) unrouted_repeats: Box<[LimitIndex]>,
     pub(super) metrics: PolicyMetrics,
     /// By [`ToolIndex`].
-    outfits: Box<[Outfit]>,
+    outfits: Box<[Option<Outfit>]>,
 }
 
 /// What is known beforehand of the limits of one route.
@@ -81,15 +81,19 @@ impl Ruleset {
             outfits: policy
                 .tools
                 .iter()
-                .map(|tool| Outfit::new(tool).expect(CHECKED))
+                .map(|tool| {
+                    let upstream = tool.upstream.as_ref()?;
+                    Some(Outfit::new(tool, upstream).expect(CHECKED))
+                })
                 .collect(),
             policy,
         }
     }
 
-    /// A tool, ready to be sent to.
+    /// A tool that is mounted, ready to be sent to.
     pub(super) fn outfit(&self, index: ToolIndex) -> &Outfit {
-        &self.outfits[index.0 as usize]
+        let outfit = self.outfits[index.0 as usize].as_ref();
+        outfit.expect("a tool that is mounted has a backend")
     }
 
     /// The limits of a route, or of a call that has none.

@@ -7,8 +7,8 @@
 use super::condition::{Content, Facts, Found, Why};
 use super::json::Value;
 use super::model::{Policy, RouteIndex};
-use super::route::Matched;
 use super::resource::decoded;
+use super::route::Matched;
 use super::template::Captures;
 use super::time::Timestamp;
 use std::net::IpAddr;
@@ -21,6 +21,10 @@ pub trait Call {
     fn header(&self, name: &str) -> Found<'_>;
     /// The body.
     fn body(&self) -> Body<'_>;
+    /// The arguments, of a call that the body names.
+    fn args(&self) -> Option<&Value<'_>> {
+        None
+    }
     /// An attribute of the session.
     fn session(&self, name: &str) -> Option<&str>;
     /// The agent's name.
@@ -141,7 +145,7 @@ impl Facts for OnPath<'_> {
     }
 
     fn args(&self) -> Option<&Value<'_>> {
-        None
+        self.call.args()
     }
 
     fn session(&self, name: &str) -> Option<&str> {

@@ -143,7 +143,7 @@ pub fn unchanged<'f>(hold: &Hold<'_>, facts: &'f Facts) -> Result<&'f HeldCall, 
         ("tool", hold.tool.name == call.tool),
         ("scope", hold.route.scope == facts.scope),
         ("resource", hold.resource == facts.resource),
-        ("backend", hold.tool.upstream.identity() == call.upstream),
+        ("backend", hold.tool.backend() == call.upstream),
         ("chain", hold.chain.name == facts.chain),
         // A scope that has come to need a stored grant meanwhile: none was reserved for this call.
         (

@@ -135,10 +135,12 @@ pub enum Resources {
 pub struct Tool {
     /// Its name in the YAML.
     pub name: ToolName,
+    /// How it is spoken to.
+    pub protocol: Protocol,
     /// Where agents find it.
     pub mount: Mount,
-    /// Where it is.
-    pub upstream: Upstream,
+    /// Where it is; `None`: it is a function, code in the agent's own process.
+    pub upstream: Option<Upstream>,
     /// Send the agent's `Host` on instead of the backend's own authority.
     pub preserve_host: bool,
     /// `session_header: toolgate-session`: the agent's own `Authorization` is forwarded.
@@ -155,6 +157,34 @@ pub struct Tool {
     pub mask_headers: Box<[Box<str>]>,
 }
 
+/// How a tool is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP: a call is a method and a path.
+    Http,
+    /// MCP over Streamable HTTP: a call is a JSON-RPC method and what it is for.
+    Mcp,
+    /// Asked about through AuthZEN, before code in the agent's own process acts: a call is `call NAME`.
+    Function,
+}
+
+impl Protocol {
+    /// Whether a call is named by its body instead of by method and path.
+    pub const fn names_calls(self) -> bool {
+        match self {
+            Protocol::Http => false,
+            Protocol::Mcp | Protocol::Function => true,
+        }
+    }
+}
+
+impl Tool {
+    /// SHA-256 over where it is: what an approver agreed to. A function is nowhere.
+    pub fn backend(&self) -> [u8; 32] {
+        self.upstream.as_ref().map_or([0; 32], Upstream::identity)
+    }
+}
+
 /// Where agents find a tool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mount {
@@ -162,6 +192,8 @@ pub enum Mount {
     Path(Box<str>),
     /// A host name (lower case, no port); the path is forwarded whole.
     Host(Box<str>),
+    /// Nowhere: a function is asked about at the gate itself.
+    None,
 }
 
 /// Which header carries the session's token.
@@ -264,7 +296,7 @@ impl Policy {
             if let Some(name) = unbound_placeholder(&part) {
                 faults.push(TableError::Placeholder { route: index, name });
             }
-            written.push(written_match(&part.matches, &tool.mount));
+            written.push(written_match(&part.matches, tool));
             let lists = LimitLists::covering(&parts.limits, &part, &tool.name);
             let conditional = part.conditions.is_some();
             routes.push(Route {
@@ -417,12 +449,16 @@ fn session_wide(limits: &[Limit]) -> Box<[LimitIndex]> {
         .collect()
 }
 
-fn written_match(matches: &[MatchPart], mount: &Mount) -> Box<str> {
-    let place = match mount {
+fn written_match(matches: &[MatchPart], tool: &Tool) -> Box<str> {
+    let place = match &tool.mount {
+        Mount::None => "",
         Mount::Path(path) if &**path == "/" => "",
         Mount::Path(place) | Mount::Host(place) => place,
     };
     let written = |each: &MatchPart| {
+        if tool.protocol.names_calls() {
+            return each.template.to_string();
+        }
         let methods: Vec<&str> = each.methods.iter().map(|method| &**method).collect();
         format!("{} {place}{}", methods.join(", "), each.template)
     };

@@ -4,6 +4,7 @@
 //! template, then the method; never a fallback to anything less specific. It refuses at build whatever would make the
 //! answer depend on the order of the file: equal matches, and templates that cross without one lying within the other.
 
+pub(super) mod call;
 pub(super) mod hash;
 mod index;
 mod shapes;
@@ -17,6 +18,8 @@ use hash::Table;
 use shapes::{Found, Shapes};
 use std::num::NonZeroU32;
 
+pub use call::{CALL, called};
+
 /// Built when a policy is assembled; one set of templates per tool.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
@@ -25,6 +28,8 @@ pub struct RouteTable {
     mounts: matchit::Router<Mounted>,
     /// By [`ToolIndex`].
     tools: Box<[Shapes]>,
+    /// By [`ToolIndex`]: whether its calls are named in the body.
+    called: Box<[bool]>,
 }
 
 /// A tool, and how much of a path is its mount.
@@ -54,6 +59,8 @@ pub struct Matched<'t> {
 pub enum NoRoute {
     /// No tool at this host or mount.
     Tool,
+    /// Its calls are named in the body: [`RouteTable::find_call`].
+    Called(ToolIndex),
     /// The tool has no route for this path and method.
     Route(ToolIndex),
 }
@@ -187,6 +194,10 @@ impl RouteTable {
             .into_iter()
             .map(|entries| Shapes::build(entries, &mut faults))
             .collect();
+        table.called = tools
+            .iter()
+            .map(|tool| tool.protocol.names_calls())
+            .collect();
         if faults.is_empty() {
             Ok(table)
         } else {
@@ -205,6 +216,9 @@ impl RouteTable {
         let (tool, path, found) = self
             .locate(target.host(), target.path())
             .ok_or(NoRoute::Tool)?;
+        if self.called[tool.0 as usize] {
+            return Err(NoRoute::Called(tool));
+        }
         let found = found.ok_or(NoRoute::Route(tool))?;
         if let Some(plain) = target.with_plain_delimiters() {
             let other = self.locate(target.host(), &plain);
@@ -220,6 +234,20 @@ impl RouteTable {
             .answering(&found, method, path)
             .ok_or(NoRoute::Route(tool))?;
         Ok(Matched {
+            route: arm.route(),
+            tool,
+            path,
+            captures,
+            next: arm.next(),
+        })
+    }
+
+    /// The most specific route of a tool for what [`called`] makes of a call that the body names.
+    pub fn find_call<'t>(&'t self, tool: ToolIndex, path: &'t str) -> Option<Matched<'t>> {
+        let shapes = self.tools.get(tool.0 as usize)?;
+        let found = shapes.most_specific(path)?;
+        let (arm, captures) = shapes.answering(&found, CALL, path)?;
+        Some(Matched {
             route: arm.route(),
             tool,
             path,
@@ -268,6 +296,7 @@ impl RouteTable {
 
     fn mount(&mut self, tool: ToolIndex, mount: &Mount, faults: &mut Vec<TableError>) {
         let taken = match mount {
+            Mount::None => return,
             Mount::Host(host) => {
                 if !is_host_name(host) {
                     faults.push(TableError::MountMalformed { tool });

@@ -3,6 +3,7 @@
 //! A template is what a route matches behind its tool's mount, and what it captures there. It refuses literals that are not canonical (they could
 //! never match a canonical target) and forms that readers take differently (`{id?}`, `{a}{b}`, `:id`).
 
+use super::route::call;
 use super::target::{self, Ambiguity};
 use std::collections::HashSet;
 use std::fmt;
@@ -183,35 +184,54 @@ impl Template {
         if text.len() > TEMPLATE_BYTES_MAX {
             return error(TEMPLATE_BYTES_MAX, TemplateFault::TooLong);
         }
-        let mut segments = Vec::new();
-        let mut names: Vec<Box<str>> = Vec::new();
         if !text.is_empty() && !text.starts_with('/') {
             return error(0, TemplateFault::Start);
         }
+        let mut parsed = Parsed::default();
         let mut at = 1;
         let last = text.matches('/').count();
         for (position, part) in text.split('/').enumerate().skip(1) {
-            let (segment, name) = parse_segment(part, at, position == last)?;
-            if segment == Segment::Rest && position != last {
-                return error(at, TemplateFault::Rest);
-            }
-            if let Some(name) = name {
-                if names.iter().any(|have| **have == *name) {
-                    return error(at, TemplateFault::NameTwice(name.into()));
-                }
-                if names.len() == PARAMETERS_MAX {
-                    return error(at, TemplateFault::TooMany);
-                }
-                names.push(name.into());
-            }
-            segments.push(segment);
+            parsed.push(part, at, position == last)?;
             at += part.len() + 1;
         }
-        Ok(Self {
-            text: text.into(),
-            segments: segments.into(),
-            names: names.into(),
-        })
+        Ok(parsed.template(text))
+    }
+
+    /// Of a call that its body names: a method, and the name or URI template of what it is for. One that parses matches what
+    /// [`called`](super::route::called) makes of a call.
+    ///
+    /// # Errors
+    /// [`TemplateError`]; offsets are those into `text`.
+    pub fn of_call(text: &str) -> Result<Self, TemplateError> {
+        if text.len() > TEMPLATE_BYTES_MAX {
+            return Err(TemplateError {
+                at: TEMPLATE_BYTES_MAX,
+                fault: TemplateFault::TooLong,
+            });
+        }
+        let (method, name) = match text.split_once(' ') {
+            Some((method, name)) => (method, Some(name)),
+            None => (text, None),
+        };
+        let mut parsed = Parsed::default();
+        parsed
+            .segments
+            .push(Segment::Literal(call::segment(method).into()));
+        let mut at = method.len() + 1;
+        let parts: Vec<&str> = name.map_or_else(Vec::new, |name| name.split('/').collect());
+        for (position, part) in parts.iter().enumerate() {
+            let last = position + 1 == parts.len();
+            // A literal is whatever it says; only what stands beside a parameter is bound to plain text.
+            if part.contains(['{', '}']) {
+                parsed.push(part, at, last)?;
+            } else {
+                parsed
+                    .segments
+                    .push(Segment::Literal(call::segment(part).into()));
+            }
+            at += part.len() + 1;
+        }
+        Ok(parsed.template(text))
     }
 
     /// As written.
@@ -267,6 +287,43 @@ impl Template {
         }
         (at == path.len()).then_some(())?;
         Captures::new(&self.names, path, spans)
+    }
+}
+
+/// A template in the making.
+#[derive(Default)]
+struct Parsed {
+    segments: Vec<Segment>,
+    names: Vec<Box<str>>,
+}
+
+impl Parsed {
+    /// Takes one segment, which begins at `at`.
+    fn push(&mut self, part: &str, at: usize, last: bool) -> Result<(), TemplateError> {
+        let error = |fault| Err(TemplateError { at, fault });
+        let (segment, name) = parse_segment(part, at, last)?;
+        if segment == Segment::Rest && !last {
+            return error(TemplateFault::Rest);
+        }
+        if let Some(name) = name {
+            if self.names.iter().any(|have| **have == *name) {
+                return error(TemplateFault::NameTwice(name.into()));
+            }
+            if self.names.len() == PARAMETERS_MAX {
+                return error(TemplateFault::TooMany);
+            }
+            self.names.push(name.into());
+        }
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    fn template(self, text: &str) -> Template {
+        Template {
+            text: text.into(),
+            segments: self.segments.into(),
+            names: self.names.into(),
+        }
     }
 }
 

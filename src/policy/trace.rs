@@ -118,7 +118,9 @@ pub fn answer(
     let matched = match policy.table.find(method, target) {
         Ok(matched) => matched,
         Err(NoRoute::Tool) => return Answer::unrouted(Reason::NoRoute, None),
-        Err(NoRoute::Route(tool)) => return Answer::unrouted(Reason::NoRoute, Some(tool)),
+        Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
+            return Answer::unrouted(Reason::NoRoute, Some(tool));
+        }
     };
     let route = policy.route(matched.route);
     let resource = match &route.resource {
@@ -355,7 +357,7 @@ fn found<'t>(
             steps.push(Step::Tool(None));
             Err(None)
         }
-        Err(NoRoute::Route(tool)) => {
+        Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
             steps.push(Step::Tool(Some(tool)));
             let answering = |other: &&str| policy.table.find(other, target).is_ok();
             let others = METHODS.iter().copied();

@@ -266,6 +266,7 @@ impl Explainer<'_> {
                         match &tool.mount {
                             Mount::Path(mount) => format!("{} at {mount}", tool.name),
                             Mount::Host(host) => format!("{} at host {host}", tool.name),
+                            Mount::None => format!("{}, a function", tool.name),
                         }
                     }
                     None => self.no_tool(),
@@ -334,11 +335,12 @@ impl Explainer<'_> {
     fn no_tool(&self) -> String {
         let tools = self.policy.tools.iter();
         let found: Vec<String> = tools
-            .take(NAMED_MAX)
-            .map(|tool| match &tool.mount {
-                Mount::Path(mount) => mount.to_string(),
-                Mount::Host(host) => format!("host {host}"),
+            .filter_map(|tool| match &tool.mount {
+                Mount::Path(mount) => Some(mount.to_string()),
+                Mount::Host(host) => Some(format!("host {host}")),
+                Mount::None => None,
             })
+            .take(NAMED_MAX)
             .collect();
         format!(
             "none is found there; the project's tools are at {}",

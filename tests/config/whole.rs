@@ -62,12 +62,13 @@ fn what_is_written_and_what_is_not_arrives_in_the_policy() {
 
     let tool = &policy.tools[0];
     assert_eq!(tool.mount, Mount::Path("/crm".into()));
+    let upstream = tool.upstream.as_ref().unwrap();
     assert_eq!(
-        (&*tool.upstream.authority, &*tool.upstream.host),
+        (&*upstream.authority, &*upstream.host),
         ("localhost:9001", "Localhost:9001")
     );
     assert_eq!(
-        (&*tool.upstream.base_path, tool.upstream.timeout),
+        (&*upstream.base_path, upstream.timeout),
         ("/base", Duration::from_secs(30))
     );
     assert_eq!(&*tool.allow_method_override, ["x-http-method".into()]);

@@ -119,7 +119,7 @@ fn facts(hold: &Hold<'_>, session: &Session, policy: &Policy) -> Facts {
     let call = HeldCall {
         tool: tool.name.clone(),
         route: route.id.clone(),
-        upstream: tool.upstream.identity(),
+        upstream: tool.backend(),
         method: "DELETE".into(),
         authority: "gate.example".into(),
         target: "/crm/users/7".into(),

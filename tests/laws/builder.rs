@@ -10,7 +10,7 @@ use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
     Agent, Ceiling, GrantMode, Http2, IntentRule, MatchPart, Mount, Parts, Policy, PolicyHash,
-    Resources, RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
+    Protocol, Resources, RoutePart, SessionHeader, Tool, ToolIndex, Upstream,
 };
 use toolgate::policy::name::{
     AgentName, ChainName, GroupName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName,
@@ -63,8 +63,9 @@ impl Builder {
         };
         self.parts.tools.push(Tool {
             name: ToolName::parse(&name).unwrap(),
+            protocol: Protocol::Http,
             mount,
-            upstream: Upstream {
+            upstream: Some(Upstream {
                 authority: "127.0.0.1:9".into(),
                 host: "127.0.0.1:9".into(),
                 base_path: "".into(),
@@ -73,7 +74,7 @@ impl Builder {
                 credential: None,
                 tls: None,
                 http2: Http2::Auto,
-            },
+            }),
             preserve_host: false,
             session_header: SessionHeader::Authorization,
             allow_method_override: Box::default(),
@@ -91,6 +92,7 @@ impl Builder {
         let id = format!("r{}", self.parts.routes.len());
         let last = self.parts.tools.len().checked_sub(1).unwrap();
         self.parts.routes.push(RoutePart {
+            conditions: None,
             id: RouteId::parse(&id).unwrap(),
             tool: ToolIndex(u32::try_from(last).unwrap()),
             matches: vec![MatchPart {

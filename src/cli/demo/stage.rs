@@ -259,7 +259,11 @@ mod tests {
             assert_eq!(loaded.server.store, stage.store());
             assert_eq!(loaded.server.ledger.directory, stage.ledger());
             assert_eq!(
-                &*loaded.projects[0].tools[0].upstream.authority,
+                &*loaded.projects[0].tools[0]
+                    .upstream
+                    .as_ref()
+                    .unwrap()
+                    .authority,
                 "127.0.0.1:4711"
             );
             assert_eq!(loaded.server.principals[0].key, stage.key.digest());

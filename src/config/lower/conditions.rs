@@ -4,7 +4,10 @@ use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw::conditions as raw;
 use crate::config::read::{At, alternatives, clipped};
-use crate::policy::condition::{Condition, Literal, Network, Pattern, Pointer, Subject, Test, Where};
+use crate::policy::condition::{
+    Condition, Literal, Network, Pattern, Pointer, Subject, Test, Where,
+};
+use crate::policy::model::Protocol;
 use crate::policy::sql::{Dialect, Kind, Rule, TableName};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
@@ -12,10 +15,19 @@ use std::collections::BTreeSet;
 /// Conditions, and where each stands.
 pub type Lowered = (Where, Vec<Place>);
 
-/// `None`: something in it was reported. `parameters` are those that every part of the route's match has.
+/// What calls of a route can be asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls<'a> {
+    /// Those that every part of its match has.
+    pub parameters: &'a [&'a str],
+    /// How its tool is spoken to.
+    pub protocol: Protocol,
+}
+
+/// `None`: something in it was reported.
 pub fn conditions(
     raw: &At<raw::Where>,
-    parameters: &[&str],
+    calls: Calls<'_>,
     reports: &mut Reports,
 ) -> Option<Lowered> {
     let (mut conditions, mut places) = (Vec::new(), Vec::new());
@@ -23,7 +35,7 @@ pub fn conditions(
     for (key, tests) in &raw.value.0 {
         let one = tests
             .as_ref()
-            .and_then(|tests| condition(key, tests, parameters, reports));
+            .and_then(|tests| condition(key, tests, calls, reports));
         let Some(one) = one else {
             whole = false;
             continue;
@@ -45,10 +57,10 @@ pub fn conditions(
 fn condition(
     key: &At<Text>,
     tests: &At<raw::Tests>,
-    parameters: &[&str],
+    calls: Calls<'_>,
     reports: &mut Reports,
 ) -> Option<Condition> {
-    let subject = subject(key, tests, parameters, reports)?;
+    let subject = subject(key, tests, calls, reports)?;
     let mut list = Vec::new();
     let mut whole = true;
     for (place, test) in written(&tests.value, reports) {
@@ -67,14 +79,18 @@ fn condition(
 fn subject(
     key: &At<Text>,
     tests: &At<raw::Tests>,
-    parameters: &[&str],
+    calls: Calls<'_>,
     reports: &mut Reports,
 ) -> Option<Subject> {
     let (place, text) = (key.place, key.value.0.as_str());
     let is_time = matches!(text, "time.hour" | "time.weekday");
     if let Some(zone) = tests.value.zone.as_ref().filter(|_| !is_time) {
         let message = format!("`{}` has no time zone", clipped(text));
-        reports.error(zone.place, message, "remove it: `zone` is for `time.hour` and `time.weekday`");
+        reports.error(
+            zone.place,
+            message,
+            "remove it: `zone` is for `time.hour` and `time.weekday`",
+        );
         return None;
     }
     let (kind, name) = text.split_once('.').unwrap_or((text, ""));
@@ -83,13 +99,26 @@ fn subject(
         ("client", "") => Some(Subject::Client),
         ("time", "hour") => Some(Subject::Hour(zone(tests, reports)?)),
         ("time", "weekday") => Some(Subject::Weekday(zone(tests, reports)?)),
-        ("path", _) => path(name, place, parameters, reports),
+        ("path", _) => path(name, place, calls.parameters, reports),
+        ("query" | "header" | "body", _) if calls.protocol == Protocol::Function => {
+            let message = format!("a function is called without `{kind}`");
+            reports.error(place, message, "ask about its arguments: `args./amount`");
+            None
+        }
         ("query", name) if !name.is_empty() => Some(Subject::Query(name.into())),
         ("header", name) if !name.is_empty() => header(name, place, reports),
         ("body", name) => pointer(name, place, reports).map(Subject::Body),
+        ("args", name) if calls.protocol.names_calls() => {
+            pointer(name, place, reports).map(Subject::Args)
+        }
         ("args", _) => {
-            let help = "on a tool that is spoken to in HTTP, arguments stand in the body: `body./amount`";
-            reports.error(place, "`args` is not available yet", help);
+            let help =
+                "on a tool that is spoken to in HTTP, arguments stand in the body: `body./amount`";
+            reports.error(
+                place,
+                "only calls of MCP and of functions have `args`",
+                help,
+            );
             None
         }
         ("session", name) if is_attribute(name) => Some(Subject::Session(name.into())),
@@ -98,7 +127,14 @@ fn subject(
                 Some(meant) if meant != kind => format!("did you mean `{meant}`?"),
                 _ => "conditions are on `path.NAME`, `query.NAME`, `header.NAME`, `body./json/pointer`, `session.ATTRIBUTE`, `agent`, `client`, `time.hour` and `time.weekday`".into(),
             };
-            reports.error(place, format!("`{}` is nothing that a condition can look at", clipped(text)), help);
+            reports.error(
+                place,
+                format!(
+                    "`{}` is nothing that a condition can look at",
+                    clipped(text)
+                ),
+                help,
+            );
             None
         }
     }
@@ -123,7 +159,11 @@ fn path(name: &str, place: Place, parameters: &[&str], reports: &mut Reports) ->
         Some(meant) => format!("did you mean `path.{meant}`?"),
         None => "name a parameter that every part of `match` has".into(),
     };
-    reports.error(place, format!("`match` has no parameter `{}`", clipped(name)), help);
+    reports.error(
+        place,
+        format!("`match` has no parameter `{}`", clipped(name)),
+        help,
+    );
     None
 }
 
@@ -131,14 +171,24 @@ fn path(name: &str, place: Place, parameters: &[&str], reports: &mut Reports) ->
 fn header(name: &str, place: Place, reports: &mut Reports) -> Option<Subject> {
     let Ok(read) = http::HeaderName::from_bytes(name.as_bytes()) else {
         let message = format!("`{}` is not the name of a header field", clipped(name));
-        reports.error(place, message, "write it without the colon: `header.x-region`");
+        reports.error(
+            place,
+            message,
+            "write it without the colon: `header.x-region`",
+        );
         return None;
     };
     let name = read.as_str();
-    let kept = NOT_FORWARDED.contains(&name) || name.starts_with("toolgate-") || name.starts_with("proxy-");
+    let kept = NOT_FORWARDED.contains(&name)
+        || name.starts_with("toolgate-")
+        || name.starts_with("proxy-");
     if kept {
         let message = format!("`{name}` is not forwarded as the agent sent it");
-        reports.error(place, message, "judge a field that the backend sees as it came");
+        reports.error(
+            place,
+            message,
+            "judge a field that the backend sees as it came",
+        );
         return None;
     }
     Some(Subject::Header(name.into()))
@@ -176,14 +226,22 @@ fn pointer(name: &str, place: Place, reports: &mut Reports) -> Option<Pointer> {
 fn zone(tests: &At<raw::Tests>, reports: &mut Reports) -> Option<TimeZone> {
     let Some(zone) = &tests.value.zone else {
         let help = "add `zone: Europe/Berlin`, or `zone: UTC`";
-        reports.error(tests.place, "an hour or a day of the week needs a time zone", help);
+        reports.error(
+            tests.place,
+            "an hour or a day of the week needs a time zone",
+            help,
+        );
         return None;
     };
     match TimeZone::get(&zone.value.0) {
         Ok(found) => Some(found),
         Err(_) => {
             let message = format!("there is no time zone `{}`", clipped(&zone.value.0));
-            reports.error(zone.place, message, "write a name of the IANA's database: `Europe/Berlin`, `UTC`");
+            reports.error(
+                zone.place,
+                message,
+                "write a name of the IANA's database: `Europe/Berlin`, `UTC`",
+            );
             None
         }
     }
@@ -269,7 +327,11 @@ fn rule(raw: &raw::Sql) -> Option<Rule> {
     };
     let reads = raw.tables.as_ref().map(|at| tables(&at.value.0));
     let writes = raw.writes.as_ref().map(|at| tables(&at.value.0));
-    let names = |list: &[At<Text>]| list.iter().map(|at| at.value.0.to_ascii_lowercase()).collect();
+    let names = |list: &[At<Text>]| {
+        list.iter()
+            .map(|at| at.value.0.to_ascii_lowercase())
+            .collect()
+    };
     Some(Rule {
         dialect,
         statements: raw.statements.as_ref()?.value.0.iter().map(kind).collect(),
@@ -287,7 +349,10 @@ fn rule(raw: &raw::Sql) -> Option<Rule> {
 
 /// `public.tickets`, with `"Tickets"` for a name that is written in quotes.
 fn table(text: &str, dialect: Dialect) -> TableName {
-    let part = |part: &str| match part.strip_prefix('"').and_then(|part| part.strip_suffix('"')) {
+    let part = |part: &str| match part
+        .strip_prefix('"')
+        .and_then(|part| part.strip_suffix('"'))
+    {
         Some(quoted) => dialect.folded(quoted, true),
         None => dialect.folded(part, false),
     };
@@ -309,16 +374,44 @@ fn fits(subject: &Subject, test: &Test, place: Place, reports: &mut Reports) -> 
             &["equals", "one_of", "not_one_of", "at_least", "at_most"],
         ),
         Subject::Agent => (
-            matches!(test, Test::OneOf(_) | Test::NotOneOf(_) | Test::Prefix(_) | Test::Matches(_)),
+            matches!(
+                test,
+                Test::OneOf(_) | Test::NotOneOf(_) | Test::Prefix(_) | Test::Matches(_)
+            ),
             &["equals", "one_of", "not_one_of", "prefix", "matches"],
         ),
         Subject::Path(_) => (
             !matches!(test, Test::In(_) | Test::Exists(_)),
-            &["equals", "one_of", "not_one_of", "prefix", "matches", "at_least", "at_most", "length_at_most", "sql"],
+            &[
+                "equals",
+                "one_of",
+                "not_one_of",
+                "prefix",
+                "matches",
+                "at_least",
+                "at_most",
+                "length_at_most",
+                "sql",
+            ],
         ),
-        Subject::Query(_) | Subject::Header(_) | Subject::Body(_) | Subject::Args(_) | Subject::Session(_) => (
+        Subject::Query(_)
+        | Subject::Header(_)
+        | Subject::Body(_)
+        | Subject::Args(_)
+        | Subject::Session(_) => (
             !matches!(test, Test::In(_)),
-            &["equals", "one_of", "not_one_of", "prefix", "matches", "at_least", "at_most", "exists", "length_at_most", "sql"],
+            &[
+                "equals",
+                "one_of",
+                "not_one_of",
+                "prefix",
+                "matches",
+                "at_least",
+                "at_most",
+                "exists",
+                "length_at_most",
+                "sql",
+            ],
         ),
     };
     if !allowed {
@@ -326,7 +419,11 @@ fn fits(subject: &Subject, test: &Test, place: Place, reports: &mut Reports) -> 
         let number = matches!(subject, Subject::Hour(_) | Subject::Weekday(_));
         let kind = if number { ", with numbers" } else { "" };
         let message = format!("`{subject}` can't be asked this");
-        reports.error(place, message, format!("ask it {}{kind}", alternatives(&names)));
+        reports.error(
+            place,
+            message,
+            format!("ask it {}{kind}", alternatives(&names)),
+        );
     }
     allowed
 }

@@ -55,7 +55,7 @@ pub fn project(
             continue;
         };
         reports.enter(format!("tool `{}`", name.value));
-        let lowered = tool(name, &raw.value, vault, reports);
+        let lowered = tool(name, raw, vault, reports);
         reports.leave();
         let index = ToolIndex(u32::try_from(tools.len()).unwrap_or(u32::MAX));
         for raw in raw.value.routes.iter().flat_map(|at| &at.value.0) {
@@ -154,7 +154,7 @@ fn refuse_shadowed(
 ) {
     let mount = |index: usize| match &tools[index].mount {
         Mount::Path(mount) => Some(mount.trim_end_matches('/')),
-        Mount::Host(_) => None,
+        Mount::Host(_) | Mount::None => None,
     };
     // For each tool the mounts within its own, relative to it.
     let inner: Vec<Vec<(&str, &ToolName)>> = (0..tools.len())

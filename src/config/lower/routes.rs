@@ -1,7 +1,7 @@
 //! Routes: what they match, need, act on and cost.
 
 use super::approvals::{Chains, DEFAULT};
-use super::conditions::{Lowered, conditions};
+use super::conditions::{Calls, Lowered, conditions};
 use super::or;
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
@@ -9,9 +9,10 @@ use crate::config::raw;
 use crate::config::read::{At, clipped};
 use crate::policy::approval::ChainIndex;
 use crate::policy::model::{
-    Cost, IntentRule, MatchPart, Mount, RoutePart, Tool, ToolIndex, Upgrade,
+    Cost, IntentRule, MatchPart, Mount, Protocol, RoutePart, Tool, ToolIndex, Upgrade,
 };
 use crate::policy::resource::ResourceTemplate;
+use crate::policy::route::CALL;
 use crate::policy::template::{Template, TemplateFault};
 
 /// Where a lowered route stands, for faults and proofs that know it by position.
@@ -58,10 +59,14 @@ pub fn route(
     if let Some((Some(template), place)) = &resource {
         refuse_unbound(template, *place, &matches, reports);
     }
+    let calls = Calls {
+        parameters: &parameters(&matches),
+        protocol: tool.protocol,
+    };
     let conditions = raw
         .conditions
         .as_ref()
-        .map(|at| conditions(at, &parameters(&matches), reports));
+        .map(|at| conditions(at, calls, reports));
     let approval = approval(raw, &matches, chains, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
     refuse_held_upgrade(raw, approval, &matches, reports);
@@ -125,6 +130,9 @@ fn parameters(matches: &[(MatchPart, MatchPlace)]) -> Vec<&str> {
 /// `GET /users/{user_id}`.
 fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(MatchPart, MatchPlace)> {
     let (place, written) = (at.place, at.value.0.as_str());
+    if tool.protocol.names_calls() {
+        return called(place, written, tool.protocol, reports);
+    }
     let (method, path) = written.split_once(' ').unwrap_or((written, ""));
     if method.starts_with('/') {
         let help = format!("write the method in front: `GET {}`", clipped(written));
@@ -152,6 +160,62 @@ fn matched(at: &At<Text>, tool: &Tool, reports: &mut Reports) -> Option<(MatchPa
     };
     let methods = vec![method.into()];
     Some((MatchPart { methods, template }, place))
+}
+
+/// `tools/call list_issues`, `call delete_user`.
+fn called(
+    place: Place,
+    written: &str,
+    protocol: Protocol,
+    reports: &mut Reports,
+) -> Option<(MatchPart, MatchPlace)> {
+    let (method, name) = match written.split_once(' ') {
+        Some((method, name)) => (method, Some(name)),
+        None => (written, None),
+    };
+    let help = match protocol {
+        Protocol::Function => "write `call delete_user`: `call`, one space, the function's name",
+        Protocol::Http | Protocol::Mcp => {
+            "write `tools/call list_issues`: a method, one space, what it is for"
+        }
+    };
+    let wrong = match protocol {
+        Protocol::Function if method != "call" => Some("a match of a function begins with `call`"),
+        Protocol::Function if name.is_none() => Some("a match of a function names it"),
+        _ if method.is_empty() || !method.bytes().all(is_method_byte) => {
+            Some("this is no JSON-RPC method")
+        }
+        _ if name.is_some_and(|name| name.is_empty() || name != name.trim()) => {
+            Some("what is called has spaces around it, or no name")
+        }
+        _ if name.is_none() && NAMED_METHODS.contains(&method) => {
+            Some("this method is for something: name it")
+        }
+        _ => None,
+    };
+    if let Some(message) = wrong {
+        reports.error(place, message, help);
+        return None;
+    }
+    let template = match Template::of_call(written) {
+        Ok(template) => template,
+        Err(error) => {
+            let place = within(place, error.at, reports);
+            reports.error(place, error.to_string(), template_help(&error.fault));
+            return None;
+        }
+    };
+    let place = MatchPlace {
+        method: method.into(),
+        place,
+    };
+    let methods = vec![CALL.into()];
+    Some((MatchPart { methods, template }, place))
+}
+
+/// `tools/call`, `completion/complete`, `vendor.example/do`.
+const fn is_method_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'_' | b'-' | b'.')
 }
 
 fn method<'t>(written: &'t str, place: Place, reports: &mut Reports) -> Option<&'t str> {
@@ -376,6 +440,7 @@ fn refuse_unasked_upgrade(
     let Some(upgrade) = &raw.upgrade else {
         return;
     };
+    // What a body names is no method of HTTP, so this is said of such tools as well.
     if !matches.is_empty() && !matches.iter().any(|(_, place)| &*place.method == "GET") {
         reports.error(
             upgrade.place,
@@ -396,6 +461,14 @@ fn cost(raw: &raw::Cost) -> Option<Cost> {
     }
 }
 
+/// Methods of MCP that are for a tool, a resource or a prompt.
+const NAMED_METHODS: [&str; 5] = [
+    "tools/call",
+    "resources/read",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/get",
+];
 /// Methods that RFC 9110 and its neighbours name; others are let through unless they look like one of these.
 const METHODS: [&str; 8] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY",

@@ -7,20 +7,29 @@ use crate::config::leaf::HeaderName;
 use crate::config::raw;
 use crate::config::read::{At, listed};
 use crate::config::secrets::Vault;
-use crate::policy::model::{Mount, SessionHeader, Tool};
+use crate::policy::model::{Mount, Protocol, SessionHeader, Tool};
 use crate::policy::name::ToolName;
 use crate::policy::target::Target;
 
 /// What can't be read is reported and stands in as something harmless, so that the tool's routes are judged all the same.
 pub fn tool(
     name: &At<ToolName>,
-    raw: &raw::Tool,
+    at: &At<raw::Tool>,
     vault: &mut Vault<'_>,
     reports: &mut Reports,
 ) -> Tool {
-    let mount = mount(raw, reports);
-    let upstream = raw.upstream.as_ref().map(|at| &at.value);
-    let upstream = super::upstream::upstream(upstream, vault, reports);
+    let raw = &at.value;
+    let protocol = or(raw.protocol.as_ref(), protocol, Protocol::Http);
+    let nowhere = Mount::Host(format!("{}.invalid", name.value).to_lowercase().into());
+    let (mount, upstream) = if protocol == Protocol::Function {
+        refuse_wire(raw, reports);
+        (Mount::None, None)
+    } else {
+        require_wire(at.place, raw, reports);
+        let upstream = raw.upstream.as_ref().map(|at| &at.value);
+        let upstream = super::upstream::upstream(upstream, vault, reports);
+        (mount(raw, reports).unwrap_or(nowhere), Some(upstream))
+    };
     let session_header = session_header(raw.session_header.as_ref(), reports);
     refuse_two_authorizations(session_header, raw, reports);
     let overrides = raw.allow_method_override.as_ref().map(|at| &*at.value.0);
@@ -32,9 +41,8 @@ pub fn tool(
     refuse_twice(masked.unwrap_or_default(), reports);
     Tool {
         name: name.value.clone(),
-        mount: mount.unwrap_or_else(|| {
-            Mount::Host(format!("{}.invalid", name.value).to_lowercase().into())
-        }),
+        protocol,
+        mount,
         upstream,
         preserve_host: or(raw.preserve_host.as_ref(), |flag| flag.0, false),
         session_header,
@@ -49,6 +57,66 @@ pub fn tool(
                 .collect()
         }),
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, BODY_LIMIT),
+    }
+}
+
+fn protocol(written: raw::Protocol) -> Protocol {
+    match written {
+        raw::Protocol::Http => Protocol::Http,
+        raw::Protocol::Mcp => Protocol::Mcp,
+        raw::Protocol::Function => Protocol::Function,
+    }
+}
+
+/// What is sent somewhere has a place on either side of the gate.
+fn require_wire(place: Place, raw: &raw::Tool, reports: &mut Reports) {
+    if let (Some(_), Some(host)) = (&raw.mount, &raw.host) {
+        let message = "a tool has `mount` or `host`, not both";
+        reports.error(host.place, message, "keep one of the two");
+    }
+    if raw.mount.is_none() && raw.host.is_none() {
+        let message = "a tool needs `mount` or `host`";
+        reports.error(place, message, "add one of them");
+    }
+    if raw.upstream.is_none() {
+        let message = "a tool needs the key `upstream`";
+        reports.error(place, message, "add `upstream: ...`");
+    }
+}
+
+/// A function is code in the agent's own process: what says how something is found, sent or read would have no effect.
+fn refuse_wire(raw: &raw::Tool, reports: &mut Reports) {
+    let written = [
+        ("mount", raw.mount.as_ref().map(|at| at.place)),
+        ("host", raw.host.as_ref().map(|at| at.place)),
+        ("upstream", raw.upstream.as_ref().map(|at| at.place)),
+        (
+            "preserve_host",
+            raw.preserve_host.as_ref().map(|at| at.place),
+        ),
+        (
+            "session_header",
+            raw.session_header.as_ref().map(|at| at.place),
+        ),
+        (
+            "allow_method_override",
+            raw.allow_method_override.as_ref().map(|at| at.place),
+        ),
+        ("record_query", raw.record_query.as_ref().map(|at| at.place)),
+        ("body_limit", raw.body_limit.as_ref().map(|at| at.place)),
+        (
+            "volatile_headers",
+            raw.volatile_headers.as_ref().map(|at| at.place),
+        ),
+        ("mask_headers", raw.mask_headers.as_ref().map(|at| at.place)),
+    ];
+    for (key, place) in written {
+        if let Some(place) = place {
+            let message = format!("`{key}` has no effect on a function: nothing is sent anywhere");
+            let help =
+                "remove it, or write `protocol: http` for a tool that is called through the gate";
+            reports.error(place, message, help);
+        }
     }
 }
 

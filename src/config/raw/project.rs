@@ -178,9 +178,9 @@ record! {
     /// The host name agents find it at; the path is forwarded whole. Either this or `mount`.
     optional host = "host": HostName,
     /// How it is spoken to. Default: http.
-    optional _protocol = "protocol": Protocol,
-    /// Where it is.
-    required upstream = "upstream": Upstream,
+    optional protocol = "protocol": Protocol,
+    /// Where it is. A function has none.
+    optional upstream = "upstream": Upstream,
     /// Its rules.
     required routes = "routes": List<Route>,
     /// Send the agent's Host on instead of the backend's own authority. Default: false.
@@ -198,14 +198,14 @@ record! {
     /// Header fields of which approvers see length and SHA-256 instead of the value. Default: none.
     optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
     ; later "mode"
-    ; one_of "mount", "host"
 }
 
 words! {
     /// How a tool is spoken to.
     Protocol: "a value of `protocol`";
     Http = "http",
-    ; later "mcp", "function"
+    Mcp = "mcp",
+    Function = "function",
 }
 
 record! {
@@ -305,7 +305,8 @@ record! {
     Route: "a route", named "route" by "id";
     /// Unique in the project; appears in ledger and metrics.
     required id = "id": RouteId,
-    /// `METHOD /path/{parameter}`, or several; GET also answers HEAD.
+    /// `METHOD /path/{parameter}`, or several; GET also answers HEAD. With `protocol: mcp` a JSON-RPC method and what it is
+    /// for, `tools/call list_issues`, `resources/read repo://{owner}/{*path}`; with `protocol: function` `call NAME`.
     required matches = "match": OneOrMore<Text>,
     /// The permission it needs.
     required scope = "scope": ScopeName,

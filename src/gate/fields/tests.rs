@@ -2,15 +2,16 @@
 
 use super::*;
 use crate::gate::Channel;
-use crate::policy::model::{Http2, Mount, Upstream};
+use crate::policy::model::{Http2, Mount, Protocol, Upstream};
 use crate::policy::name::ToolName;
 use std::time::Duration;
 
 fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
     let mut tool = Tool {
         name: ToolName::parse("crm").unwrap(),
+        protocol: Protocol::Http,
         mount: Mount::Path("/crm".into()),
-        upstream: Upstream {
+        upstream: Some(Upstream {
             authority: "crm.internal:80".into(),
             host: "crm.internal".into(),
             base_path: "".into(),
@@ -19,7 +20,7 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
             credential: None,
             tls: None,
             http2: Http2::Auto,
-        },
+        }),
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),

@@ -5,7 +5,7 @@
 //! that was put in front of what was forwarded. Everything else is untouched: relative references are right as they
 //! are, other places are other places, and what could be read in two ways is nobody's to mend.
 
-use crate::policy::model::{Mount, Tool};
+use crate::policy::model::{Mount, Tool, Upstream};
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 /// How the places of one tool are told.
@@ -24,17 +24,17 @@ pub(super) struct Places {
 const FIELDS: [HeaderName; 2] = [LOCATION, CONTENT_LOCATION];
 
 impl Places {
-    pub(super) fn new(tool: &Tool) -> Self {
+    pub(super) fn new(tool: &Tool, upstream: &Upstream) -> Self {
         let mount = match &tool.mount {
             Mount::Path(mount) if &**mount != "/" => mount.clone(),
             // The path is forwarded whole.
-            Mount::Path(_) | Mount::Host(_) => Box::default(),
+            Mount::Path(_) | Mount::Host(_) | Mount::None => Box::default(),
         };
         Self {
-            scheme: scheme(tool),
-            host: tool.upstream.host.clone(),
+            scheme: scheme(upstream),
+            host: upstream.host.clone(),
             preserved: tool.preserve_host,
-            base: tool.upstream.base_path.clone(),
+            base: upstream.base_path.clone(),
             mount,
         }
     }
@@ -116,8 +116,8 @@ impl Places {
     }
 }
 
-fn scheme(tool: &Tool) -> &'static str {
-    if tool.upstream.tls.is_some() {
+fn scheme(upstream: &Upstream) -> &'static str {
+    if upstream.tls.is_some() {
         "https"
     } else {
         "http"

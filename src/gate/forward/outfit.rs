@@ -4,7 +4,7 @@ use super::super::fields::Rules;
 use super::location::Places;
 use crate::io::upstream::{Place, PlaceError};
 use crate::ledger::record::TlsFault;
-use crate::policy::model::Tool;
+use crate::policy::model::{Tool, Upstream};
 use crate::policy::time::Tick;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
 use http::uri::{Authority, InvalidUri, Scheme, Uri};
@@ -57,12 +57,11 @@ pub enum OutfitError {
 }
 
 impl Outfit {
-    /// The outfit of `tool`.
+    /// The outfit of `tool`, which is there.
     ///
     /// # Errors
     /// [`OutfitError`].
-    pub fn new(tool: &Tool) -> Result<Self, OutfitError> {
-        let upstream = &tool.upstream;
+    pub fn new(tool: &Tool, upstream: &Upstream) -> Result<Self, OutfitError> {
         let (host, authority) = if tool.preserve_host {
             (None, None)
         } else {
@@ -102,7 +101,7 @@ impl Outfit {
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
             rules: Rules::new(tool, name),
-            places: Places::new(tool),
+            places: Places::new(tool, upstream),
             secret,
         })
     }

@@ -11,7 +11,7 @@ use super::super::body::Meter;
 use super::*;
 use crate::gate::Channel;
 use crate::io::clock::SystemClock;
-use crate::policy::model::{Credential, Http2, Mount, SessionHeader, Tool, Upstream};
+use crate::policy::model::{Credential, Http2, Mount, Protocol, SessionHeader, Tool, Upstream};
 use crate::policy::name::ToolName;
 use crate::policy::time::Tick;
 use bytes::Bytes;
@@ -55,8 +55,9 @@ struct Gate {
 fn tool(backend: SocketAddr) -> Tool {
     Tool {
         name: ToolName::parse("crm").unwrap(),
+        protocol: Protocol::Http,
         mount: Mount::Path("/crm".into()),
-        upstream: Upstream {
+        upstream: Some(Upstream {
             authority: backend.to_string().into(),
             host: "crm.internal".into(),
             base_path: "".into(),
@@ -65,7 +66,7 @@ fn tool(backend: SocketAddr) -> Tool {
             credential: None,
             tls: None,
             http2: Http2::Auto,
-        },
+        }),
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),
@@ -104,7 +105,7 @@ impl Gate {
             stopping: gate.stopping.clone(),
             line: gate.line.clone(),
         };
-        let outfit = Arc::new(Outfit::new(&tool).unwrap());
+        let outfit = Arc::new(Outfit::new(&tool, tool.upstream.as_ref().unwrap()).unwrap());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (session, last) = (gate.session.clone(), gate.meter.clone());
         tokio::spawn(async move {

@@ -76,11 +76,17 @@ impl Inner {
             .table
             .find(&call.method, target)
             .map_err(|_| Void::Changed("route"))?;
-        let matched = judge::kept(policy, matched, (&session.facts, facts), (call, target), now)
-            .map_err(|refusal| {
-                let why = refusal.reason().as_str();
-                Stale::Void(format!("it may not run any more: {why}"))
-            })?;
+        let matched = judge::kept(
+            policy,
+            matched,
+            (&session.facts, facts),
+            (call, target),
+            now,
+        )
+        .map_err(|refusal| {
+            let why = refusal.reason().as_str();
+            Stale::Void(format!("it may not run any more: {why}"))
+        })?;
         let route = policy.route(matched.route);
         let resource = match &route.resource {
             None => None,
@@ -150,7 +156,8 @@ impl Inner {
         let stale = match &approval.facts.asked {
             Asked::Grant(_) => return Ok(()),
             Asked::Call(call) => Self::kept_target(call).and_then(|target| {
-                let judged = self.judge(caller, (&approval.facts, call), &target, self.clock.now())?;
+                let judged =
+                    self.judge(caller, (&approval.facts, call), &target, self.clock.now())?;
                 policy::unchanged(&judged.evidence, &approval.facts)?;
                 Ok(())
             }),

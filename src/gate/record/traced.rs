@@ -103,9 +103,10 @@ impl Entry {
     /// What was sent to the backend.
     fn exchange(&self, tool: &Tool, target: &str) -> Option<Exchange> {
         let sent = self.sent?;
-        let upstream = &tool.upstream;
+        let upstream = tool.upstream.as_ref()?;
         let behind = match &tool.mount {
             Mount::Path(mount) => target.strip_prefix(mount.trim_end_matches('/')),
+            Mount::None => None,
             Mount::Host(_) => Some(target).filter(|target| target.starts_with('/')),
         };
         Some(Exchange {

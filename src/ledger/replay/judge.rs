@@ -615,7 +615,7 @@ fn bounds<'p>(policy: &'p Policy, agent: &AgentName, scope: &ScopeName) -> Optio
 fn host_of(tool: &Tool) -> Option<&str> {
     match &tool.mount {
         Mount::Host(host) => Some(host),
-        Mount::Path(_) => None,
+        Mount::Path(_) | Mount::None => None,
     }
 }
 

@@ -61,9 +61,9 @@ pub struct RoutePart {
 /// One part of a route's match.
 #[derive(Clone, Debug)]
 pub struct MatchPart {
-    /// Upper-case method names; at least one. GET also answers HEAD.
+    /// Upper-case method names; at least one. GET also answers HEAD. Of a call that the body names: [`CALL`](crate::policy::route::CALL).
     pub methods: Vec<Box<str>>,
-    /// The path behind the mount.
+    /// The path behind the mount, or the call ([`Template::of_call`]).
     pub template: Template,
 }
 

@@ -145,7 +145,7 @@ async fn refused_reset_and_slow_backends_are_told_apart() {
         (stalls, "Timeout(Answer)"),
     ] {
         let mut tool = tool(address);
-        tool.upstream.timeout = Duration::from_millis(100);
+        tool.upstream.as_mut().unwrap().timeout = Duration::from_millis(100);
         let mut agent = Gate::with(tool, SOON).await.agent().await;
         agent.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
         let head = agent.head().await;

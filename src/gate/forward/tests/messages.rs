@@ -36,8 +36,8 @@ async fn the_backend_sees_the_canonical_request_with_its_own_credential_and_noth
 {
     let (head, _) = seen(
         |tool| {
-            tool.upstream.base_path = "/v2".into();
-            tool.upstream.credential = Some(Credential {
+            tool.upstream.as_mut().unwrap().base_path = "/v2".into();
+            tool.upstream.as_mut().unwrap().credential = Some(Credential {
                 header: "x-api-key".into(),
                 value: "secret-of-the-backend".to_owned().into(),
             });
@@ -285,7 +285,7 @@ async fn a_place_of_the_backends_own_is_told_as_the_agent_finds_it() {
     )
     .await;
     let mut described = tool(address);
-    described.upstream.base_path = "/v2".into();
+    described.upstream.as_mut().unwrap().base_path = "/v2".into();
     let mut agent = Gate::with(described, SOON).await.agent().await;
     agent.send("GET / HTTP/1.1\r\nHost: g\r\n\r\n").await;
     let answer = agent.head().await;

@@ -175,7 +175,7 @@ async fn the_answers_deadline_stands_still_while_the_agent_is_waited_for() {
     })
     .await;
     let mut tool = tool(address);
-    tool.upstream.timeout = Duration::from_millis(200);
+    tool.upstream.as_mut().unwrap().timeout = Duration::from_millis(200);
     let mut agent = Gate::with(tool, SOON).await.agent().await;
     agent
         .send("POST / HTTP/1.1\r\nHost: g\r\ncontent-length: 9\r\n\r\nfirst")
@@ -323,7 +323,7 @@ async fn a_backend_that_stops_taking_the_upload_is_too_slow() {
     })
     .await;
     let mut tool = tool(address);
-    tool.upstream.timeout = Duration::from_millis(100);
+    tool.upstream.as_mut().unwrap().timeout = Duration::from_millis(100);
     let gate = Gate::with(tool, SOON).await;
     let agent = gate.agent().await;
     let (read, mut write) = agent.0.into_split();

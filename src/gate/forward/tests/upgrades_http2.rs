@@ -85,7 +85,7 @@ async fn ask(gate: &Gate, protocol: &'static str) -> (Response<RecvStream>, Send
 
 fn of_http2(address: SocketAddr) -> Tool {
     let mut tool = tool(address);
-    tool.upstream.http2 = Http2::PriorKnowledge;
+    tool.upstream.as_mut().unwrap().http2 = Http2::PriorKnowledge;
     tool
 }
 

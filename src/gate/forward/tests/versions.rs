@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicUsize;
 /// A tool whose backend speaks HTTP/2 in the clear.
 fn tool_at(address: SocketAddr) -> Tool {
     let mut tool = tool(address);
-    tool.upstream.http2 = Http2::PriorKnowledge;
+    tool.upstream.as_mut().unwrap().http2 = Http2::PriorKnowledge;
     tool
 }
 
@@ -105,7 +105,7 @@ async fn what_may_not_be_a_field_may_not_be_a_trailer() {
         value: "s3cret".into(),
     };
     let head = sent(
-        |tool| tool.upstream.credential = Some(credential),
+        |tool| tool.upstream.as_mut().unwrap().credential = Some(credential),
         "POST / HTTP/1.1\r\nHost: g\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n3\r\nabc\r\n0\r\n\
          x-sum: 7\r\nx-api-key: mine\r\nX_Api_Key: mine\r\nauthorization: Basic abc\r\nx-forwarded-for: 1.2.3.4\r\n\
          toolgate-session: x\r\ncontent-length: 9\r\n\r\n",
@@ -411,7 +411,7 @@ async fn a_deadline_resets_the_stream_and_not_the_connection() {
     })
     .await;
     let mut tool = tool_at(backend.address);
-    tool.upstream.timeout = Duration::from_millis(100);
+    tool.upstream.as_mut().unwrap().timeout = Duration::from_millis(100);
     let mut agent = Gate::with(tool, SOON).await.agent().await;
     for _ in 0..2 {
         agent.send(GET).await;
@@ -454,7 +454,7 @@ async fn a_certificate_that_fails_its_check_is_recorded_as_such_and_no_call_is_m
     let own = ca.issue_within("127.0.0.1", 2001, 2002);
     let backend = backends::either(Some(server(&own, &Clients::Anybody, &["h2"]))).await;
     let mut tool = tool(backend.address);
-    tool.upstream = upstream(backend.address, Some(&ca), Http2::Auto);
+    tool.upstream = Some(upstream(backend.address, Some(&ca), Http2::Auto));
     let mut agent = Gate::with(tool, SOON).await.agent().await;
     agent.send(GET).await;
     let answer = agent.head().await;
@@ -478,10 +478,11 @@ async fn a_call_over_tls_names_https_and_the_urls_host() {
     })
     .await;
     let mut tool = tool(backend.address);
-    tool.upstream = with_tls(upstream(backend.address, Some(&ca), Http2::Auto), |tls| {
+    let mut place = with_tls(upstream(backend.address, Some(&ca), Http2::Auto), |tls| {
         tls.server_name = "crm.example".into();
     });
-    tool.upstream.host = "crm.example".into();
+    place.host = "crm.example".into();
+    tool.upstream = Some(place);
     let mut agent = Gate::with(tool, SOON).await.agent().await;
     agent.send(GET).await;
     assert!(agent.head().await.starts_with("HTTP/1.1 200"));
