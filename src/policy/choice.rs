@@ -11,7 +11,7 @@ use super::resource::decoded;
 use super::route::Matched;
 use super::template::Captures;
 use super::time::Timestamp;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// What conditions may read of a call, its path apart.
 pub trait Call {
