@@ -119,6 +119,11 @@ impl Rules {
     }
 }
 
+/// Whether a backend that ignores case and punctuation in names could read one for the other.
+pub(super) fn is_one_to_some(one: &str, other: &str) -> bool {
+    fold(one).eq(fold(other))
+}
+
 fn is_alias(name: &str, credential_folded: &[u8]) -> bool {
     let mut room = [0; FOLDED_BYTES_MAX];
     let mut length = 0;

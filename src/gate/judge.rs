@@ -11,7 +11,7 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
-use crate::policy::choice::{Body, Call, Unfit, choose};
+use crate::policy::choice::{Body, Call, Unfit, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::json::{JsonError, Value};
 use crate::policy::model::{Policy, Route};
@@ -58,16 +58,49 @@ pub(super) async fn chosen<'a>(
             let (bytes, digest) = read(route, body).await?;
             (entry.body, entry.route) = (digest, Some(route.index));
             let content = media?.content(&bytes).map_err(Refusal::unreadable)?;
-            choose(policy, first.matched, &said(Body::Read(&content)))
+            let said = said(Body::Read(&content));
+            let found = choose(policy, first.matched, &said);
+            let found =
+                found.map_err(|unfit| refused(unfit, policy, (first.matched, &said), entry));
+            found.and_then(|arm| within_bounds(arm, policy, &bytes))
         }
-        found => found,
+        Err(unfit) => {
+            let said = said(Body::Unread);
+            Err(refused(unfit, policy, (first.matched, &said), entry))
+        }
+        Ok(arm) => Ok(arm),
     };
-    let matched = found.map_err(|unfit| {
-        entry.route = Some(unfit.route());
-        Refusal::unfit(unfit, policy)
-    })?;
+    let matched = found?;
     entry.route = Some(matched.route);
     Ok(first.taken(matched, policy))
+}
+
+/// What is said of a call that no route judges; on record is the one that ended the search.
+fn refused(
+    unfit: Unfit,
+    policy: &Policy,
+    (first, said): (Matched<'_>, &Said<'_>),
+    entry: &mut Entry,
+) -> Refusal {
+    entry.route = Some(unfit.route());
+    Refusal::unfit(
+        unfit,
+        policy,
+        sql_told(policy, first, said, unfit).as_deref(),
+    )
+}
+
+/// A body may be within the bound of the arm that was asked first, and not within that of the one which is taken.
+fn within_bounds<'t>(
+    arm: Matched<'t>,
+    policy: &Policy,
+    body: &Bytes,
+) -> Result<Matched<'t>, Refusal> {
+    let route = policy.route(arm.route);
+    match body.len() as u64 > route.body_limit {
+        true => Err(Refusal::too_large_to_judge(route)),
+        false => Ok(arm),
+    }
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
@@ -123,7 +156,7 @@ pub(super) fn kept<'t>(
         }
         found => found,
     };
-    found.map_err(|unfit| Refusal::unfit(unfit, policy))
+    found.map_err(|unfit| Refusal::unfit(unfit, policy, None))
 }
 
 /// The whole body, and what the record says of it.
@@ -180,10 +213,18 @@ impl Call for Said<'_> {
                 if fields::is_nominated(headers, &name) {
                     return Found::Unreadable;
                 }
+                let mut others = headers.keys().filter(|other| **other != name);
+                if others.any(|other| fields::is_one_to_some(other.as_str(), name.as_str())) {
+                    return Found::Many;
+                }
                 let values = headers.get_all(&name).iter();
                 one(values.map(http::HeaderValue::as_bytes))
             }
             Fields::Kept(fields) => {
+                let mut others = fields.iter().filter(|other| *other.name != *name);
+                if others.any(|other| fields::is_one_to_some(&other.name, name)) {
+                    return Found::Many;
+                }
                 let of = fields.iter().filter(|field| *field.name == *name);
                 one(of.map(|field| &*field.value))
             }
@@ -221,6 +262,12 @@ fn one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Found<'v> {
             Err(_) => Found::Unreadable,
         },
     }
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && !text.bytes().any(odd)
 }
 
 /// Why a body can't be judged.
@@ -283,11 +330,17 @@ impl Media {
         };
         let mut parts = text.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        for parameter in parts {
+        for parameter in parts.filter(|part| !part.is_empty()) {
             let (name, value) = parameter.split_once('=').ok_or(Unreadable::Media)?;
-            let value = value.trim_matches('"');
+            let bare = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'));
+            let value = bare.unwrap_or(value);
+            if !is_token(name) || !is_token(value) {
+                return Err(Unreadable::Media);
+            }
             // RFC 8259 has no charset, and a form has one by its own account: both are UTF-8 or nothing.
-            if name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
+            if name.eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
                 return Err(Unreadable::Charset);
             }
         }
@@ -295,9 +348,13 @@ impl Media {
             "application/x-www-form-urlencoded" => Ok(Media::Form),
             "application/json" => Ok(Media::Json),
             other => {
-                let (kind, name) = other.split_once('/').ok_or(Unreadable::Media)?;
-                // RFC 6839 section 3.1.
-                let json = !kind.is_empty() && name.len() > 5 && name.ends_with("+json");
+                // RFC 6839 section 3.1. Of other kinds, and of what begins like a form, readers look at the beginning.
+                let name = other
+                    .strip_prefix("application/")
+                    .and_then(|name| name.strip_suffix("+json"));
+                let json = name.is_some_and(|name| {
+                    is_token(name) && !name.starts_with("x-www-form-urlencoded")
+                });
                 json.then_some(Media::Json).ok_or(Unreadable::Media)
             }
         }
