@@ -59,8 +59,16 @@ pub fn route(
     if let Some((Some(template), place)) = &resource {
         refuse_unbound(template, *place, &matches, reports);
     }
+    let parameters = parameters(&matches);
+    let all_read = raw
+        .matches
+        .as_ref()
+        .is_some_and(|at| at.value.0.len() == matches.len());
+    let upstream = tool.upstream.as_ref();
+    let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
     let calls = Calls {
-        parameters: &parameters(&matches),
+        parameters: all_read.then_some(&parameters[..]),
+        credential: credential.map(|credential| &*credential.header),
         protocol: tool.protocol,
     };
     let conditions = raw
@@ -182,6 +190,9 @@ fn called(
     let wrong = match protocol {
         Protocol::Function if method != "call" => Some("a match of a function begins with `call`"),
         Protocol::Function if name.is_none() => Some("a match of a function names it"),
+        _ if METHODS.contains(&method) => {
+            Some("calls of such a tool are named by the method of JSON-RPC, not by HTTP's")
+        }
         _ if method.is_empty() || !method.bytes().all(is_method_byte) => {
             Some("this is no JSON-RPC method")
         }
