@@ -17,6 +17,7 @@ mod wait;
 mod anchors;
 mod approvals;
 mod clients;
+mod conditions;
 mod console;
 mod crash;
 mod evidence;
