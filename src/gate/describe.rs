@@ -185,7 +185,7 @@ pub(super) fn recorded(target: &str) -> Cow<'_, str> {
 
 /// Whether a session token stands in a target, plainly or percent-encoded, or a principal's key that the ledger could not
 /// find because it is percent-encoded: plain ones are cut out there.
-fn holds_token(target: &str) -> bool {
+pub(super) fn holds_token(target: &str) -> bool {
     if fields::holds_token(target.as_bytes()) {
         return true;
     }

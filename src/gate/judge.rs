@@ -6,7 +6,7 @@
 //! body of another type, coding or charset, or one that readers take differently, is refused.
 
 use crate::gate::body::{Prefix, RequestBody};
-use crate::gate::describe::Described;
+use crate::gate::describe::{self, Described};
 use crate::gate::fields;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
@@ -102,6 +102,13 @@ pub(super) async fn acted_on(
         }
     };
     let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
+    // A body may have one in it, and what a call acts on is shown and recorded.
+    let text = resource.as_ref().map_or("", Resource::as_str);
+    if describe::holds_token(text) {
+        return Err(Refusal::field_forbidden(
+            "what this call acts on is read from a place that holds a token or a key; leave it out",
+        ));
+    }
     entry.resource.clone_from(&resource);
     Ok(resource)
 }

@@ -549,7 +549,8 @@ fn look_up_session() -> Next {
 
 fn request_grant(scope: &str, resource: Option<&Resource>) -> Next {
     let mut body = json!({"scope": scope, "reason": "why you need it"});
-    if let Some(resource) = resource {
+    // A grant is for one, or for all that the session may touch: a call on several goes on the latter.
+    if let Some(resource) = resource.filter(|all| all.each().nth(1).is_none()) {
         body["resource"] = resource.as_str().into();
     }
     Next {
