@@ -6,7 +6,7 @@ use crate::io::clock::{Clock as _, SystemClock};
 use crate::policy::name::{AgentName, ProjectName, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::time::{Now, Timestamp};
-use crate::serve::explained::{Explainer, Explanation, Imagined, Request};
+use crate::config::explained::{Explainer, Explanation, Imagined, Request};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use std::fmt::Write as _;

@@ -6,6 +6,7 @@
 
 mod collection;
 mod error;
+pub mod explained;
 mod files;
 mod leaf;
 mod load;

@@ -42,6 +42,7 @@ struct OfRoute {
     scope: u32,
     resource: Option<u32>,
     approval: Option<u32>,
+    conditions: Vec<u32>,
 }
 
 impl Lines {
@@ -61,6 +62,7 @@ impl Lines {
             scope: line(place.scope),
             resource: place.resource.map(line),
             approval: place.approval.map(line),
+            conditions: place.conditions.iter().copied().map(line).collect(),
         });
         let agents = places.agents.iter();
         Self {
@@ -141,6 +143,11 @@ impl Lines {
     /// Of its `approval`; `None` also: the file says nothing, and its method or `irreversible` decides.
     pub fn approval_of_route(&self, route: RouteIndex) -> Option<u32> {
         self.of_route(route)?.approval
+    }
+
+    /// Of one of its conditions.
+    pub fn condition(&self, route: RouteIndex, condition: usize) -> Option<u32> {
+        self.of_route(route)?.conditions.get(condition).copied()
     }
 
     fn of_route(&self, route: RouteIndex) -> Option<&OfRoute> {

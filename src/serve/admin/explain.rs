@@ -11,7 +11,7 @@ use crate::policy::decision::Reason;
 use crate::policy::name::{AgentName, ProjectName, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::subject::Subject;
-use crate::serve::explained::{Explainer, Explanation, Imagined, Request as Wanted, StepSaid};
+use crate::config::explained::{Explainer, Explanation, Imagined, Request as Wanted, StepSaid};
 use crate::store::live::{LiveSession, State as Life};
 use axum::extract::{Request, State};
 use axum::response::Response;
