@@ -15,18 +15,18 @@ use crate::policy::decision::GrantUse;
 use crate::policy::json::Value;
 use crate::policy::model::{GrantMode, IntentRule, Mount, Policy, RouteIndex, ToolIndex};
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
-use crate::policy::resource::{Part, Resource};
+use crate::policy::resource::{Part, Resource, Unfilled};
 use crate::policy::subject::Subject;
 use crate::policy::target::Target;
 use crate::policy::time::Now;
 use crate::policy::trace::{
     self, Answer, Arm, Asked, Bounds, Fit, Held, Judged, Outcome, Routed, Step, Told, ToldBody,
-    Verdict,
+    Vague, Verdict,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-pub use request::{Imagined, Request, Spelled};
+pub use request::{Imagined, Request, Spelled, address, time};
 
 /// What would be decided, and how it comes about.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -225,10 +225,10 @@ impl Explainer<'_> {
             }
             // They have their own lines.
             Step::Arm(_) => return None,
-            Step::Unfilled(missing) => self.said(
+            Step::Vague(why) => self.said(
                 "resource",
                 false,
-                self.unfilled(route?, missing),
+                self.vague(route?, why),
                 self.lines.and_then(|lines| lines.resource_of_route(route?)),
             ),
             Step::Scope(scope, held) => self.scope(scope, held, agent, route?),
@@ -316,12 +316,18 @@ impl Explainer<'_> {
         says
     }
 
-    fn unfilled(&self, route: RouteIndex, missing: &[Part]) -> String {
+    fn vague(&self, route: RouteIndex, why: &Vague) -> String {
         let template = self.policy.route(route).resource.as_ref();
         let template = template.map_or_else(String::new, |it| format!("`{it}` "));
-        match missing.first() {
-            Some(part) => format!("{template}can't be computed: the session has no {part}"),
-            None => format!("{template}can't be computed from this path"),
+        match why {
+            Vague::Unfilled(Unfilled { part, why }) => match part {
+                Part::Session(name) => {
+                    format!("{template}can't be computed: the session has no {name}")
+                }
+                part => format!("{template}can't be computed: {part} {why}"),
+            },
+            Vague::Body(refused) => format!("{template}can't be computed: the body is refused, {refused}"),
+            Vague::Unknown(what) => format!("{template}would decide, and `{what}` was not said"),
         }
     }
 
@@ -509,6 +515,7 @@ fn in_words(condition: &Condition, judged: &Judged) -> String {
                 Looked::Args(_) => "what the arguments are",
                 Looked::Header(_) => "which header fields there are",
                 Looked::Query(_) => "the query",
+                Looked::Id | Looked::Property(_) => "what the function is asked about",
                 Looked::Client => "where the call comes from",
                 Looked::Hour(_) | Looked::Weekday(_) => "when the call is made",
                 Looked::Path(_) | Looked::Session(_) | Looked::Agent => "its subject",

@@ -16,11 +16,12 @@ pub use told::{Told, ToldBody};
 
 use super::attributes::Attributes;
 use super::ceiling::{self, Listed};
-use super::choice::Call;
+use super::choice::{self, Call, RefusedBody, acts_on};
+use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
 use super::model::{GrantMode, LimitIndex, Policy, Route, RouteIndex, ToolIndex};
 use super::name::{AgentName, ScopeName};
-use super::resource::{Part, Resource, ResourcePattern};
+use super::resource::{Part, Resource, ResourcePattern, Unfilled};
 use super::route::{Matched, NoRoute, called};
 use super::subject::{Session, Subject};
 use super::target::{Ambiguity, Target};
@@ -203,13 +204,10 @@ pub fn answer_matched(
         Err((route, fit)) => return Answer::of(policy.route(route), Outcome::Unknown).unfit(fit),
     };
     let route = policy.route(matched.route);
-    let resource = match &route.resource {
-        None => None,
-        Some(template) => match template.fill(&matched.captures, subject.session) {
-            Some(resource) => Some(resource),
-            // Not "no resource": it can't be said what the call acts on.
-            None => return Answer::of(route, UNFILLED),
-        },
+    let resource = match resource_of(route, &matched, call) {
+        Ok(resource) => resource,
+        // Not "no resource": it can't be said what the call acts on.
+        Err(why) => return Answer::of(route, Outcome::Unknown).unfit(why.fit()),
     };
     let access = AccessRequest { route, resource };
     match decide(policy, subject, access, now) {
@@ -225,8 +223,70 @@ pub fn answer_matched(
     }
 }
 
-/// A template that can't be filled leaves nothing that a ceiling could allow.
-const UNFILLED: Outcome = Outcome::Deny(Reason::ResourceOutsideCeiling);
+/// What a call acts on, where that is known.
+fn resource_of(
+    route: &Route,
+    matched: &Matched<'_>,
+    call: &dyn Call,
+) -> Result<Option<Resource>, Vague> {
+    let Some(template) = &route.resource else {
+        return Ok(None);
+    };
+    let unknown = |part: &Part| {
+        let name = part.to_string();
+        Vague::Unknown(name.trim_matches(['{', '}']).into())
+    };
+    let mut of_body = template.placeholders().filter(|part| part.reads_body());
+    if let Some(part) = of_body.find(|part| !knows(call, part)) {
+        return Err(unknown(part));
+    }
+    if template.reads_body()
+        && let Some(refused) = call.refused_body(route.body_limit)
+    {
+        return Err(Vague::Body(refused));
+    }
+    if let Some(part) = template.placeholders().find(|part| !knows(call, part)) {
+        return Err(unknown(part));
+    }
+    acts_on(route, &matched.captures, call).map_err(|why| match why {
+        choice::Vague::Unfilled(unfilled) => Vague::Unfilled(unfilled),
+        choice::Vague::Unread => Vague::Unknown("body".into()),
+    })
+}
+
+fn knows(call: &dyn Call, part: &Part) -> bool {
+    match part {
+        Part::Literal(_) | Part::Path(_) => true,
+        Part::Session(name) => call.knows(&Looked::Session(name.clone())),
+        Part::Query(name) => call.knows(&Looked::Query(name.clone())),
+        Part::Header(name) => call.knows(&Looked::Header(name.clone())),
+        Part::Body(pointer) => call.knows(&Looked::Body(pointer.clone())),
+        Part::Args(pointer) => call.knows(&Looked::Args(pointer.clone())),
+        Part::Id => call.knows(&Looked::Id),
+        Part::Property(pointer) => call.knows(&Looked::Property(pointer.clone())),
+    }
+}
+
+/// Why it can't be said what a call acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vague {
+    /// This of what it is read from can't be used.
+    Unfilled(Unfilled),
+    /// It is read from a body that is refused before.
+    Body(RefusedBody),
+    /// It is read from this, which is not known.
+    Unknown(Box<str>),
+}
+
+impl Vague {
+    fn fit(self) -> Fit {
+        match self {
+            Vague::Unfilled(unfilled) => Fit::Refused(unfilled.reason()),
+            Vague::Body(refused) => Fit::RefusedBody(refused),
+            Vague::Unknown(what) => Fit::Unknown(what),
+        }
+    }
+}
 
 /// A decision and how it came about.
 #[derive(Clone, Debug)]
@@ -252,8 +312,8 @@ pub enum Step {
     Route(Result<Routed, Vec<&'static str>>),
     /// A route with conditions was asked.
     Arm(Arm),
-    /// The resource that the route acts on can't be computed: what it reads and what is not there.
-    Unfilled(Vec<Part>),
+    /// The resource that the route acts on can't be computed.
+    Vague(Vague),
     /// Whether the scope lies in the ceiling.
     Scope(ScopeName, Held),
     /// What it acts on, and every list that must have it.
@@ -288,7 +348,7 @@ pub enum Held {
     NotByParent(AgentName),
 }
 
-/// A list of patterns, of which one must match.
+/// A list of patterns, of which one must match; of several resources one for each.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Whose ceiling it is.
@@ -299,6 +359,8 @@ pub struct Bounds {
     pub above: bool,
     /// In file order.
     pub patterns: Vec<Tried>,
+    /// Whether each of what the call acts on is matched by one.
+    holds: bool,
 }
 
 /// A pattern that was tried.
@@ -308,7 +370,7 @@ pub struct Tried {
     pub pattern: ResourcePattern,
     /// As it reads for this session; `None`: an attribute is missing.
     pub filled: Option<String>,
-    /// Whether it matches.
+    /// Whether it matches; of several resources each.
     pub matches: bool,
 }
 
@@ -325,12 +387,13 @@ impl Bounds {
             narrowed: listed.narrowed,
             above: !std::ptr::eq(listed.session, own),
             patterns: listed.patterns.iter().map(tried).collect(),
+            holds: resource.is_some_and(|it| it.is_within(listed.patterns, attributes)),
         }
     }
 
-    /// Whether one matches.
+    /// Whether it has all that the call acts on.
     pub fn holds(&self) -> bool {
-        self.patterns.iter().any(|tried| tried.matches)
+        self.holds
     }
 }
 
@@ -412,20 +475,13 @@ fn judged(
     };
     let route = policy.route(matched.route);
     let denied = |reason| Answer::of(route, Outcome::Deny(reason));
-    let mut resource = None;
-    if let Some(template) = &route.resource {
-        resource = template.fill(&matched.captures, session);
-        if resource.is_none() {
-            let missing = |part: &&Part| match part {
-                Part::Session(name) => session.attributes.get(name).is_none(),
-                Part::Path(_) | Part::Literal(_) => false,
-            };
-            steps.push(Step::Unfilled(
-                template.placeholders().filter(missing).cloned().collect(),
-            ));
-            return Answer::of(route, UNFILLED);
+    let resource = match resource_of(route, &matched, call) {
+        Ok(resource) => resource,
+        Err(why) => {
+            steps.push(Step::Vague(why.clone()));
+            return Answer::of(route, Outcome::Unknown).unfit(why.fit());
         }
-    }
+    };
     let held = if session.project == policy.project {
         held(policy, session, route)
     } else {

@@ -245,6 +245,26 @@ fn of_tool(policy: &Policy, tool: Option<&str>, method: &str) -> Result<ToolInde
     }
 }
 
+/// An address, as somebody writes it.
+///
+/// # Errors
+/// It is none.
+pub fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not an address: write 203.0.113.7 or 2001:db8::7"))
+}
+
+/// A moment, as somebody writes it.
+///
+/// # Errors
+/// It is none.
+pub fn time(text: &str) -> Result<Timestamp, String> {
+    let time: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| "write a time as 2026-03-01T12:00:00Z".to_owned())?;
+    Ok(Timestamp::from_micros(time.as_microsecond()))
+}
+
 const CONTENT_TYPE: &str = "content-type";
 /// Where nobody says which host is called.
 const HOST: &str = "localhost";

@@ -47,7 +47,7 @@ impl<'a> ToldBody<'a> {
     }
 }
 
-fn of<'f>(fields: &'f [(String, String)], name: &'f str) -> impl Iterator<Item = &'f [u8]> {
+fn of<'f>(fields: &'f [(String, String)], name: &str) -> impl Iterator<Item = &'f [u8]> {
     let of = fields.iter().filter(move |(have, _)| have == name);
     of.map(|(_, value)| value.as_bytes())
 }
@@ -73,6 +73,8 @@ impl Call for Told<'_> {
                 content: Ok(content),
                 ..
             }) => Body::Read(content),
+            // What names the call is read, with its arguments.
+            None if self.args.is_some() => Body::Read(&NOTHING),
             Some(_) | None => Body::Unread,
         }
     }
@@ -106,6 +108,8 @@ impl Call for Told<'_> {
             }
             Subject::Body(_) => self.body.is_some(),
             Subject::Args(_) => self.args.is_some(),
+            // Of a function: what it is about is for its caller to say.
+            Subject::Id | Subject::Property(_) => false,
             Subject::Client => self.client.is_some(),
             Subject::Hour(_) | Subject::Weekday(_) => self.now.is_some(),
         }
@@ -121,3 +125,4 @@ impl Call for Told<'_> {
 }
 
 const CONTENT_TYPE: &str = "content-type";
+const NOTHING: Content<'static> = Content::Json(Value::Null);
