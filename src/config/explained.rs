@@ -292,7 +292,8 @@ impl Explainer<'_> {
                 format!("the tool has none for `{method}{name}`")
             }
             (Asked::Http { .. }, _) if named => {
-                "the tool's calls are named by their body: ask for `tools/call NAME` of it".to_owned()
+                "the tool's calls are named by their body: ask for `tools/call NAME` of it"
+                    .to_owned()
             }
             (Asked::Http { .. }, []) => "the tool has none for this path".to_owned(),
             (Asked::Http { method, .. }, others) => format!(
@@ -326,7 +327,9 @@ impl Explainer<'_> {
                 }
                 part => format!("{template}can't be computed: {part} {why}"),
             },
-            Vague::Body(refused) => format!("{template}can't be computed: the body is refused, {refused}"),
+            Vague::Body(refused) => {
+                format!("{template}can't be computed: the body is refused, {refused}")
+            }
             Vague::Unknown(what) => format!("{template}would decide, and `{what}` was not said"),
         }
     }

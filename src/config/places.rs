@@ -28,6 +28,8 @@ pub struct Lines {
     routes: Vec<OfRoute>,
     limits: Vec<u32>,
     chains: Vec<u32>,
+    /// How many tests it has.
+    pub tests: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ struct OfRoute {
 }
 
 impl Lines {
-    pub(super) fn new(policy: &Policy, places: &Places, reports: &Reports) -> Self {
+    pub(super) fn new(policy: &Policy, places: &Places, tests: usize, reports: &Reports) -> Self {
         let line = |place: Place| u32::try_from(reports.line_of(place)).unwrap_or(u32::MAX);
         let all = |places: &[Place]| places.iter().copied().map(line).collect();
         let scopes = places.scopes.iter().map(|(key, place)| {
@@ -76,6 +78,7 @@ impl Lines {
             routes: routes.collect(),
             limits: all(&places.limits),
             chains: places.chains.iter().map(|at| line(at.name)).collect(),
+            tests,
         }
     }
 

@@ -268,11 +268,16 @@ mod tests {
 
     #[test]
     fn a_number_is_written_as_it_could_have_been_read() {
-        for text in ["0", "100", "-0.5", "12.340", "1e30", "3e-9", "1e307", "5e-300", "34000"] {
+        for text in [
+            "0", "100", "-0.5", "12.340", "1e30", "3e-9", "1e307", "5e-300", "34000",
+        ] {
             let number = Decimal::read(text).unwrap();
             assert_eq!(Decimal::read(&number.to_string()), Some(number), "{text}");
         }
         let shown = |text| Decimal::read(text).unwrap().to_string();
-        assert_eq!([shown("1e2"), shown("1e3"), shown("0.050")], ["100", "1000", "0.05"]);
+        assert_eq!(
+            [shown("1e2"), shown("1e3"), shown("0.050")],
+            ["100", "1000", "0.05"]
+        );
     }
 }

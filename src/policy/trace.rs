@@ -442,7 +442,9 @@ fn walk(
             steps.push(Step::Target(None));
             steps.push(Step::Tool(Some(tool)));
             let path = called(method, name);
-            let first = path.as_deref().and_then(|path| policy.table.find_call(tool, path));
+            let first = path
+                .as_deref()
+                .and_then(|path| policy.table.find_call(tool, path));
             let Some(first) = first else {
                 steps.push(Step::Route(Err(Vec::new())));
                 return Answer::unrouted(Reason::NoRoute, Some(tool));

@@ -73,9 +73,14 @@ impl Request {
         let lower = method != method.to_ascii_uppercase();
         let call = match rest {
             _ if tool.is_some() && host.is_some() => {
-                return Err("a call of a tool that is named has no host: leave one of the two out".to_owned());
+                return Err(
+                    "a call of a tool that is named has no host: leave one of the two out"
+                        .to_owned(),
+                );
             }
-            _ if tool.is_some() || lower && !method.starts_with('/') && (!by_path || method.contains('/')) => {
+            _ if tool.is_some()
+                || lower && !method.starts_with('/') && (!by_path || method.contains('/')) =>
+            {
                 Spelled::Called {
                     tool: tool.map(str::to_owned),
                     method: method.to_owned(),
@@ -113,12 +118,15 @@ impl Request {
     ) -> Result<Self, String> {
         let fields = fields.into_iter().map(|(name, value)| {
             let (name, value) = (name.as_ref(), value.as_ref().trim_matches([' ', '\t']));
-            let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+            let token =
+                |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
             if name.is_empty() || !name.bytes().all(token) {
                 return Err(format!("`{name}` is not the name of a header field"));
             }
             if value.chars().any(|c| c.is_control() && c != '\t') {
-                return Err(format!("the value of `{name}` has a control character in it"));
+                return Err(format!(
+                    "the value of `{name}` has a control character in it"
+                ));
             }
             Ok((name.to_ascii_lowercase(), value.to_owned()))
         });
@@ -146,7 +154,9 @@ impl Request {
             return Err("a call by method and target has no arguments: say which tool it is of, or give a body".to_owned());
         }
         if let Err(error) = Value::read(&text) {
-            return Err(format!("the arguments are not JSON that can be judged: {error}"));
+            return Err(format!(
+                "the arguments are not JSON that can be judged: {error}"
+            ));
         }
         self.args = Some(text);
         Ok(self)
@@ -364,9 +374,15 @@ mod tests {
             Spelled::Http { .. } => panic!("{text} has no target"),
         };
         let of = |method: &str, name: &str| (method.to_owned(), Some(name.to_owned()));
-        assert_eq!(called("tools/call list_issues", None), of("tools/call", "list_issues"));
+        assert_eq!(
+            called("tools/call list_issues", None),
+            of("tools/call", "list_issues")
+        );
         assert_eq!(called("call delete_user", None), of("call", "delete_user"));
-        assert_eq!(called("resources/read repo://a/b", None), of("resources/read", "repo://a/b"));
+        assert_eq!(
+            called("resources/read repo://a/b", None),
+            of("resources/read", "repo://a/b")
+        );
         assert_eq!(called("tools/list", None), ("tools/list".to_owned(), None));
         assert_eq!(called("call /odd", Some("code")), of("call", "/odd"));
         assert!(Request::parse("call x", Some("a.example"), Some("code")).is_err());

@@ -71,7 +71,11 @@ impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
             let comma = if at == 0 { "" } else { ", " };
             write!(f, "{comma}{item}")?;
         }
-        let more = if self.0.len() > NAMED_MAX { ", ..." } else { "" };
+        let more = if self.0.len() > NAMED_MAX {
+            ", ..."
+        } else {
+            ""
+        };
         write!(f, "{more}]")
     }
 }

@@ -6,15 +6,15 @@ use super::Admin;
 use super::caller::Caller;
 use super::input::{self, Object, unique_map};
 use super::problem::{ProblemDocument, Refused, json};
+use crate::config::explained::{
+    Explainer, Explanation, Imagined, Request as Wanted, StepSaid, address, time,
+};
 use crate::config::{Role, meant};
 use crate::policy::decision::Reason;
 use crate::policy::name::{AgentName, ProjectName, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::subject::Subject;
 use crate::policy::time::Timestamp;
-use crate::config::explained::{
-    Explainer, Explanation, Imagined, Request as Wanted, StepSaid, address, time,
-};
 use crate::store::live::{LiveSession, State as Life};
 use axum::extract::{Request, State};
 use axum::response::Response;
