@@ -1,6 +1,7 @@
 //! The policy enforcement point: the journey of one request, in order.
 //!
 //! [`Gate::handle`] gives a request its id, its entry in the ledger and, whatever happens, an answer.
+//! It is long because nothing of the journey is told elsewhere.
 //! [`Gate::enforce`] is the one screen: order is the security argument, so order is line order, the reason stands
 //! beside the line, and `?` is the exit.
 

@@ -199,6 +199,18 @@ record! {
     /// Header fields of which approvers see length and SHA-256 instead of the value. Default: none.
     optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
     ; later "mode"
+    ; unless "protocol" is "function", one_of "mount", "host", needs "upstream"
+    ; schema {
+        "oneOf": [
+            { "required": ["mount"] },
+            { "required": ["host"] },
+            { "required": ["protocol"], "properties": { "protocol": { "const": "function" } } },
+        ],
+        "anyOf": [
+            { "required": ["upstream"] },
+            { "required": ["protocol"], "properties": { "protocol": { "const": "function" } } },
+        ],
+    }
 }
 
 words! {

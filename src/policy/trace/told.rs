@@ -6,7 +6,7 @@ use crate::policy::content::{Media, Unreadable, one};
 use crate::policy::json::Value;
 use crate::policy::subject::Session;
 use crate::policy::time::Timestamp;
-use std::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 /// What is said of a call. Of what is not said nothing is known.
 #[derive(Clone, Debug)]
