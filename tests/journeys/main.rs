@@ -123,3 +123,8 @@ fn the_gates_own_paths_serve_the_caller_alone() {
 fn a_call_that_a_person_must_agree_to_waits_and_runs_once_as_it_was_shown() {
     check("approvals");
 }
+
+#[test]
+fn what_a_call_acts_on_is_read_from_it_once_and_each_of_several_is_judged() {
+    check("resources");
+}

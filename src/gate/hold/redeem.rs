@@ -8,7 +8,6 @@ use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, Chain, Facts, HeldCall};
-use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, Hold, Permit, Void};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::subject::Subject;
@@ -77,7 +76,7 @@ impl Inner {
             .table
             .find(&call.method, target)
             .map_err(|_| Void::Changed("route"))?;
-        let matched = judge::kept(
+        let (matched, resource) = judge::kept(
             policy,
             matched,
             (&session.facts, facts),
@@ -89,17 +88,6 @@ impl Inner {
             Stale::Void(format!("it may not run any more: {why}"))
         })?;
         let route = policy.route(matched.route);
-        let resource = match &route.resource {
-            None => None,
-            Some(template) => Some(
-                template
-                    .fill(&OnPath {
-                        captures: &matched.captures,
-                        call: &Bare(&session.facts),
-                    })
-                    .map_err(|_| Void::Changed("resource"))?,
-            ),
-        };
         let decision = session.with_grants(|grants| {
             let subject = Subject {
                 session: &session.facts,
