@@ -12,6 +12,7 @@ pub mod condition;
 pub mod decimal;
 pub mod decision;
 mod endorse;
+pub mod function;
 mod held;
 pub mod id;
 pub mod json;
