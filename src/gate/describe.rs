@@ -11,6 +11,7 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::io::telemetry::Parent;
 use crate::policy::AccessRequest;
+use crate::policy::choice::{Bare, OnPath};
 use crate::policy::model::{IntentRule, Policy, Route, Upgrade};
 use crate::policy::route::{Matched, NoRoute};
 use crate::policy::target::Target;
@@ -132,8 +133,11 @@ impl<'a> Described<'a> {
         let filled = match &self.route.resource {
             Some(template) => Some(
                 template
-                    .fill(&self.matched.captures, &caller.session.facts)
-                    .ok_or_else(|| Refusal::resource_unfilled(self.route))?,
+                    .fill(&OnPath {
+                        captures: &self.matched.captures,
+                        call: &Bare(&caller.session.facts),
+                    })
+                    .map_err(|_| Refusal::resource_unfilled(self.route))?,
             ),
             None => None,
         };

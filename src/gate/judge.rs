@@ -12,8 +12,8 @@ use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, choose};
-use crate::policy::condition::{Content, Found, named};
-use crate::policy::json::{JsonError, Value};
+use crate::policy::condition::{Found, named};
+use crate::policy::content::{Media, Unreadable, one};
 use crate::policy::model::{Policy, Route};
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
@@ -25,7 +25,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// The route that judges a call, of those that answer to its match; on record from here on.
@@ -54,7 +53,7 @@ pub(super) async fn chosen<'a>(
     let found = match choose(policy, first.matched, &said(Body::Unread)) {
         Err(Unfit::Unread(route)) => {
             let route = policy.route(route);
-            let media = Media::of(&head.headers).map_err(Refusal::unreadable);
+            let media = media(&head.headers).map_err(Refusal::unreadable);
             let (bytes, digest) = read(route, body).await?;
             (entry.body, entry.route) = (digest, Some(route.index));
             let content = media?.content(&bytes).map_err(Refusal::unreadable)?;
@@ -117,7 +116,7 @@ pub(super) fn kept<'t>(
     };
     let found = match choose(policy, first, &said(Body::Unread)) {
         Err(Unfit::Unread(_)) => {
-            let media = Media::of_kept(&call.fields).map_err(Refusal::unreadable)?;
+            let media = media_of_kept(&call.fields).map_err(Refusal::unreadable)?;
             let content = media.content(&call.body).map_err(Refusal::unreadable)?;
             choose(policy, first, &said(Body::Read(&content)))
         }
@@ -211,107 +210,22 @@ impl Call for Said<'_> {
     }
 }
 
-/// The value of a field that stands there once.
-fn one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Found<'v> {
-    match (values.next(), values.next()) {
-        (None, _) => Found::Absent,
-        (Some(_), Some(_)) => Found::Many,
-        (Some(value), None) => match std::str::from_utf8(value) {
-            Ok(text) => Found::One(Cow::Borrowed(text)),
-            Err(_) => Found::Unreadable,
-        },
-    }
+fn media(headers: &HeaderMap) -> Result<Media, Unreadable> {
+    let values = |name| {
+        headers
+            .get_all(name)
+            .iter()
+            .map(http::HeaderValue::as_bytes)
+    };
+    Media::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
 }
 
-/// Why a body can't be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
-    /// It is compressed, or encoded in another way.
-    #[error("it has a Content-Encoding")]
-    Coding,
-    /// None, more than one, or one that can't be read.
-    #[error("its media type is neither JSON nor a URL-encoded form, or is not said once")]
-    Media,
-    /// Another charset than UTF-8.
-    #[error("its charset is not UTF-8")]
-    Charset,
-    /// No JSON, or JSON that readers take differently.
-    #[error("it is not JSON that can be judged: {0}")]
-    Json(#[from] JsonError),
-    /// A form is ASCII, and everything else in it is percent-encoded.
-    #[error("it is not a URL-encoded form")]
-    Form,
-}
-
-/// What a body is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
-    Json,
-    Form,
-}
-
-impl Media {
-    fn of(headers: &HeaderMap) -> Result<Self, Unreadable> {
-        let values = |name| {
-            headers
-                .get_all(name)
-                .iter()
-                .map(http::HeaderValue::as_bytes)
-        };
-        Self::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
-    }
-
-    fn of_kept(fields: &[Field]) -> Result<Self, Unreadable> {
-        let values = |name: HeaderName| {
-            let of = fields
-                .iter()
-                .filter(move |field| *field.name == *name.as_str());
-            of.map(|field| &*field.value)
-        };
-        Self::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
-    }
-
-    fn read<'v>(
-        mut codings: impl Iterator<Item = &'v [u8]>,
-        types: impl Iterator<Item = &'v [u8]>,
-    ) -> Result<Self, Unreadable> {
-        if codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
-            return Err(Unreadable::Coding);
-        }
-        let Found::One(text) = one(types) else {
-            return Err(Unreadable::Media);
-        };
-        let mut parts = text.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        for parameter in parts {
-            let (name, value) = parameter.split_once('=').ok_or(Unreadable::Media)?;
-            let value = value.trim_matches('"');
-            // RFC 8259 has no charset, and a form has one by its own account: both are UTF-8 or nothing.
-            if name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
-                return Err(Unreadable::Charset);
-            }
-        }
-        match &*essence {
-            "application/x-www-form-urlencoded" => Ok(Media::Form),
-            "application/json" => Ok(Media::Json),
-            other => {
-                let (kind, name) = other.split_once('/').ok_or(Unreadable::Media)?;
-                // RFC 6839 section 3.1.
-                let json = !kind.is_empty() && name.len() > 5 && name.ends_with("+json");
-                json.then_some(Media::Json).ok_or(Unreadable::Media)
-            }
-        }
-    }
-
-    fn content(self, bytes: &[u8]) -> Result<Content<'_>, Unreadable> {
-        match self {
-            Media::Json => Ok(Content::Json(Value::read(bytes)?)),
-            Media::Form => {
-                let text = std::str::from_utf8(bytes)
-                    .ok()
-                    .filter(|text| text.is_ascii());
-                text.map(Content::Form).ok_or(Unreadable::Form)
-            }
-        }
-    }
+fn media_of_kept(fields: &[Field]) -> Result<Media, Unreadable> {
+    let values = |name: HeaderName| {
+        let of = fields
+            .iter()
+            .filter(move |field| *field.name == *name.as_str());
+        of.map(|field| &*field.value)
+    };
+    Media::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
 }

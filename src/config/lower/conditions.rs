@@ -121,6 +121,15 @@ fn subject(
             );
             None
         }
+        ("resource", _) if calls.protocol != Protocol::Function => {
+            let help = "judge what the call says of it: `path.NAME`, `body./json/pointer`";
+            reports.error(place, "only functions are asked about a `resource`", help);
+            None
+        }
+        ("resource", "id") => Some(Subject::Id),
+        ("resource", name) if name.starts_with("properties.") => {
+            pointer(&name["properties.".len()..], place, reports).map(Subject::Property)
+        }
         ("session", name) if is_attribute(name) => Some(Subject::Session(name.into())),
         _ => {
             let help = match did_you_mean(kind, SUBJECTS) {
@@ -140,8 +149,8 @@ fn subject(
     }
 }
 
-const SUBJECTS: [&str; 9] = [
-    "path", "query", "header", "body", "args", "session", "agent", "client", "time",
+const SUBJECTS: [&str; 10] = [
+    "path", "query", "header", "body", "args", "resource", "session", "agent", "client", "time",
 ];
 
 fn is_attribute(name: &str) -> bool {
@@ -398,6 +407,8 @@ fn fits(subject: &Subject, test: &Test, place: Place, reports: &mut Reports) -> 
         | Subject::Header(_)
         | Subject::Body(_)
         | Subject::Args(_)
+        | Subject::Id
+        | Subject::Property(_)
         | Subject::Session(_) => (
             !matches!(test, Test::In(_)),
             &[

@@ -8,6 +8,7 @@ use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, Chain, Facts, HeldCall};
+use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, Hold, Permit, Void};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::subject::Subject;
@@ -92,8 +93,11 @@ impl Inner {
             None => None,
             Some(template) => Some(
                 template
-                    .fill(&matched.captures, &session.facts)
-                    .ok_or(Void::Changed("resource"))?,
+                    .fill(&OnPath {
+                        captures: &matched.captures,
+                        call: &Bare(&session.facts),
+                    })
+                    .map_err(|_| Void::Changed("resource"))?,
             ),
         };
         let decision = session.with_grants(|grants| {
