@@ -204,11 +204,7 @@ fn object<'v>(
     }
 }
 
-fn text<'v>(
-    of: &'v Value<'v>,
-    name: &str,
-    said: &'static str,
-) -> Result<Option<&'v str>, Flaw> {
+fn text<'v>(of: &'v Value<'v>, name: &str, said: &'static str) -> Result<Option<&'v str>, Flaw> {
     match member(of, name, said)? {
         None => Ok(None),
         Some(Value::Text(text)) if !text.is_empty() => Ok(Some(text)),
@@ -216,10 +212,7 @@ fn text<'v>(
     }
 }
 
-fn properties<'v>(
-    of: &'v Value<'v>,
-    said: &'static str,
-) -> Result<Option<&'v Value<'v>>, Flaw> {
+fn properties<'v>(of: &'v Value<'v>, said: &'static str) -> Result<Option<&'v Value<'v>>, Flaw> {
     match member(of, "properties", said)? {
         None => Ok(None),
         Some(found @ Value::Object(_)) => Ok(Some(found)),
@@ -303,7 +296,11 @@ mod tests {
         let text = asked(one).unwrap();
         assert_eq!(text, asked(other).unwrap());
         assert_eq!(text, asked(&text).unwrap());
-        for changed in [("\"7\"", "\"8\""), ("1.0", "1"), ("\"name\":\"a\"", "\"name\":\"A\"")] {
+        for changed in [
+            ("\"7\"", "\"8\""),
+            ("1.0", "1"),
+            ("\"name\":\"a\"", "\"name\":\"A\""),
+        ] {
             assert_ne!(text, asked(&one.replace(changed.0, changed.1)).unwrap());
         }
     }
@@ -313,13 +310,29 @@ mod tests {
         let rest = r#""resource":{"type":"user","id":"7"}"#;
         let wrong = |text: &str| asked(text).unwrap_err().member;
         assert_eq!(wrong(&format!("{{{rest}}}")), "action");
-        assert_eq!(wrong(&format!(r#"{{"action":{{}},{rest}}}"#)), "action.name");
+        assert_eq!(
+            wrong(&format!(r#"{{"action":{{}},{rest}}}"#)),
+            "action.name"
+        );
         assert_eq!(wrong(&format!(r#"{{"action":"a",{rest}}}"#)), "action");
-        assert_eq!(wrong(&format!(r#"{{"action":{{"name":""}},{rest}}}"#)), "action.name");
+        assert_eq!(
+            wrong(&format!(r#"{{"action":{{"name":""}},{rest}}}"#)),
+            "action.name"
+        );
         assert_eq!(wrong(r#"{"action":{"name":"a"}}"#), "resource");
-        assert_eq!(wrong(r#"{"action":{"name":"a"},"resource":{"type":"user"}}"#), "resource.id");
-        assert_eq!(wrong(r#"{"action":{"name":"a"},"resource":{"type":"user","id":7}}"#), "resource.id");
-        let with = |context: &str| wrong(&format!(r#"{{"action":{{"name":"a"}},{rest},"context":{context}}}"#));
+        assert_eq!(
+            wrong(r#"{"action":{"name":"a"},"resource":{"type":"user"}}"#),
+            "resource.id"
+        );
+        assert_eq!(
+            wrong(r#"{"action":{"name":"a"},"resource":{"type":"user","id":7}}"#),
+            "resource.id"
+        );
+        let with = |context: &str| {
+            wrong(&format!(
+                r#"{{"action":{{"name":"a"}},{rest},"context":{context}}}"#
+            ))
+        };
         assert_eq!(with("[]"), "context");
         assert_eq!(with(r#"{"args":[1]}"#), "context.args");
         assert_eq!(with(r#"{"args":{},"Args":{}}"#), "context.args");
@@ -333,7 +346,8 @@ mod tests {
         let defaults = Value::read(all).unwrap();
         let own = Value::read(br#"{"action":{"name":"b"},"context":{}}"#).unwrap();
         let question = Question::read(&own, Some(&defaults)).unwrap();
-        let expected = r#"{"action":{"name":"b"},"context":{"args":{}},"resource":{"id":"7","type":"user"}}"#;
+        let expected =
+            r#"{"action":{"name":"b"},"context":{"args":{}},"resource":{"id":"7","type":"user"}}"#;
         assert_eq!(question.text(), expected);
     }
 }
