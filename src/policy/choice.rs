@@ -12,7 +12,7 @@ use super::route::Matched;
 use super::subject::Session;
 use super::template::Captures;
 use super::time::Timestamp;
-use std::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 /// What conditions may read of a call, its path apart.
 pub trait Call {

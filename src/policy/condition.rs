@@ -12,10 +12,10 @@ use super::decimal::Decimal;
 use super::json::Value;
 use super::sql;
 use super::time::Timestamp;
+use core::net::IpAddr;
 use regex::Regex;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 
 pub use read::{Why, named};
 pub(super) use read::{field, place};

@@ -48,6 +48,11 @@ pub enum Media {
     Form,
 }
 
+/// What no form has unencoded. Some backends take any body for JSON, whatever its type says; a text without these is
+/// none that has a name in it.
+const NOT_OF_A_FORM: fn(char) -> bool =
+    |char| !matches!(char, ' '..='~') || matches!(char, '"' | '{' | '}' | '<' | '>' | '\\');
+
 impl Media {
     /// What the fields of a call say: each value of its `Content-Encoding` and of its `Content-Type`.
     ///
@@ -93,9 +98,8 @@ impl Media {
         match self {
             Media::Json => Ok(Content::Json(Value::read(bytes)?)),
             Media::Form => {
-                let text = std::str::from_utf8(bytes)
-                    .ok()
-                    .filter(|text| text.is_ascii());
+                let text = std::str::from_utf8(bytes).ok();
+                let text = text.filter(|text| !text.contains(NOT_OF_A_FORM));
                 text.map(Content::Form).ok_or(Unreadable::Form)
             }
         }

@@ -167,6 +167,24 @@ impl Resource {
         self.0.split(' ')
     }
 
+    /// Attributes with which every one of them is matched by a pattern of a list, where such can be found: what a session
+    /// may have had whose attributes are not known. Each is tried with what those before it gave away, and never anew.
+    pub fn solve(&self, patterns: &[ResourcePattern]) -> Attributes {
+        if let Some(solved) = patterns.iter().find_map(|pattern| pattern.solve(self)) {
+            return solved;
+        }
+        let mut found = Vec::new();
+        for one in self.each() {
+            let mut patterns = patterns.iter().filter(|pattern| !pattern.any_id);
+            let known = found.len();
+            patterns.find(|pattern| {
+                found.truncate(known);
+                solve(&pattern.parts, one, &mut found)
+            });
+        }
+        found.into_iter().collect()
+    }
+
     /// Whether every one of them is matched by a pattern of a list.
     pub fn is_within(&self, patterns: &[ResourcePattern], attributes: &Attributes) -> bool {
         self.each().all(|one| {

@@ -7,7 +7,6 @@ use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, Chain, Facts, HeldCall};
-use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, Hold, Permit, Reason, Void};
 use crate::policy::function::{self, Question};
 use crate::policy::json::Value;
@@ -201,20 +200,8 @@ fn wants<'p>(
         .table
         .find(&call.method, target)
         .map_err(|_| Void::Changed("route"))?;
-    let matched = judge::kept(policy, matched, (session, facts), (call, target), now)
-        .map_err(|refusal| may_not(refusal.reason()))?;
-    let route = policy.route(matched.route);
-    let resource = match &route.resource {
-        None => None,
-        Some(template) => Some(
-            template
-                .fill(&OnPath {
-                    captures: &matched.captures,
-                    call: &Bare(session),
-                })
-                .map_err(|_| Void::Changed("resource"))?,
-        ),
-    };
+    let judged = judge::kept(policy, matched, (session, facts), (call, target), now);
+    let (matched, resource) = judged.map_err(|refusal| may_not(refusal.reason()))?;
     Ok(Wants {
         route: matched.route,
         tool: matched.tool,

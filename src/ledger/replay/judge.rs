@@ -478,8 +478,7 @@ impl Past<'_> {
             && let (Some(resource), Some(Resources::Patterns(patterns))) =
                 (resource, bounds(self.new, &facts.agent, scope))
         {
-            let solved = |pattern: &ResourcePattern| pattern.solve(resource);
-            session.attributes = patterns.iter().find_map(solved).unwrap_or_default();
+            session.attributes = resource.solve(patterns);
         }
         session.parent = facts
             .parent

@@ -4,9 +4,9 @@ use super::{Condition, Content, Facts, Found, Literal, Pointer, Subject, Test};
 use crate::policy::decimal::Decimal;
 use crate::policy::json::Value;
 use crate::policy::sql;
+use core::net::IpAddr;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// Why a subject can't be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
