@@ -31,7 +31,7 @@ use batch::{Asks, Several};
 use http::Response;
 use std::sync::Arc;
 
-pub(super) use batch::Kind;
+pub(super) use batch::{Kind, flawed, own_subject};
 pub(super) use said::base;
 
 /// What an evaluation comes to, a refusal apart.

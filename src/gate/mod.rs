@@ -392,7 +392,8 @@ impl Gate {
         // Canonical from here on; nothing rereads the raw target.
         let target = &target?;
         if own::is_own(target.path()) {
-            return entry.own(own::serve(self, caller, entry, head, target, body).await);
+            let arrival = Arrival::new(caller, head, target, peer);
+            return entry.own(own::serve(self, arrival, entry, body).await);
         }
 
         // One match. What is matched here is what is forwarded.

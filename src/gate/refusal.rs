@@ -45,6 +45,8 @@ pub(super) struct Parts {
     pub allow: Option<&'static str>,
     /// How the call ended, where it had been allowed before.
     pub fault: Option<Fault>,
+    /// A problem type of a standard, instead of the reason's own.
+    pub kind: Option<&'static str>,
 }
 
 impl Refusal {
@@ -61,6 +63,7 @@ impl Refusal {
             next: None,
             allow: None,
             fault: None,
+            kind: None,
         }))
     }
 
@@ -97,6 +100,11 @@ impl Refusal {
     /// With another status than the reason's own.
     pub(super) fn status(self, status: StatusCode) -> Self {
         self.with(|parts| parts.status = Some(status))
+    }
+
+    /// With the problem type that a standard has for it.
+    pub(super) fn typed(self, kind: &'static str) -> Self {
+        self.with(|parts| parts.kind = Some(kind))
     }
 
     /// Of a call that had been allowed.
