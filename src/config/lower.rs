@@ -14,6 +14,7 @@ mod project;
 mod proofs;
 mod routes;
 mod server;
+mod shadow;
 mod telemetry;
 mod tools;
 mod upstream;

@@ -5,6 +5,7 @@ use super::id::{ApprovalId, GrantId, SessionId};
 use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
+use super::shadow::Shadowed;
 
 /// The outcome of [`super::decide`].
 #[derive(Debug)]
@@ -24,6 +25,15 @@ pub struct Permit<'p> {
     pub(super) resource: Option<Resource>,
     pub(super) grant: GrantUse,
     pub(super) approval: Option<ApprovalId>,
+}
+
+/// What a call is forwarded on: nothing leaves without one.
+#[derive(Debug)]
+pub enum Evidence<'p> {
+    /// It was allowed.
+    Permit(Permit<'p>),
+    /// It was not, on a route in shadow.
+    Shadowed(Shadowed<'p>),
 }
 
 /// Evidence that a person's word is all that one call lacks. Built only in `policy`; [`super::redeem`] makes a [`Permit`]
