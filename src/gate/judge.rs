@@ -14,7 +14,7 @@ use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, choose};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::json::{JsonError, Value};
-use crate::policy::model::{Policy, Route};
+use crate::policy::model::{Policy, Route, RouteIndex};
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
 use crate::policy::target::Target;
@@ -35,12 +35,12 @@ use std::net::IpAddr;
 pub(super) async fn chosen<'a>(
     caller: &'a Caller,
     (head, target): (&Parts, &Target),
-    first: Described<'a>,
+    first: &Described<'a>,
     body: &mut Option<RequestBody>,
     entry: &mut Entry,
 ) -> Result<Described<'a>, Refusal> {
     if first.route.conditions.is_none() {
-        return Ok(first);
+        return Ok(first.clone());
     }
     let policy = &caller.ruleset.policy;
     let said = |body| Said {
@@ -67,7 +67,24 @@ pub(super) async fn chosen<'a>(
         Refusal::unfit(unfit, policy)
     })?;
     entry.route = Some(matched.route);
-    Ok(first.taken(matched, policy))
+    Ok(first.clone().taken(matched, policy))
+}
+
+/// The call as one route of its match would have it, of those that were asked and did not judge it.
+pub(super) fn arm<'a>(
+    caller: &'a Caller,
+    first: Described<'a>,
+    route: Option<RouteIndex>,
+) -> Described<'a> {
+    let policy = &caller.ruleset.policy;
+    let mut arm = Some(first.matched);
+    while let Some(matched) = arm {
+        if Some(matched.route) == route {
+            return first.taken(matched, policy);
+        }
+        arm = policy.table.behind(&matched);
+    }
+    first
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
