@@ -1,6 +1,7 @@
 //! The policy enforcement point: the journey of one request, in order.
 //!
 //! [`Gate::handle`] gives a request its id, its entry in the ledger and, whatever happens, an answer.
+//! It is long because nothing of the journey is told elsewhere.
 //! [`Gate::enforce`] is the one screen: order is the security argument, so order is line order, the reason stands
 //! beside the line, and `?` is the exit.
 
@@ -412,7 +413,7 @@ impl Gate {
                 .await
                 .map_err(|refusal| (refusal, first)),
         };
-        let call = match chosen {
+        let mut call = match chosen {
             Ok(call) => call,
             Err((refusal, first)) => {
                 let over = gate.take_unrouted(caller, head, target, body, entry).await;
@@ -428,12 +429,13 @@ impl Gate {
         if let Some(approval) = standing {
             gate.admit(&call, arrival, Some(&approval), intent, body, entry)
                 .await?;
+            entry.resource.clone_from(&approval.facts.resource);
             drop(body.take());
             return Box::pin(self.stand(approval, arrival, entry)).await;
         }
         // Limits, and the pure decision: scope and resource within the ceiling, and a grant to go on, whose use is taken.
         let ruled = match noted {
-            None => gate.rule(&call, arrival, intent, body, entry).await,
+            None => gate.rule(&mut call, arrival, intent, body, entry).await,
             Some(Noted(refusal)) => Err(refusal),
         };
         let denied = match ruled {

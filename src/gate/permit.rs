@@ -1,5 +1,5 @@
-//! Steps 4 to 8: limits are taken, the policy is asked, a stored grant's use is taken, the session is looked at once more, and the call is
-//! made ready to leave.
+//! Steps 4 to 8: limits are taken, the policy is asked, a stored grant's use is taken, the session is looked at once more,
+//! and the call is made ready to leave.
 //!
 //! Taking is atomic in memory and then durable, and never given back: a call that fails afterwards has used its grant,
 //! because nobody can say whether the backend acted.
@@ -10,7 +10,7 @@ use crate::gate::forward::{Outbound, SendFault};
 use crate::gate::hold::Arrival;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
-use crate::gate::{Inner, Peer, client};
+use crate::gate::{Inner, Peer, client, judge};
 use crate::io::sweep::Liveness;
 use crate::io::telemetry::Context;
 use crate::ledger::record::Fault;
@@ -34,36 +34,42 @@ pub(super) enum Ruling<'c> {
 
 impl Inner {
     /// What is asked before the policy is: limits of scope, tool and route, and whether the agent said what it is doing.
-    /// Gives what the policy is asked. Runaway sessions are quarantined here, whatever would be decided. The body is read
-    /// ahead only where repeats of it are counted.
-    pub(super) async fn admit<'c>(
+    /// Runaway sessions are quarantined here, whatever would be decided. The body is read ahead only where repeats of it
+    /// are counted.
+    pub(super) async fn admit(
         &self,
-        call: &Described<'c>,
-        arrival: Arrival<'c>,
+        call: &Described<'_>,
+        arrival: Arrival<'_>,
         standing: Option<&Arc<LiveApproval>>,
         intent: Result<Option<Arc<str>>, Refusal>,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
-    ) -> Result<AccessRequest<'c>, Refusal> {
+    ) -> Result<(), Refusal> {
         let caller = arrival.caller;
         let asked = (arrival.head, arrival.target);
         self.take_of_route(caller, call, asked, body, standing, entry)
             .await?;
-        call.demand_intent(intent?.as_deref())?;
-        call.access(caller, entry)
+        call.demand_intent(intent?.as_deref())
     }
 
     /// What the policy says of a call within its limits. A permit's stored use is taken when this returns.
     pub(super) async fn rule<'c>(
         &self,
-        call: &Described<'c>,
+        call: &mut Described<'c>,
         arrival: Arrival<'c>,
         intent: Result<Option<Arc<str>>, Refusal>,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Ruling<'c>, Refusal> {
         let caller = arrival.caller;
-        let access = self.admit(call, arrival, None, intent, body, entry).await?;
+        self.admit(call, arrival, None, intent, body, entry).await?;
+        // What it acts on. Where nothing else needed the body, it is read here, before a byte leaves.
+        let asked = (arrival.head, arrival.target);
+        let resource = judge::acted_on(caller, asked, call, body, entry).await?;
+        let access = AccessRequest {
+            route: call.route,
+            resource,
+        };
         let permit = match self.decide(caller, access, entry.opened)? {
             Ruling::Allow(permit) => permit,
             hold @ Ruling::Hold(_) => return Ok(hold),
