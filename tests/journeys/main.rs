@@ -157,7 +157,9 @@ fn alone(case: Case) -> String {
 
 /// What was decided of each call, or would have been: method and target, and the word with its reason.
 fn decisions(transcript: &str) -> Vec<(String, String)> {
-    let lines = transcript.lines().filter_map(|line| line.strip_prefix("# "));
+    let lines = transcript
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "));
     let mut decisions = Vec::new();
     for line in lines {
         let (line, often) = match line.rsplit_once("} x") {
@@ -174,7 +176,11 @@ fn decisions(transcript: &str) -> Vec<(String, String)> {
             would => (text(&would["would"]), text(&would["reason"])),
         };
         // A call that is held has no reason: it is why it waits.
-        let reason = if word == "hold" { String::new() } else { reason };
+        let reason = if word == "hold" {
+            String::new()
+        } else {
+            reason
+        };
         let call = format!("{} {}", text(&record["method"]), text(&record["target"]));
         let word = format!("{word} {reason} {}", text(&record["limit"]));
         decisions.extend(std::iter::repeat_n((call, word), often));
