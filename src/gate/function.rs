@@ -19,8 +19,8 @@ use crate::ledger::record::BodyDigest;
 use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked as AskedOf, Stage};
-use crate::policy::choice::Unfit;
-use crate::policy::decision::Reason;
+use crate::policy::choice::{Unfit, sql_told};
+use crate::policy::decision::{Evidence, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;
 use crate::policy::model::{IntentRule, Policy, Route};
@@ -244,9 +244,9 @@ impl Gate {
         gate.take_shared(caller, route, entry).await?;
         gate.spend(caller, &permit).await?;
         // In the ledger before the yes leaves.
-        entry
-            .allow(permit.grant(), level_of(&permit, route.irreversible))
-            .await?;
+        let evidence = Evidence::Permit(permit);
+        let level = level_of(&evidence, route.irreversible);
+        entry.allow(&evidence, level).await?;
         gate.still_live(caller)?;
         Ok(Answer::Yes(None))
     }
@@ -297,7 +297,11 @@ fn arm<'t>(
     let matched = found.map_err(|unfit: Unfit| {
         entry.route = Some(unfit.route());
         entry.tool = Some(policy.route(unfit.route()).tool);
-        Refusal::unfit(unfit, policy)
+        Refusal::unfit(
+            unfit,
+            policy,
+            sql_told(policy, first, wants, unfit).as_deref(),
+        )
     })?;
     (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
     Ok(matched)
