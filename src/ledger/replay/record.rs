@@ -1,6 +1,5 @@
 //! What of a record is read to decide again.
 
-use crate::policy::time::Timestamp;
 use memchr::memmem;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -73,11 +72,7 @@ impl Record {
     }
 }
 
-/// RFC 3339 to microseconds.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_micros(time.as_microsecond()))
-}
+pub(super) use crate::ledger::timestamp as time;
 
 /// 64 hex digits.
 pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
