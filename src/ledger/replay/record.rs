@@ -34,6 +34,7 @@ pub(super) struct Record {
     pub asked: Option<String>,
     pub intent: Option<String>,
     pub intent_sha256: Option<String>,
+    pub client: Option<String>,
 }
 
 /// What a session was left of a scope.
