@@ -60,7 +60,7 @@ pub struct Facts {
     pub reads: BTreeSet<TableName>,
     /// Tables it writes.
     pub writes: BTreeSet<TableName>,
-    /// Functions it calls, in lower case, without their schema.
+    /// Functions it calls, in lower case, with the schema that is written; and MySQL's `@@` variables.
     pub functions: BTreeSet<String>,
     /// An `UPDATE` or `DELETE` whose `WHERE` is missing or holds for every row.
     pub unbounded: bool,
@@ -81,7 +81,8 @@ pub struct Rule {
     pub reads: Option<BTreeSet<TableName>>,
     /// Tables that may be written; `None`: any.
     pub writes: Option<BTreeSet<TableName>>,
-    /// Functions that may be called, in lower case; `None`: all but those that [reach out of the data](functions).
+    /// Functions that may be called, in lower case and with the schema that they are called by; `None`: all but those that
+    /// [reach out of the data](functions).
     pub functions: Option<BTreeSet<String>>,
     /// Every `UPDATE` and `DELETE` must be bounded.
     pub has_where: bool,

@@ -187,3 +187,8 @@ fn decisions(transcript: &str) -> Vec<(String, String)> {
     }
     decisions
 }
+
+#[test]
+fn what_a_call_acts_on_is_read_from_it_once_and_each_of_several_is_judged() {
+    check("resources");
+}

@@ -34,6 +34,7 @@ pub(super) struct Record {
     pub asked: Option<String>,
     pub intent: Option<String>,
     pub intent_sha256: Option<String>,
+    pub client: Option<String>,
 }
 
 /// What would have been decided of a call that passed because its route was in shadow: that is what another policy's
