@@ -305,6 +305,8 @@ impl Entry {
             route: route.map(|route| &route.id),
             method: self.method.as_str(),
             target: &self.target,
+            call: None,
+            protocol: false,
             record_query: tool.map_or(&[], |tool| &tool.record_query),
             scope: route.map(|route| &route.scope).or(self.scope.as_ref()),
             resource: self.resource.as_ref(),
