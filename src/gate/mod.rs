@@ -1,6 +1,7 @@
 //! The policy enforcement point: the journey of one request, in order.
 //!
 //! [`Gate::handle`] gives a request its id, its entry in the ledger and, whatever happens, an answer.
+//! It is long because nothing of the journey is told elsewhere.
 //! [`Gate::enforce`] is the one screen: order is the security argument, so order is line order, the reason stands
 //! beside the line, and `?` is the exit.
 
@@ -45,6 +46,7 @@ use crate::io::metrics::Metrics;
 use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
+use crate::policy::AccessRequest;
 use crate::policy::approval::Approvers;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::{GrantUse, Permit};
@@ -398,7 +400,7 @@ impl Gate {
             Some(approval) => Ok(judge::asked(caller, call, approval, entry)),
             None => judge::chosen(caller, (head, target), call, body, entry).await,
         };
-        let call = match chosen {
+        let mut call = match chosen {
             Ok(call) => call,
             Err(refusal) => {
                 gate.take_unrouted(caller, head, target, body, entry)
@@ -421,13 +423,19 @@ impl Gate {
         .await?;
         call.demand_intent(intent?.as_deref())?;
 
-        let access = call.access(caller, entry)?;
         let arrival = Arrival::new(caller, head, target, peer);
         // Whoever comes back for what people were asked gets what came of it.
         if let Some(approval) = standing {
+            entry.resource.clone_from(&approval.facts.resource);
             drop(body.take());
             return Box::pin(self.stand(approval, arrival, entry)).await;
         }
+        // What it acts on. Where nothing else needed the body, it is read here, before a byte leaves.
+        let resource = judge::acted_on(caller, (head, target), &mut call, body, entry).await?;
+        let access = AccessRequest {
+            route: call.route,
+            resource,
+        };
         // The pure decision: scope and resource within the ceiling, and a grant to go on.
         let permit = match gate.decide(caller, access, now)? {
             Ruling::Allow(permit) => permit,

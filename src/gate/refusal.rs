@@ -6,10 +6,11 @@ use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
 use crate::gate::forward::SendFault;
 use crate::gate::forward::upgrade::HandshakeFault;
-use crate::gate::judge::Unreadable;
 use crate::gate::respond::{Action, Next};
 use crate::ledger::{record::Fault, untold};
-use crate::policy::choice::Unfit;
+use crate::policy::choice::{Unfit, Vague};
+use crate::policy::condition::Why;
+use crate::policy::content::Unreadable;
 use crate::policy::decision::{Denial, Reason};
 use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
@@ -196,7 +197,24 @@ impl Refusal {
         }
     }
 
-    /// A body that conditions read can't be read.
+    /// It can't be told what the call acts on.
+    pub(super) fn vague(vague: &Vague, route: &Route) -> Self {
+        let unfilled = match vague {
+            Vague::Unread => return Self::internal(),
+            Vague::Unfilled(unfilled) => unfilled,
+        };
+        if unfilled.reason() != Reason::Unevaluable {
+            return Self::resource_unfilled(route);
+        }
+        let cure = match unfilled.why {
+            Why::Count | Why::Long => "ask for less in one call",
+            _ => "send it once and plainly",
+        };
+        let detail = format!("what this call acts on is read from {unfilled}; {cure}");
+        Self::new(Reason::Unevaluable, detail).about(Some(route.scope.clone()), None)
+    }
+
+    /// A body that conditions or the resource read can't be read.
     pub(super) fn unreadable(why: Unreadable) -> Self {
         let refusal = Self::new(
             Reason::BodyUnreadable,
@@ -531,7 +549,8 @@ fn look_up_session() -> Next {
 
 fn request_grant(scope: &str, resource: Option<&Resource>) -> Next {
     let mut body = json!({"scope": scope, "reason": "why you need it"});
-    if let Some(resource) = resource {
+    // A grant is for one, or for all that the session may touch: a call on several goes on the latter.
+    if let Some(resource) = resource.filter(|all| all.each().nth(1).is_none()) {
         body["resource"] = resource.as_str().into();
     }
     Next {

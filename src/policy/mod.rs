@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod certificate;
 pub mod choice;
 pub mod condition;
+pub mod content;
 pub mod decimal;
 pub mod decision;
 mod endorse;

@@ -76,7 +76,7 @@ impl Inner {
             .table
             .find(&call.method, target)
             .map_err(|_| Void::Changed("route"))?;
-        let matched = judge::kept(
+        let (matched, resource) = judge::kept(
             policy,
             matched,
             (&session.facts, facts),
@@ -88,14 +88,6 @@ impl Inner {
             Stale::Void(format!("it may not run any more: {why}"))
         })?;
         let route = policy.route(matched.route);
-        let resource = match &route.resource {
-            None => None,
-            Some(template) => Some(
-                template
-                    .fill(&matched.captures, &session.facts)
-                    .ok_or(Void::Changed("resource"))?,
-            ),
-        };
         let decision = session.with_grants(|grants| {
             let subject = Subject {
                 session: &session.facts,
