@@ -1,6 +1,7 @@
 //! What is said when a call does not pass: a reason from the closed set and a sentence a language model can act on.
 //!
-//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read.
+//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read. It is long
+//! because everything that can be wrong with a call has its sentence here, and nothing else has.
 
 use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
