@@ -27,6 +27,8 @@ mod permit;
 
 mod hold;
 
+mod function;
+
 pub mod forward;
 mod line;
 
@@ -374,6 +376,14 @@ impl Gate {
         let intent = entry.identify(caller, head, &target);
         // Whatever else is wrong with its calls, a session in quarantine hears only this.
         authenticate::not_quarantined(caller, now)?;
+        // What a function asks is a call by itself, or several: each is counted where it is judged.
+        if let Ok(target) = &target
+            && head.method == Method::POST
+            && let Some(kind) = function::Kind::of(target.path())
+        {
+            let arrival = Arrival::new(caller, head, target, peer);
+            return Box::pin(self.evaluate(kind, arrival, intent, body, entry)).await;
+        }
         // Before head and target are judged, so that refused calls count too. Who asks again for what people are asked
         // already is no new call, and counts by rates alone.
         let standing = gate
@@ -498,9 +508,16 @@ impl Inner {
 
 /// How far the decision must have got before the call may leave.
 fn level(permit: &Permit<'_>, method: &Method) -> Level {
+    level_of(
+        permit,
+        permit.route().irreversible || *method == Method::DELETE,
+    )
+}
+
+fn level_of(permit: &Permit<'_>, irreversible: bool) -> Level {
     match permit.grant() {
         GrantUse::Stored(_) => Level::Sync,
-        GrantUse::OnUse if permit.route().irreversible || *method == Method::DELETE => Level::Sync,
+        GrantUse::OnUse if irreversible => Level::Sync,
         GrantUse::OnUse => Level::Written,
     }
 }

@@ -13,6 +13,7 @@ pub mod content;
 pub mod decimal;
 pub mod decision;
 mod endorse;
+pub mod function;
 mod held;
 pub mod id;
 pub mod json;
