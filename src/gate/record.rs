@@ -8,6 +8,7 @@ use crate::gate::body::Meter;
 use crate::gate::forward::upgrade::Ended;
 use crate::gate::hold::Begun;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
+use crate::gate::mcp::Asked;
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Channel, Inner, Sequel, describe, intent};
@@ -18,6 +19,7 @@ use crate::ledger::record::{
 };
 use crate::ledger::{Level, Slot, Unavailable};
 use crate::policy::decision::{Evidence, GrantUse, Reason};
+use crate::policy::function::METHOD;
 use crate::policy::id::{ApprovalId, RequestId};
 use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
@@ -30,7 +32,7 @@ use crate::store::live::LiveSession;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 mod reply;
@@ -83,6 +85,10 @@ pub(super) struct Entry {
     status: Option<u16>,
     fault: Option<Fault>,
     frames: Option<FrameCounts>,
+    /// Of a message of MCP: what is asked and how it is answered.
+    pub asked: Option<Box<Asked>>,
+    /// It belongs to the tool's protocol itself.
+    protocol: bool,
     settled: bool,
 }
 
@@ -139,12 +145,69 @@ impl Entry {
             status: None,
             fault: None,
             frames: None,
+            asked: None,
+            protocol: false,
             settled: false,
         })
     }
 
     pub(super) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Of another call that the same request is about: with an id and records of its own.
+    pub(super) fn beside(&self) -> Box<Self> {
+        let opened = self.gate.clock.now();
+        Box::new(Self {
+            gate: Arc::clone(&self.gate),
+            id: clock::request_id(opened),
+            opened,
+            client: self.client,
+            meter: Arc::default(),
+            method: self.method.clone(),
+            trace: self.trace.clone(),
+            traced: None,
+            caller: self.caller.clone(),
+            target: self.target.clone(),
+            intent: self.intent.clone(),
+            tool: None,
+            route: None,
+            resource: None,
+            scope: None,
+            body: None,
+            limit: None,
+            decided: None,
+            reason: None,
+            shadow: None,
+            slot: None,
+            grant: None,
+            approval: None,
+            held: None,
+            hold_micros: None,
+            sent: None,
+            upstream_micros: None,
+            cost_micros: None,
+            trip: None,
+            status: None,
+            fault: None,
+            frames: None,
+            asked: None,
+            protocol: false,
+            settled: false,
+        })
+    }
+
+    /// It is a function that is asked about: on record by its name, and by what was asked.
+    pub(super) fn asks(&mut self, path: &str, asked: BodyDigest) {
+        self.method = CALLED.clone();
+        self.target = describe::recorded(path).into();
+        self.body = Some(asked);
+    }
+
+    /// Its answer is part of another's, which is on its way.
+    pub(super) fn over(&mut self) {
+        self.status = Some(http::StatusCode::OK.as_u16());
+        self.settle(None);
     }
 
     /// The caller is known: from here on everything about the call is on record. Gives the intent that is stated for it.
@@ -182,6 +245,7 @@ impl Entry {
     ) -> Result<(), Refusal> {
         let grant = evidence.grant();
         self.shadow = evidence.would();
+        self.protocol = matches!(evidence, Evidence::Protocol(_));
         self.commit(Verdict::Allow, grant, level)
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
@@ -286,6 +350,11 @@ impl Entry {
             intent: self.intent.clone(),
             method: self.method.clone(),
             target: self.target.clone(),
+            call: self
+                .asked
+                .as_ref()
+                .and_then(|asked| asked.call())
+                .map(Into::into),
             client: self.client,
             body: self.body,
         }
@@ -325,6 +394,8 @@ impl Entry {
             route: route.map(|route| &route.id),
             method: self.method.as_str(),
             target: &self.target,
+            call: self.asked.as_ref().and_then(|asked| asked.call()),
+            protocol: self.protocol,
             record_query: tool.map_or(&[], |tool| &tool.record_query),
             scope: route.map(|route| &route.scope).or(self.scope.as_ref()),
             resource: self.resource.as_ref(),
@@ -500,5 +571,8 @@ fn micros(later: Tick, earlier: Tick) -> u64 {
 /// A disk that takes longer to take a call's decision is none to wait for: agents give up, and hold connections until then.
 /// What people agreed to waits as long as the disk does, for by then it has begun.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
+/// What stands in the place of a method where a function is asked about.
+static CALLED: LazyLock<Method> =
+    LazyLock::new(|| Method::from_bytes(METHOD.as_bytes()).expect("it is a token"));
 /// Names the call in ledger, logs and to the operator.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("toolgate-request-id");

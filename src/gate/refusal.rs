@@ -13,6 +13,7 @@ use crate::policy::choice::{Unfit, Vague};
 use crate::policy::condition::Why;
 use crate::policy::content::Unreadable;
 use crate::policy::decision::{Denial, Reason};
+use crate::policy::function::Unclear;
 use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
@@ -198,6 +199,44 @@ impl Refusal {
         }
     }
 
+    /// No function of the policy has this name.
+    pub(super) fn no_function() -> Self {
+        Self::new(
+            Reason::NoRoute,
+            "no route of the policy fits this `action.name`; check it against the tool's description, and `GET /.toolgate/session` for what this session may do",
+        )
+        .with(|parts| parts.next = Some(look_up_session()))
+    }
+
+    /// It can't be said what a function would act on.
+    pub(super) fn unclear(why: &Unclear, route: &Route) -> Self {
+        match why {
+            Unclear::Vague(vague) => Self::vague(vague, route),
+            Unclear::Disagrees => Self::new(
+                Reason::Unevaluable,
+                "the policy decides this call by `resource`, which is not what the rest of the call says that it acts on; send the same in both",
+            )
+            .about(Some(route.scope.clone()), None),
+        }
+    }
+
+    /// The one yes of this approval was given.
+    pub(super) fn yes_given(approval: &LiveApproval) -> Self {
+        Self::new(
+            Reason::OutcomeNotKept,
+            "a person agreed to this call once, and that was said to another request of this session, which is not said again; if it is to be done once more, ask again: a person is asked anew",
+        )
+        .of_approval(approval)
+    }
+
+    /// `context.approval` is of something else.
+    pub(super) fn other_approval() -> Self {
+        Self::new(
+            Reason::ApprovalVoid,
+            "`context.approval` is not an approval that this very call stands under now: it is of another call, over, or used; ask without it if the call is still needed, and it is judged anew",
+        )
+    }
+
     /// It can't be told what the call acts on.
     pub(super) fn vague(vague: &Vague, route: &Route) -> Self {
         let unfilled = match vague {
@@ -229,6 +268,30 @@ impl Refusal {
             }
             Unreadable::Json(_) | Unreadable::Form => refusal,
         }
+    }
+
+    /// A message that is longer than is read of any.
+    pub(super) fn too_large_to_read(most: u64) -> Self {
+        Self::new(
+            Reason::BodyTooLarge,
+            format!("the message is longer than {most} bytes; send less in one request"),
+        )
+    }
+
+    /// The answer is to be looked through before it goes on, and can't be read.
+    pub(super) fn garbled() -> Self {
+        Self::new(
+            Reason::UpstreamFailed,
+            "the tool answered with a list that can't be read; tell the user that the tool is out of order",
+        )
+        .after(Fault::UpstreamFailed)
+    }
+
+    /// Neither a message nor the stream of a session of the protocol.
+    pub(super) fn method_of_endpoint() -> Self {
+        Self::no_route()
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+            .with(|parts| parts.allow = Some("POST"))
     }
 
     /// A body that conditions read is over its bound.
