@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use toolgate::policy::approval::{Chain, ChainIndex};
+use toolgate::policy::choice::{Bare, OnPath};
+use toolgate::policy::condition::{Condition, Subject, Test, Where};
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
@@ -19,7 +21,7 @@ use toolgate::policy::name::{
 use toolgate::policy::resource::{Resource, ResourcePattern, ResourceTemplate};
 use toolgate::policy::route::TableError;
 use toolgate::policy::subject::{Grant, Narrowed, Narrowing, Session};
-use toolgate::policy::template::Template;
+use toolgate::policy::template::{Captures, Template};
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use uuid::Uuid;
 
@@ -104,10 +106,22 @@ impl Builder {
             cost: None,
             irreversible: false,
             intent: IntentRule::Optional,
+            shadow: false,
             body_limit: 1 << 20,
             upgrade: None,
             approval: None,
         });
+        self
+    }
+
+    /// The last route asks this too, of calls.
+    pub fn when(mut self, subject: Subject, test: Test) -> Self {
+        let last = self.parts.routes.last_mut().unwrap();
+        let have = last.conditions.take().unwrap_or_default().0;
+        let tests = [test].into();
+        let mut conditions = have.into_vec();
+        conditions.push(Condition { subject, tests });
+        last.conditions = Some(Where(conditions.into()));
         self
     }
 
@@ -286,4 +300,14 @@ pub fn at(seconds: u64) -> Now {
         wall: Timestamp::from_micros(i64::try_from(seconds).unwrap() * 1_000_000),
         tick: Tick::from_nanos(seconds * 1_000_000_000),
     }
+}
+
+/// What a template makes of a path and a session.
+pub fn filled(
+    template: &ResourceTemplate,
+    captures: &Captures<'_>,
+    session: &Session,
+) -> Option<Resource> {
+    let call = &Bare(session);
+    template.fill(&OnPath { captures, call }).ok()
 }

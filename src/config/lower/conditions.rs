@@ -9,7 +9,7 @@ use crate::config::read::{At, alternatives, clipped};
 use crate::policy::condition::{
     Condition, Literal, Network, Pattern, Pointer, Subject, Test, Where,
 };
-use crate::policy::model::Protocol;
+use crate::policy::model::{Protocol, Tool};
 use jiff::tz::TimeZone;
 
 /// Conditions, and where each stands.
@@ -20,10 +20,8 @@ pub type Lowered = (Where, Vec<Place>);
 pub struct Calls<'a> {
     /// Those that every part of its match has; `None`: not all of it could be read.
     pub parameters: Option<&'a [&'a str]>,
-    /// The header field that the gate fills in the agent's stead.
-    pub credential: Option<&'a str>,
-    /// How its tool is spoken to.
-    pub protocol: Protocol,
+    /// Whose they are.
+    pub tool: &'a Tool,
 }
 
 /// `None`: something in it was reported.
@@ -102,15 +100,16 @@ fn subject(
         ("time", "hour") => Some(Subject::Hour(zone(tests, reports)?)),
         ("time", "weekday") => Some(Subject::Weekday(zone(tests, reports)?)),
         ("path", name) if !name.is_empty() => path(name, place, calls.parameters, reports),
-        ("query" | "header" | "body", _) if calls.protocol == Protocol::Function => {
+        ("query" | "header" | "body", _) if calls.tool.protocol == Protocol::Function => {
             let message = format!("a function is called without `{kind}`");
             reports.error(place, message, "ask about its arguments: `args./amount`");
             None
         }
         ("query", name) if !name.is_empty() => Some(Subject::Query(name.into())),
-        ("header", name) if !name.is_empty() => header(name, place, calls.credential, reports),
+        ("header", name) if !name.is_empty() => forwarded(name, place, calls.tool, reports)
+            .map(|name| Subject::Header(name.as_str().into())),
         ("body", name) => pointer(kind, name, place, reports).map(Subject::Body),
-        ("args", name) if calls.protocol.names_calls() => {
+        ("args", name) if calls.tool.protocol.names_calls() => {
             pointer(kind, name, place, reports).map(Subject::Args)
         }
         ("args", _) => {
@@ -123,6 +122,19 @@ fn subject(
             );
             None
         }
+        ("resource", _) if calls.tool.protocol != Protocol::Function => {
+            let help = "judge what the call says of it: `path.NAME`, `body./json/pointer`";
+            reports.error(place, "only functions are asked about a `resource`", help);
+            None
+        }
+        ("resource", "id") => Some(Subject::Id),
+        ("resource", name) if name.starts_with("properties.") => pointer(
+            "resource.properties",
+            &name["properties.".len()..],
+            place,
+            reports,
+        )
+        .map(Subject::Property),
         ("session", name) if is_attribute(name) => Some(Subject::Session(name.into())),
         _ => {
             let help = match did_you_mean(kind, SUBJECTS) {
@@ -145,8 +157,8 @@ fn subject(
     }
 }
 
-const SUBJECTS: [&str; 9] = [
-    "path", "query", "header", "body", "args", "session", "agent", "client", "time",
+const SUBJECTS: [&str; 10] = [
+    "path", "query", "header", "body", "args", "resource", "session", "agent", "client", "time",
 ];
 
 fn is_attribute(name: &str) -> bool {
@@ -177,13 +189,13 @@ fn path(
     None
 }
 
-/// A field that is forwarded as it was judged: not one that the gate takes away, sets or reads for itself.
-fn header(
+/// The name of a field that is forwarded as it was judged: not one that the gate takes away, sets or reads for itself.
+pub fn forwarded(
     name: &str,
     place: Place,
-    credential: Option<&str>,
+    tool: &Tool,
     reports: &mut Reports,
-) -> Option<Subject> {
+) -> Option<http::HeaderName> {
     let Ok(read) = http::HeaderName::from_bytes(name.as_bytes()) else {
         let message = format!("`{}` is not the name of a header field", clipped(name));
         reports.error(
@@ -194,11 +206,13 @@ fn header(
         return None;
     };
     let name = read.as_str();
+    let upstream = tool.upstream.as_ref();
+    let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
     let kept = NOT_FORWARDED.contains(&name)
-        || ["toolgate-", "proxy-", "x-forwarded-"]
+        || ["toolgate-", "proxy-", "x-forwarded"]
             .iter()
             .any(|family| name.starts_with(family))
-        || credential.is_some_and(|own| own.eq_ignore_ascii_case(name));
+        || credential.is_some_and(|credential| *credential.header == *name);
     if kept {
         let message = format!("`{name}` is not forwarded as the agent sent it");
         reports.error(
@@ -208,10 +222,10 @@ fn header(
         );
         return None;
     }
-    Some(Subject::Header(name.into()))
+    Some(read)
 }
 
-/// Fields of the connection, of framing, and those that the gate makes itself.
+/// Fields of the connection, of framing, and those that the gate reads or makes itself.
 const NOT_FORWARDED: [&str; 20] = [
     "authorization",
     "cf-connecting-ip",
@@ -222,6 +236,7 @@ const NOT_FORWARDED: [&str; 20] = [
     "host",
     "http2-settings",
     "keep-alive",
+    "prefer",
     "te",
     "traceparent",
     "tracestate",
@@ -231,7 +246,6 @@ const NOT_FORWARDED: [&str; 20] = [
     "upgrade",
     "via",
     "x-client-ip",
-    "x-forwarded",
     "x-real-ip",
 ];
 
@@ -408,6 +422,8 @@ fn fits(
         | Subject::Header(_)
         | Subject::Body(_)
         | Subject::Args(_)
+        | Subject::Id
+        | Subject::Property(_)
         | Subject::Session(_) => (
             !matches!(test, Test::In(_)),
             &[

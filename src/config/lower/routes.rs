@@ -3,6 +3,7 @@
 use super::approvals::{Chains, DEFAULT};
 use super::conditions::{Calls, Lowered, conditions};
 use super::or;
+use super::resources::resource;
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw;
@@ -23,10 +24,36 @@ pub struct RoutePlace {
     pub scope: Place,
     pub resource: Option<Place>,
     pub approval: Option<Place>,
+    pub mode: Option<Place>,
     /// One for each part of the match.
     pub matches: Vec<MatchPlace>,
     /// One for each condition.
     pub conditions: Vec<Place>,
+}
+
+/// What a route has that does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Usual {
+    pub mode: raw::Mode,
+    pub intent: raw::IntentRule,
+}
+
+impl Usual {
+    /// As the project says.
+    pub fn of(raw: &raw::Project) -> Self {
+        Self {
+            mode: or(raw.mode.as_ref(), |mode| mode, raw::Mode::Enforce),
+            intent: or(raw.intent.as_ref(), |rule| rule, raw::IntentRule::Optional),
+        }
+    }
+
+    /// As one of its tools has it.
+    pub fn within(self, tool: &raw::Tool) -> Self {
+        Self {
+            mode: or(tool.mode.as_ref(), |mode| mode, self.mode),
+            ..self
+        }
+    }
 }
 
 /// One part of a match.
@@ -40,7 +67,7 @@ pub struct MatchPlace {
 pub fn route(
     index: ToolIndex,
     tool: &Tool,
-    raw: &raw::Route,
+    (raw, usual): (&raw::Route, Usual),
     chains: &Chains,
     reports: &mut Reports,
 ) -> Option<(RoutePart, RoutePlace)> {
@@ -55,21 +82,15 @@ pub fn route(
     let resource = raw
         .resource
         .as_ref()
-        .map(|at| (resource(at, reports), at.place));
-    if let Some((Some(template), place)) = &resource {
-        refuse_unbound(template, *place, &matches, reports);
-    }
+        .map(|at| (resource(at, tool, &matches, reports), at.place));
     let parameters = parameters(&matches);
     let all_read = raw
         .matches
         .as_ref()
         .is_some_and(|at| at.value.0.len() == matches.len());
-    let upstream = tool.upstream.as_ref();
-    let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
     let calls = Calls {
         parameters: all_read.then_some(&parameters[..]),
-        credential: credential.map(|credential| &*credential.header),
-        protocol: tool.protocol,
+        tool,
     };
     let conditions = raw
         .conditions
@@ -78,7 +99,7 @@ pub fn route(
     let approval = approval(raw, &matches, chains, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
     refuse_held_upgrade(raw, approval, &matches, reports);
-    refuse_judged_upgrade(raw, conditions.as_ref(), reports);
+    refuse_judged_upgrade(raw, conditions.as_ref(), resource.as_ref(), reports);
     let cost = raw.cost.as_ref().map(|at| cost(&at.value));
     reports.leave();
     // Conditions that could not be read must not make the route look as if it had none.
@@ -92,6 +113,7 @@ pub fn route(
         scope: raw.scope.as_ref()?.place,
         resource: raw.resource.as_ref().map(|at| at.place),
         approval: raw.approval.as_ref().map(|at| at.place),
+        mode: raw.mode.as_ref().map(|at| at.place),
         matches: matches.iter().map(|(_, place)| place.clone()).collect(),
         conditions: condition_places,
     };
@@ -108,9 +130,13 @@ pub fn route(
         },
         cost: cost.flatten(),
         irreversible: or(raw.irreversible.as_ref(), |flag| flag.0, false),
-        intent: match raw.intent.as_ref().map(|at| at.value) {
-            Some(raw::IntentRule::Required) => IntentRule::Required,
-            Some(raw::IntentRule::Optional) | None => IntentRule::Optional,
+        intent: match or(raw.intent.as_ref(), |rule| rule, usual.intent) {
+            raw::IntentRule::Required => IntentRule::Required,
+            raw::IntentRule::Optional => IntentRule::Optional,
+        },
+        shadow: match or(raw.mode.as_ref(), |mode| mode, usual.mode) {
+            raw::Mode::Shadow => true,
+            raw::Mode::Enforce => false,
         },
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, tool.body_limit),
         approval,
@@ -293,60 +319,6 @@ fn within(place: Place, offset: usize, reports: &Reports) -> Place {
     Place::new(start + quoted + offset..end - quoted)
 }
 
-fn resource(at: &At<Text>, reports: &mut Reports) -> Option<ResourceTemplate> {
-    match ResourceTemplate::parse(&at.value.0) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            let later = ["{body.", "{args.", "{query.", "{header."]
-                .iter()
-                .any(|subject| at.value.0.contains(subject));
-            if later {
-                let help = "until then a resource is read from the path: `user:{user_id}`";
-                reports.error(
-                    at.place,
-                    "a resource read from anything but the path is not available yet",
-                    help,
-                );
-            } else {
-                let help = "write `user:{user_id}`, with parameters of the match";
-                reports.error(at.place, error.to_string(), help);
-            }
-            None
-        }
-    }
-}
-
-/// Every part of the match must have every parameter the resource reads.
-fn refuse_unbound(
-    template: &ResourceTemplate,
-    place: Place,
-    matches: &[(MatchPart, MatchPlace)],
-    reports: &mut Reports,
-) {
-    for parameter in template.path_parameters() {
-        let missing = matches.iter().find(|(part, _)| {
-            !part
-                .template
-                .names()
-                .iter()
-                .any(|name| **name == *parameter)
-        });
-        let Some((part, _)) = missing else {
-            continue;
-        };
-        let names = part.template.names().iter().map(|name| &**name);
-        let help = match did_you_mean(parameter, names) {
-            Some(meant) => format!("did you mean `{{{meant}}}`?"),
-            None => format!("write it into the match: `/.../{{{parameter}}}`"),
-        };
-        let message = format!(
-            "the resource reads `{{{parameter}}}`, which `{}` does not have",
-            part.template
-        );
-        reports.error(place, message, help);
-    }
-}
-
 /// Who must agree to each call. What destroys needs a person's word, or the file's that it does not.
 fn approval(
     raw: &raw::Route,
@@ -427,15 +399,24 @@ fn refuse_held_upgrade(
 fn refuse_judged_upgrade(
     raw: &raw::Route,
     conditions: Option<&Option<Lowered>>,
+    resource: Option<&(Option<ResourceTemplate>, Place)>,
     reports: &mut Reports,
 ) {
-    let Some(Some((conditions, places))) = conditions.filter(|_| raw.upgrade.is_some()) else {
+    if raw.upgrade.is_none() {
         return;
-    };
-    let body = conditions.0.iter().position(|one| one.reads_body());
-    if let Some(place) = body.and_then(|at| places.get(at)) {
+    }
+    let condition = conditions.and_then(Option::as_ref).and_then(|lowered| {
+        let (conditions, places) = lowered;
+        let body = conditions.0.iter().position(|one| one.reads_body());
+        places.get(body?).copied()
+    });
+    let resource = resource.and_then(|(template, place)| {
+        let reads = template.as_ref().is_some_and(|it| it.reads_body());
+        reads.then_some(*place)
+    });
+    for place in [condition, resource].into_iter().flatten() {
         reports.error(
-            *place,
+            place,
             "a WebSocket is asked for without a body, and what is sent through it is not judged",
             "judge the path, the query or a header field, or remove `upgrade`",
         );

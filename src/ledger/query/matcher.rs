@@ -1,6 +1,7 @@
 //! Whether a line is one that is asked for: first by its bytes, then by what it says.
 //!
-//! Lines are canonical JSON, so a field that must be exactly so stands in the line as exactly these bytes. The rarest of
+//! Lines are canonical JSON, so a field that must be exactly so stands in the line as exactly these bytes, and a resource
+//! that may be one of several as its own. The rarest of
 //! them is looked for in whole blocks at the speed of memory; only a line that has all of them is parsed, and what is
 //! parsed decides. It refuses to guess: a line that is no JSON is counted, not skipped in silence.
 
@@ -38,10 +39,17 @@ pub(super) enum Line {
 impl Matcher {
     pub fn new(filter: &Filter) -> Self {
         let needle = |(name, value): (&str, &str)| {
-            let value = Value::from(value);
-            Finder::new(&format!("\"{name}\":{value}")).into_owned()
+            let value = Value::from(value).to_string();
+            match name {
+                // It may stand among others.
+                "resource" => Finder::new(&value[1..value.len() - 1]).into_owned(),
+                _ => Finder::new(&format!("\"{name}\":{value}")).into_owned(),
+            }
         };
         let mut needles: Vec<_> = filter.exact().map(needle).collect();
+        if filter.shadow.is_some() {
+            needles.insert(0, Finder::new("\"shadow\":{").into_owned());
+        }
         if let Some([kind]) = filter.kinds.as_deref() {
             needles.push(needle(("kind", kind)));
         }
@@ -171,12 +179,26 @@ impl Matcher {
             })
         };
         filter.projects.as_ref().is_none_or(own)
-            && filter.exact().all(|(name, value)| record[name] == value)
+            && filter.exact().all(|(name, value)| is(record, name, value))
+            && filter.shadow.as_ref().is_none_or(|wanted| {
+                let would = record["shadow"]["would"].as_str();
+                would.is_some_and(|would| wanted == "any" || wanted == would)
+            })
             && filter
                 .text
                 .as_ref()
                 .is_none_or(|text| says(record, &text.to_ascii_lowercase()))
     }
+}
+
+/// Whether a field is just this; of several resources, whether one is.
+fn is(record: &Value, name: &str, value: &str) -> bool {
+    // What passed in shadow has its reason beside what it would have been.
+    let of_shadow = (name == "reason").then(|| &record["shadow"][name]);
+    let own = record[name].as_str().or(of_shadow.and_then(Value::as_str));
+    own.is_some_and(|own| {
+        own == value || name == "resource" && own.split(' ').any(|one| one == value)
+    })
 }
 
 /// Whether one of a record's texts has it; digests are no texts.

@@ -32,6 +32,21 @@ pub enum Why {
     /// SQL that can't be parsed, or that servers read differently.
     #[error("is SQL that can't be judged")]
     Sql,
+    /// No text, or no items.
+    #[error("is empty")]
+    Empty,
+    /// A number that names something, written as `7.0`, `7e0` or `-0`.
+    #[error("is a number that is not written in plain digits")]
+    Digits,
+    /// What a call acts on would be too long to be said.
+    #[error("is too long to name what the call acts on")]
+    Long,
+    /// More than one call may act on.
+    #[error("has too many items for one call")]
+    Count,
+    /// Two lists name what one call acts on.
+    #[error("is a second list of what the call acts on")]
+    Lists,
 }
 
 /// A subject's value.
@@ -44,7 +59,11 @@ enum Seen<'f> {
 }
 
 impl Condition {
-    pub(super) fn holds(&self, facts: &dyn Facts) -> Result<bool, Why> {
+    /// Whether all of its tests hold.
+    ///
+    /// # Errors
+    /// Its subject can't be judged.
+    pub fn holds(&self, facts: &dyn Facts) -> Result<bool, Why> {
         let seen = match self.see(facts) {
             Ok(seen) => seen,
             Err(Why::Absent) if self.asks_for_absence() => return Ok(true),
@@ -58,17 +77,17 @@ impl Condition {
         Ok(held)
     }
 
-    /// What is wrong with the SQL that it looks at.
-    pub(in crate::policy) fn sql_told(&self, facts: &dyn Facts) -> Option<String> {
-        let rule = self.tests.iter().find_map(|test| match test {
-            Test::Sql(rule) => Some(rule),
-            _ => None,
-        })?;
+    /// What the first of its tests on SQL has against the text, in words: for people, where it does not hold.
+    pub fn objection(&self, facts: &dyn Facts) -> Option<String> {
         let seen = self.see(facts).ok()?;
-        match sql::read(text(&seen).ok()?, rule.dialect) {
-            Err(error) => Some(error.to_string()),
-            Ok(facts) => rule.allows(&facts).err().map(|unmet| unmet.to_string()),
-        }
+        let text = text(&seen).ok()?;
+        self.tests.iter().find_map(|test| match test {
+            Test::Sql(rule) => match sql::read(text, rule.dialect) {
+                Ok(facts) => rule.allows(&facts).err().map(|unmet| unmet.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+            _ => None,
+        })
     }
 
     fn asks_for_absence(&self) -> bool {
@@ -85,11 +104,17 @@ impl Condition {
             Subject::Query(name) => plain(facts.query(name)),
             Subject::Header(name) => plain(facts.header(name)),
             Subject::Body(pointer) => match facts.body() {
-                Some(Content::Json(value)) => place(Some(value), pointer),
-                Some(Content::Form(form)) => field(form, pointer),
+                Some(Content::Json(value)) => place(value, pointer).map(Seen::Json),
+                Some(Content::Form(form)) => plain(field(form, pointer)?),
                 None => Err(Why::Unreadable),
             },
-            Subject::Args(pointer) => place(facts.args(), pointer),
+            Subject::Args(pointer) => {
+                place(facts.args().ok_or(Why::Unreadable)?, pointer).map(Seen::Json)
+            }
+            Subject::Id => plain(facts.resource_id()),
+            Subject::Property(pointer) => {
+                place(facts.properties().ok_or(Why::Absent)?, pointer).map(Seen::Json)
+            }
             Subject::Session(name) => {
                 let value = facts.session(name).ok_or(Why::Absent)?;
                 Ok(Seen::Plain(value.into()))
@@ -115,19 +140,22 @@ fn plain(found: Found<'_>) -> Result<Seen<'_>, Why> {
 }
 
 /// A form is one object whose values are texts.
-fn field<'f>(form: &'f str, pointer: &Pointer) -> Result<Seen<'f>, Why> {
+pub(in crate::policy) fn field<'f>(form: &'f str, pointer: &Pointer) -> Result<Found<'f>, Why> {
     let mut tokens = pointer.tokens();
     match (tokens.next(), tokens.next()) {
-        (Some(name), None) => plain(named(form, name)),
+        (Some(name), None) => Ok(named(form, name)),
         _ => Err(Why::Kind),
     }
 }
 
-fn place<'f>(value: Option<&'f Value<'f>>, pointer: &Pointer) -> Result<Seen<'f>, Why> {
+/// What a pointer names in JSON.
+pub(in crate::policy) fn place<'f>(
+    value: &'f Value<'f>,
+    pointer: &Pointer,
+) -> Result<&'f Value<'f>, Why> {
     use crate::policy::json::Unclear;
-    let found = value.ok_or(Why::Unreadable)?.at(pointer.tokens());
-    match found {
-        Ok(Some(value)) => Ok(Seen::Json(value)),
+    match value.at(pointer.tokens()) {
+        Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Why::Absent),
         Err(Unclear::Case) => Err(Why::Many),
         Err(Unclear::Kind) => Err(Why::Kind),

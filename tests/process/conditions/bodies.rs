@@ -204,10 +204,10 @@ async fn what_an_amount_may_be_is_judged_exactly_and_what_is_none_reaches_no_lax
         ("amount=1&%ff=2", UNEVALUABLE),
         ("amount=%zz", UNEVALUABLE),
         ("amount=%u0031", UNEVALUABLE),
-        ("amount=1\n", UNEVALUABLE),
+        ("amount=1\n", UNREADABLE),
         ("", UNEVALUABLE),
         ("a=b", UNEVALUABLE),
-        ("{\"amount\":1}", UNEVALUABLE),
+        ("{\"amount\":1}", UNREADABLE),
         ("amount=1&note=\u{e9}", UNREADABLE),
     ] {
         cases.push((body.to_owned(), form(body), end));

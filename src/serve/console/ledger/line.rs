@@ -16,7 +16,8 @@ pub(super) struct Row {
     /// The code beside the word.
     pub reason: Option<String>,
     pub subject: Subject,
-    pub resource: Option<Linked>,
+    /// Each of what it acted on.
+    pub resources: Vec<Linked>,
     pub route: Option<Linked>,
     pub approval: Option<Linked>,
     /// What the agent claims; never checked.
@@ -96,11 +97,11 @@ impl Row {
             at: Time::parse_dated(needed(record, "time")),
             word: word(kind, record),
             reason: match kind {
-                "decision" => shown("reason"),
+                "decision" => shown("reason").or_else(|| would_be(record)),
                 _ => None,
             },
             subject: subject(kind, record),
-            resource: filtered("resource"),
+            resources: of_resources(record),
             route: filtered("route"),
             approval: text(record, "approval").map(|id| Linked {
                 text: Text::line(&short(id)),
@@ -118,6 +119,17 @@ impl Row {
             end: (kind == "decision").then(|| Ending::new(ends.of(record))),
         }
     }
+}
+
+/// Each of what a call acted on leads to all that was done to it.
+fn of_resources(record: &Value) -> Vec<Linked> {
+    let each = text(record, "resource").into_iter();
+    let each = each.flat_map(|text| text.split(' '));
+    let linked = each.map(|one| Linked {
+        text: Text::line(one),
+        href: link([("resource", one)]),
+    });
+    linked.collect()
 }
 
 impl Ending {
@@ -158,6 +170,9 @@ impl Ending {
 fn word(kind: &str, record: &Value) -> Word {
     let change = text(record, "change").unwrap_or_default();
     let (text, tone): (&str, &'static str) = match (kind, change, text(record, "decision")) {
+        ("decision", _, Some("allow")) if record["shadow"].is_object() => {
+            ("let through in shadow", "warn")
+        }
         ("decision", _, Some("allow")) => ("allowed", "good"),
         ("decision", _, Some("deny")) => ("refused", "bad"),
         ("decision", _, Some("hold")) => ("held for people", "warn"),
@@ -199,6 +214,16 @@ fn word(kind: &str, record: &Value) -> Word {
         text: text.to_owned(),
         tone,
     }
+}
+
+/// What would have been decided of what passed in shadow.
+fn would_be(record: &Value) -> Option<String> {
+    let would = &record["shadow"];
+    let word = match text(would, "would")? {
+        "hold" => "would be held",
+        _ => "would be refused",
+    };
+    Some(format!("{word}: {}", needed(would, "reason")))
 }
 
 /// What it is about.
@@ -295,7 +320,7 @@ mod tests {
         assert_eq!((end.text.as_str(), end.tone), ("unknown", "warn"));
         assert_eq!(row.word.text, "allowed");
         assert_eq!(row.at.short, "2026-11-17 08:00:00");
-        assert_eq!(row.resource.unwrap().href, "/ledger?resource=user:7");
+        assert_eq!(row.resources[0].href, "/ledger?resource=user:7");
         assert_eq!(row.who, "from 192.0.2.1");
         assert!(
             row.session
