@@ -58,6 +58,7 @@ pub(super) async fn chosen<'a>(
             // While what the body says is at hand.
             if let Ok(matched) = &found {
                 let route = policy.route(matched.route);
+                entry.route = Some(route.index);
                 filled = Some(read.acts_on(route, &matched.captures, &said)?);
             }
             found
