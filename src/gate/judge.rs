@@ -12,7 +12,7 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
-use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose};
+use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, one};
 use crate::policy::model::{Policy, Route};
@@ -20,7 +20,6 @@ use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
 use crate::policy::target::Target;
-use crate::policy::template::Captures;
 use crate::policy::time::{Now, Timestamp};
 use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -47,7 +46,7 @@ pub(super) async fn chosen<'a>(
     let policy = &caller.ruleset.policy;
     let said = Said::sent(caller, (head, target), entry);
     let mut filled = None;
-    let found = match choose(policy, first.matched, &said) {
+    let matched = match choose(policy, first.matched, &said) {
         Err(Unfit::Unread(route)) => {
             let route = policy.route(route);
             let read = Read::of(route, head, body, entry).await?;
@@ -55,20 +54,18 @@ pub(super) async fn chosen<'a>(
             let content = read.content()?;
             let said = said.with(&content);
             let found = choose(policy, first.matched, &said);
+            let arm =
+                found.map_err(|unfit| refused(unfit, policy, (first.matched, &said), entry))?;
+            let route = policy.route(arm.route);
+            entry.route = Some(arm.route);
+            read.within_bounds(route)?;
             // While what the body says is at hand.
-            if let Ok(matched) = &found {
-                let route = policy.route(matched.route);
-                entry.route = Some(route.index);
-                filled = Some(read.acts_on(route, &matched.captures, &said)?);
-            }
-            found
+            filled = Some(acts_on(route, &arm.captures, &said));
+            arm
         }
-        found => found,
+        Err(unfit) => return Err(refused(unfit, policy, (first.matched, &said), entry)),
+        Ok(arm) => arm,
     };
-    let matched = found.map_err(|unfit| {
-        entry.route = Some(unfit.route());
-        Refusal::unfit(unfit, policy)
-    })?;
     entry.route = Some(matched.route);
     Ok(Described {
         filled,
@@ -96,7 +93,7 @@ pub(super) async fn acted_on(
                 Err(Vague::Unread) => {
                     let read = Read::of(route, head, body, entry).await?;
                     let content = read.content()?;
-                    read.acts_on(route, captures, &said.with(&content))?
+                    acts_on(route, captures, &said.with(&content))
                 }
                 filled => filled,
             }
@@ -112,6 +109,18 @@ pub(super) async fn acted_on(
     }
     entry.resource.clone_from(&resource);
     Ok(resource)
+}
+
+/// What is said of a call that no route judges; on record is the one that ended the search.
+fn refused(
+    unfit: Unfit,
+    policy: &Policy,
+    (first, said): (Matched<'_>, &Said<'_>),
+    entry: &mut Entry,
+) -> Refusal {
+    entry.route = Some(unfit.route());
+    let told = sql_told(policy, first, said, unfit);
+    Refusal::unfit(unfit, policy, told.as_deref())
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
@@ -169,7 +178,7 @@ pub(super) fn kept<'t>(
         }
         judged => judged,
     };
-    let (matched, filled) = judged.map_err(|unfit| Refusal::unfit(unfit, policy))?;
+    let (matched, filled) = judged.map_err(|unfit| Refusal::unfit(unfit, policy, None))?;
     let route = policy.route(matched.route);
     let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
     Ok((matched, resource))
@@ -216,18 +225,12 @@ impl Read {
         media.content(&self.bytes).map_err(Refusal::unreadable)
     }
 
-    /// What the call acts on, by a route that may bound bodies closer than the one for which this was read.
-    fn acts_on(
-        &self,
-        route: &Route,
-        captures: &Captures<'_>,
-        said: &Said<'_>,
-    ) -> Result<Filled, Refusal> {
-        let needs = route.resource.as_ref().is_some_and(|it| it.reads_body());
-        if needs && self.bytes.len() as u64 > route.body_limit {
-            return Err(Refusal::too_large_to_judge(route));
+    /// It may be within the bound of the arm that was asked first, and not within that of the one which is taken.
+    fn within_bounds(&self, route: &Route) -> Result<(), Refusal> {
+        match self.bytes.len() as u64 > route.body_limit {
+            true => Err(Refusal::too_large_to_judge(route)),
+            false => Ok(()),
         }
-        Ok(acts_on(route, captures, said))
     }
 }
 
@@ -292,17 +295,16 @@ impl Call for Said<'_> {
                 if fields::is_nominated(headers, &name) {
                     return Found::Unreadable;
                 }
-                // Another that some backends take for it.
-                let mut names = headers.keys().map(HeaderName::as_str);
-                if names.any(|other| fields::is_taken_for(other, name.as_str())) {
+                let mut others = headers.keys().filter(|other| **other != name);
+                if others.any(|other| fields::is_one_to_some(other.as_str(), name.as_str())) {
                     return Found::Many;
                 }
                 let values = headers.get_all(&name).iter();
                 one(values.map(http::HeaderValue::as_bytes))
             }
             Fields::Kept(kept) => {
-                let mut names = kept.iter().map(|field| &*field.name);
-                if names.any(|other| fields::is_taken_for(other, name)) {
+                let mut others = kept.iter().filter(|other| *other.name != *name);
+                if others.any(|other| fields::is_one_to_some(&other.name, name)) {
                     return Found::Many;
                 }
                 let of = kept.iter().filter(|field| *field.name == *name);

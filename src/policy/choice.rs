@@ -185,6 +185,32 @@ impl Call for Bare<'_> {
     }
 }
 
+/// What is wrong with the SQL of a call that no arm judges, in words for the agent that wrote it. `None`: that is not it.
+pub fn sql_told(
+    policy: &Policy,
+    first: Matched<'_>,
+    call: &dyn Call,
+    unfit: Unfit,
+) -> Option<String> {
+    let (route, condition) = match unfit {
+        Unfit::Unread(_) => return None,
+        Unfit::Unevaluable {
+            route, condition, ..
+        }
+        | Unfit::Unmet { route, condition } => (route, condition),
+    };
+    let mut arm = first;
+    while arm.route != route {
+        arm = policy.table.behind(&arm)?;
+    }
+    let facts = OnPath {
+        captures: &arm.captures,
+        call,
+    };
+    let conditions = policy.route(route).conditions.as_deref()?;
+    conditions.0.get(condition)?.sql_told(&facts)
+}
+
 /// A call, and what one arm's template captures of its path.
 #[derive(Clone, Copy)]
 pub struct OnPath<'a> {
