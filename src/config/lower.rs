@@ -15,13 +15,16 @@ mod proofs;
 mod resources;
 mod routes;
 mod server;
+mod shadow;
 mod telemetry;
+mod tests;
 mod tools;
 mod upstream;
 
 pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};
+pub(super) use tests::Promise;
 
 use super::read::At;
 

@@ -119,11 +119,6 @@ impl Rules {
     }
 }
 
-/// Whether a backend that ignores case and punctuation in names could read one for the other.
-pub(super) fn is_one_to_some(one: &str, other: &str) -> bool {
-    fold(one).eq(fold(other))
-}
-
 fn is_alias(name: &str, credential_folded: &[u8]) -> bool {
     let mut room = [0; FOLDED_BYTES_MAX];
     let mut length = 0;
@@ -300,6 +295,11 @@ struct Nominated<'a>(Vec<&'a [u8]>);
 /// Whether `Connection` takes a field away before the request is forwarded.
 pub(super) fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.contains_key(CONNECTION) && Nominated::by(headers).holds(name)
+}
+
+/// Whether a backend that ignores case and punctuation in names (CGI, WSGI and kin) takes a field for another one.
+pub(super) fn is_taken_for(other: &str, name: &str) -> bool {
+    other != name && fold(other).eq(fold(name))
 }
 
 impl<'a> Nominated<'a> {

@@ -15,7 +15,7 @@ use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, one};
-use crate::policy::model::{Policy, Route};
+use crate::policy::model::{Policy, Route, RouteIndex};
 use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
@@ -36,40 +36,43 @@ use std::net::IpAddr;
 pub(super) async fn chosen<'a>(
     caller: &'a Caller,
     (head, target): (&Parts, &Target),
-    first: Described<'a>,
+    first: &Described<'a>,
     body: &mut Option<RequestBody>,
     entry: &mut Entry,
 ) -> Result<Described<'a>, Refusal> {
     if first.route.conditions.is_none() {
-        return Ok(first);
+        return Ok(first.clone());
     }
     let policy = &caller.ruleset.policy;
     let said = Said::sent(caller, (head, target), entry);
     let mut filled = None;
-    let matched = match choose(policy, first.matched, &said) {
+    let found = match choose(policy, first.matched, &said) {
         Err(Unfit::Unread(route)) => {
             let route = policy.route(route);
             let read = Read::of(route, head, body, entry).await?;
             entry.route = Some(route.index);
             let content = read.content()?;
             let said = said.with(&content);
-            let found = choose(policy, first.matched, &said);
-            let arm =
-                found.map_err(|unfit| refused(unfit, policy, (first.matched, &said), entry))?;
-            let route = policy.route(arm.route);
-            entry.route = Some(arm.route);
-            read.within_bounds(route)?;
-            // While what the body says is at hand.
-            filled = Some(acts_on(route, &arm.captures, &said));
-            arm
+            match choose(policy, first.matched, &said) {
+                Ok(arm) => {
+                    let route = policy.route(arm.route);
+                    entry.route = Some(route.index);
+                    read.within_bounds(route)?;
+                    // While what the body says is at hand.
+                    filled = Some(acts_on(route, &arm.captures, &said));
+                    Ok(arm)
+                }
+                Err(unfit) => Err(refused(unfit, policy, (first.matched, &said), entry)),
+            }
         }
-        Err(unfit) => return Err(refused(unfit, policy, (first.matched, &said), entry)),
-        Ok(arm) => arm,
+        Err(unfit) => Err(refused(unfit, policy, (first.matched, &said), entry)),
+        Ok(arm) => Ok(arm),
     };
+    let matched = found?;
     entry.route = Some(matched.route);
     Ok(Described {
         filled,
-        ..first.taken(matched, policy)
+        ..first.clone().taken(matched, policy)
     })
 }
 
@@ -119,8 +122,28 @@ fn refused(
     entry: &mut Entry,
 ) -> Refusal {
     entry.route = Some(unfit.route());
-    let told = sql_told(policy, first, said, unfit);
-    Refusal::unfit(unfit, policy, told.as_deref())
+    Refusal::unfit(
+        unfit,
+        policy,
+        sql_told(policy, first, said, unfit).as_deref(),
+    )
+}
+
+/// The call as one route of its match would have it, of those that were asked and did not judge it.
+pub(super) fn arm<'a>(
+    caller: &'a Caller,
+    first: Described<'a>,
+    route: Option<RouteIndex>,
+) -> Described<'a> {
+    let policy = &caller.ruleset.policy;
+    let mut arm = Some(first.matched);
+    while let Some(matched) = arm {
+        if Some(matched.route) == route {
+            return first.taken(matched, policy);
+        }
+        arm = policy.table.behind(&matched);
+    }
+    first
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
@@ -225,7 +248,7 @@ impl Read {
         media.content(&self.bytes).map_err(Refusal::unreadable)
     }
 
-    /// It may be within the bound of the arm that was asked first, and not within that of the one which is taken.
+    /// A body may be within the bound of the route for which it was read, and not within that of the one which is taken.
     fn within_bounds(&self, route: &Route) -> Result<(), Refusal> {
         match self.bytes.len() as u64 > route.body_limit {
             true => Err(Refusal::too_large_to_judge(route)),
@@ -295,16 +318,17 @@ impl Call for Said<'_> {
                 if fields::is_nominated(headers, &name) {
                     return Found::Unreadable;
                 }
-                let mut others = headers.keys().filter(|other| **other != name);
-                if others.any(|other| fields::is_one_to_some(other.as_str(), name.as_str())) {
+                // Another that some backends take for it.
+                let mut names = headers.keys().map(HeaderName::as_str);
+                if names.any(|other| fields::is_taken_for(other, name.as_str())) {
                     return Found::Many;
                 }
                 let values = headers.get_all(&name).iter();
                 one(values.map(http::HeaderValue::as_bytes))
             }
             Fields::Kept(kept) => {
-                let mut others = kept.iter().filter(|other| *other.name != *name);
-                if others.any(|other| fields::is_one_to_some(&other.name, name)) {
+                let mut names = kept.iter().map(|field| &*field.name);
+                if names.any(|other| fields::is_taken_for(other, name)) {
                     return Found::Many;
                 }
                 let of = kept.iter().filter(|field| *field.name == *name);

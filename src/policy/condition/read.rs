@@ -59,7 +59,11 @@ enum Seen<'f> {
 }
 
 impl Condition {
-    pub(super) fn holds(&self, facts: &dyn Facts) -> Result<bool, Why> {
+    /// Whether all of its tests hold.
+    ///
+    /// # Errors
+    /// Its subject can't be judged.
+    pub fn holds(&self, facts: &dyn Facts) -> Result<bool, Why> {
         let seen = match self.see(facts) {
             Ok(seen) => seen,
             Err(Why::Absent) if self.asks_for_absence() => return Ok(true),
@@ -73,17 +77,17 @@ impl Condition {
         Ok(held)
     }
 
-    /// What is wrong with the SQL that it looks at.
-    pub(in crate::policy) fn sql_told(&self, facts: &dyn Facts) -> Option<String> {
-        let rule = self.tests.iter().find_map(|test| match test {
-            Test::Sql(rule) => Some(rule),
-            _ => None,
-        })?;
+    /// What the first of its tests on SQL has against the text, in words: for people, where it does not hold.
+    pub fn objection(&self, facts: &dyn Facts) -> Option<String> {
         let seen = self.see(facts).ok()?;
-        match sql::read(text(&seen).ok()?, rule.dialect) {
-            Err(error) => Some(error.to_string()),
-            Ok(facts) => rule.allows(&facts).err().map(|unmet| unmet.to_string()),
-        }
+        let text = text(&seen).ok()?;
+        self.tests.iter().find_map(|test| match test {
+            Test::Sql(rule) => match sql::read(text, rule.dialect) {
+                Ok(facts) => rule.allows(&facts).err().map(|unmet| unmet.to_string()),
+                Err(error) => Some(error.to_string()),
+            },
+            _ => None,
+        })
     }
 
     fn asks_for_absence(&self) -> bool {
