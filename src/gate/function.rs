@@ -19,7 +19,7 @@ use crate::ledger::record::BodyDigest;
 use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked as AskedOf, Stage};
-use crate::policy::choice::{Unfit, sql_told};
+use crate::policy::choice::Unfit;
 use crate::policy::decision::{Evidence, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;
@@ -244,9 +244,8 @@ impl Gate {
         gate.take_shared(caller, route, entry).await?;
         gate.spend(caller, &permit).await?;
         // In the ledger before the yes leaves.
-        let evidence = Evidence::Permit(permit);
-        let level = level_of(&evidence, route.irreversible);
-        entry.allow(&evidence, level).await?;
+        let level = level_of(Some(permit.grant()), route.irreversible);
+        entry.allow(&Evidence::Permit(permit), level).await?;
         gate.still_live(caller)?;
         Ok(Answer::Yes(None))
     }
