@@ -267,11 +267,12 @@ impl Refusal {
         if unfilled.reason() != Reason::Unevaluable {
             return Self::resource_unfilled(route);
         }
-        let cure = match unfilled.why {
+        let (part, why) = (&unfilled.part, unfilled.why);
+        let cure = match why {
             Why::Count | Why::Long => "ask for less in one call",
             _ => "send it once and plainly",
         };
-        let detail = format!("what this call acts on is read from {unfilled}; {cure}");
+        let detail = format!("what this call acts on is read from `{part}`, which {why}; {cure}");
         Self::new(Reason::Unevaluable, detail).about(Some(route.scope.clone()), None)
     }
 
