@@ -143,8 +143,10 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
     for policy in &loaded.projects {
         let _ = writeln!(
             text,
-            "project {}\n  policy  {}",
-            policy.project, policy.hash
+            "project {}\n  policy  {}\n  mode    {}",
+            policy.project,
+            policy.hash,
+            mode(policy)
         );
         let tools = policy
             .tools
@@ -201,6 +203,23 @@ fn tests(loaded: &Loaded, policy: &Policy) -> Option<usize> {
     let mut lines = loaded.lines.iter();
     let lines = lines.find(|lines| lines.are_of(policy))?;
     Some(lines.tests).filter(|tests| *tests > 0)
+}
+
+/// Whether decisions are enforced.
+fn mode(policy: &Policy) -> String {
+    let shadow: Vec<String> = shadowed(policy).collect();
+    match (shadow.len(), policy.routes.len()) {
+        (0, _) => "enforce".to_owned(),
+        (some, all) if some == all => {
+            "SHADOW: what the policy denies is recorded and let through".to_owned()
+        }
+        (some, all) => format!("SHADOW on {some} of {all} routes: {}", some_of(&shadow)),
+    }
+}
+
+fn shadowed(policy: &Policy) -> impl Iterator<Item = String> {
+    let routes = policy.routes.iter().filter(|route| route.shadow);
+    routes.map(|route| route.id.to_string())
 }
 
 fn of_ledger(settings: &LedgerSettings, signer: &Signer) -> String {
@@ -336,6 +355,7 @@ fn project(policy: &Policy, loaded: &Loaded) -> Value {
         "agents": agents(policy),
         "tools": tools,
         "routes": routes,
+        "shadow": shadowed(policy).collect::<Vec<_>>(),
         "limits": limits,
         "chains": chains,
         "tests": tests(loaded, policy).unwrap_or_default(),

@@ -13,13 +13,15 @@ use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::{BodyDigest, Cause};
+use crate::policy::function::METHOD;
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Only, Standing};
 use crate::policy::model::{LimitIndex, Policy, Route, ToolIndex};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick, seconds_up};
 use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest;
-use cost::{Reported, fixed_cost, reported_cost};
+pub(super) use cost::fixed_cost;
+use cost::{Reported, reported_cost};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::fmt::Write;
@@ -122,7 +124,7 @@ impl Caller {
     }
 
     /// Cost that the answer reported: always added. The first limit that must quarantine the session for it.
-    fn charge(&self, cost: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
+    pub(super) fn charge(&self, cost: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
         [
             Some(&self.cells),
             self.agent_cells(),
@@ -278,6 +280,47 @@ impl Inner {
         self.bounded(taken, caller).await
     }
 
+    /// The limits of the whole session, for one call of those that a request is about; `again`: people are asked about it
+    /// already, and rates alone count it.
+    pub(super) async fn take_of_session(
+        &self,
+        caller: &Caller,
+        again: bool,
+        now: Tick,
+    ) -> Result<(), Refusal> {
+        let limits = &caller.ruleset.policy.session_wide;
+        let taken = match again {
+            true => caller.take_only(Only::Rates, limits, now, None),
+            false => caller.take(limits, now, None),
+        };
+        self.bounded(taken, caller).await
+    }
+
+    /// The limits of a function's scope, tool and route, and its repeats; of one without a route its repeats alone.
+    pub(super) async fn take_of_function(
+        &self,
+        caller: &Caller,
+        route: Option<&Route>,
+        asked: (&str, &BodyDigest),
+        again: bool,
+        now: Tick,
+    ) -> Result<(), Refusal> {
+        let limits = match route {
+            Some(route) => &route.session_limits,
+            None => &caller.ruleset.unrouted_repeats,
+        };
+        let taken = match again {
+            true => caller.take_only(Only::Rates, limits, now, None),
+            false => {
+                let (path, body) = asked;
+                let tool = route.map(|route| route.tool);
+                let digest = digest_of_parts(METHOD, tool, path, body);
+                caller.take(limits, now, Some(&digest))
+            }
+        };
+        self.bounded(taken, caller).await
+    }
+
     /// Repeats of a call that has no route, where a limit watches all calls.
     pub(super) async fn take_unrouted(
         &self,
@@ -368,7 +411,7 @@ impl Inner {
     }
 
     /// Cost counters that changed are on their way to the store.
-    fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
+    pub(super) fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
         if micros > 0 {
             self.costs
                 .mark(&caller.ruleset, &caller.session, &route.cost_limits);
@@ -386,6 +429,9 @@ impl Inner {
         match reported_cost(route, answer) {
             Reported::Nothing => {}
             Reported::Unreadable => entry.cost_unreadable(),
+            Reported::Micros(micros) if entry.shadowed() => {
+                self.charge_despite(caller, route, micros, entry);
+            }
             Reported::Micros(micros) => {
                 let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
                 self.note_cost(caller, route, micros);
@@ -445,9 +491,18 @@ fn call_digest(
     target: &Target,
     body: &BodyDigest,
 ) -> CallDigest {
+    digest_of_parts(method.as_str(), tool, target.as_str(), body)
+}
+
+fn digest_of_parts(
+    method: &str,
+    tool: Option<ToolIndex>,
+    target: &str,
+    body: &BodyDigest,
+) -> CallDigest {
     let tool = tool.map_or([0xff; 4], |tool| tool.0.to_be_bytes());
     // Neither method nor target can hold a NUL: no two different calls run into one another.
-    let [method, text] = [method.as_str(), target.as_str()].map(str::as_bytes);
+    let [method, text] = [method, target].map(str::as_bytes);
     sha256(&[&tool, method, b"\0", text, b"\0", &body.sha256])
 }
 

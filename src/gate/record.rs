@@ -17,19 +17,21 @@ use crate::ledger::record::{
     BodyDigest, DecisionRecord, Fault, FrameCounts, OutcomeRecord, Verdict,
 };
 use crate::ledger::{Level, Slot, Unavailable};
-use crate::policy::decision::{GrantUse, Reason};
+use crate::policy::decision::{Evidence, GrantUse, Reason};
+use crate::policy::function::METHOD;
 use crate::policy::id::{ApprovalId, RequestId};
 use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
+use crate::policy::shadow::WouldBe;
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 mod reply;
@@ -67,6 +69,8 @@ pub(super) struct Entry {
     reason: Option<Reason>,
     slot: Option<Slot>,
     grant: Option<GrantUse>,
+    /// What would have been decided: it passes because its route is in shadow.
+    shadow: Option<WouldBe>,
     /// What it waits for, or runs by the word of.
     approval: Option<ApprovalId>,
     /// Since when it waits for people, and for how long it did.
@@ -125,6 +129,7 @@ impl Entry {
             reason: None,
             slot: None,
             grant: None,
+            shadow: None,
             approval: None,
             held: None,
             hold_micros: None,
@@ -141,6 +146,59 @@ impl Entry {
 
     pub(super) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Of another call that the same request is about: with an id and records of its own.
+    pub(super) fn beside(&self) -> Box<Self> {
+        let opened = self.gate.clock.now();
+        Box::new(Self {
+            gate: Arc::clone(&self.gate),
+            id: clock::request_id(opened),
+            opened,
+            client: self.client,
+            meter: Arc::default(),
+            method: self.method.clone(),
+            trace: self.trace.clone(),
+            traced: None,
+            caller: self.caller.clone(),
+            target: self.target.clone(),
+            intent: self.intent.clone(),
+            tool: None,
+            route: None,
+            resource: None,
+            scope: None,
+            body: None,
+            limit: None,
+            decided: None,
+            reason: None,
+            slot: None,
+            grant: None,
+            shadow: None,
+            approval: None,
+            held: None,
+            hold_micros: None,
+            sent: None,
+            upstream_micros: None,
+            cost_micros: None,
+            trip: None,
+            status: None,
+            fault: None,
+            frames: None,
+            settled: false,
+        })
+    }
+
+    /// It is a function that is asked about: on record by its name, and by what was asked.
+    pub(super) fn asks(&mut self, path: &str, asked: BodyDigest) {
+        self.method = CALLED.clone();
+        self.target = describe::recorded(path).into();
+        self.body = Some(asked);
+    }
+
+    /// Its answer is part of another's, which is on its way.
+    pub(super) fn over(&mut self) {
+        self.status = Some(http::StatusCode::OK.as_u16());
+        self.settle(None);
     }
 
     /// The caller is known: from here on everything about the call is on record. Gives the intent that is stated for it.
@@ -170,14 +228,20 @@ impl Entry {
         Some(caller.ruleset.policy.route(self.route?).id.as_str())
     }
 
-    /// The call may be forwarded once this returns `Ok`, and not before.
-    pub(super) async fn allow(&mut self, grant: GrantUse, level: Level) -> Result<(), Refusal> {
-        self.commit(Verdict::Allow, Some(grant), level)
+    /// The call may be forwarded once this returns `Ok`, and not before. What passes in shadow goes on no grant.
+    pub(super) async fn allow(
+        &mut self,
+        evidence: &Evidence<'_>,
+        level: Level,
+    ) -> Result<(), Refusal> {
+        let grant = evidence.grant();
+        self.shadow = evidence.would();
+        self.commit(Verdict::Allow, grant, level)
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
         self.decided = Some((Decided::Allow, self.gate.clock.now().tick));
-        self.grant = Some(grant);
-        if grant == GrantUse::OnUse
+        self.grant = grant;
+        if grant == Some(GrantUse::OnUse)
             && let Some(caller) = &self.caller
         {
             self.gate
@@ -185,6 +249,16 @@ impl Entry {
                 .grant_made(&caller.ruleset.policy.project, GrantKind::OnUse);
         }
         Ok(())
+    }
+
+    /// Whether it passes because its route is in shadow.
+    pub(super) fn shadowed(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// The limit that was exceeded.
+    pub(super) fn limited(&mut self, limit: Option<&LimitId>) {
+        self.limit = limit.cloned();
     }
 
     /// Writes a refusal down before it is said. Where the ledger does not take it, that is what is said instead.
@@ -311,6 +385,7 @@ impl Entry {
             decision,
             reason: self.reason,
             grant,
+            shadow: self.shadow,
             approval: self.approval,
             limit: self.limit.as_ref(),
             client: self.client,
@@ -445,6 +520,10 @@ impl Entry {
                 self.reason,
             ),
         }
+        if let (Decided::Allow, Some(would)) = (decided, self.shadow) {
+            let route = self.route_id().unwrap_or_default();
+            metrics.let_pass(&ruleset.policy.project, route, would.reason());
+        }
         if let Some(tool) = tool.map(|tool| &handles.tools[tool]) {
             if let (Some(status), Some(micros)) = (self.status, self.upstream_micros) {
                 tool.answered(status, micros);
@@ -475,5 +554,8 @@ fn micros(later: Tick, earlier: Tick) -> u64 {
 /// A disk that takes longer to take a call's decision is none to wait for: agents give up, and hold connections until then.
 /// What people agreed to waits as long as the disk does, for by then it has begun.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
+/// What stands in the place of a method where a function is asked about.
+static CALLED: LazyLock<Method> =
+    LazyLock::new(|| Method::from_bytes(METHOD.as_bytes()).expect("it is a token"));
 /// Names the call in ledger, logs and to the operator.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("toolgate-request-id");

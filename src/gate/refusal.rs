@@ -13,6 +13,7 @@ use crate::policy::choice::{Unfit, Vague};
 use crate::policy::condition::Why;
 use crate::policy::content::Unreadable;
 use crate::policy::decision::{Denial, Reason};
+use crate::policy::function::Unclear;
 use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
@@ -45,6 +46,8 @@ pub(super) struct Parts {
     pub allow: Option<&'static str>,
     /// How the call ended, where it had been allowed before.
     pub fault: Option<Fault>,
+    /// A problem type of a standard, instead of the reason's own.
+    pub kind: Option<&'static str>,
 }
 
 impl Refusal {
@@ -61,6 +64,7 @@ impl Refusal {
             next: None,
             allow: None,
             fault: None,
+            kind: None,
         }))
     }
 
@@ -97,6 +101,11 @@ impl Refusal {
     /// With another status than the reason's own.
     pub(super) fn status(self, status: StatusCode) -> Self {
         self.with(|parts| parts.status = Some(status))
+    }
+
+    /// With the problem type that a standard has for it.
+    pub(super) fn typed(self, kind: &'static str) -> Self {
+        self.with(|parts| parts.kind = Some(kind))
     }
 
     /// Of a call that had been allowed.
@@ -178,24 +187,75 @@ impl Refusal {
         .with(|parts| parts.next = Some(look_up_session()))
     }
 
-    /// No route judges the call.
-    pub(super) fn unfit(unfit: Unfit, policy: &Policy) -> Self {
+    /// No route judges the call; `sql` is what is wrong with its SQL, if that is it.
+    pub(super) fn unfit(unfit: Unfit, policy: &Policy, sql: Option<&str>) -> Self {
         let subject = |condition: usize| {
             let conditions = policy.route(unfit.route()).conditions.as_deref();
             conditions.map_or_else(String::new, |all| all.0[condition].subject.to_string())
         };
         match unfit {
             Unfit::Unread(_) => Self::internal(),
-            Unfit::Unevaluable { condition, why, .. } => Self::new(
-                Reason::Unevaluable,
-                format!("the policy decides this call by `{}`, which {why}; send it once and plainly", subject(condition)),
-            ),
-            Unfit::Unmet { condition, .. } => Self::new(
-                Reason::ConditionUnmet,
-                format!("the policy does not allow this call with such a `{}`; do something else, or tell the user that this run is not allowed to do it", subject(condition)),
-            )
-            .with(|parts| parts.next = Some(look_up_session())),
+            Unfit::Unevaluable { condition, why, .. } => {
+                let detail = match sql {
+                    Some(sql) => format!(
+                        "the policy decides this call by `{}`, which {why}: {sql}; write one plain statement",
+                        subject(condition)
+                    ),
+                    None => format!(
+                        "the policy decides this call by `{}`, which {why}; send it once and plainly",
+                        subject(condition)
+                    ),
+                };
+                Self::new(Reason::Unevaluable, detail)
+            }
+            Unfit::Unmet { condition, .. } => {
+                let sql = sql.map_or_else(String::new, |sql| format!(": {sql}"));
+                let detail = format!(
+                    "the policy does not allow this call with such a `{}`{sql}; do something else, or tell the user that this run is not allowed to do it",
+                    subject(condition)
+                );
+                Self::new(Reason::ConditionUnmet, detail)
+                    .with(|parts| parts.next = Some(look_up_session()))
+            }
         }
+    }
+
+    /// No function of the policy has this name.
+    pub(super) fn no_function() -> Self {
+        Self::new(
+            Reason::NoRoute,
+            "no route of the policy fits this `action.name`; check it against the tool's description, and `GET /.toolgate/session` for what this session may do",
+        )
+        .with(|parts| parts.next = Some(look_up_session()))
+    }
+
+    /// It can't be said what a function would act on.
+    pub(super) fn unclear(why: &Unclear, route: &Route) -> Self {
+        match why {
+            Unclear::Vague(vague) => Self::vague(vague, route),
+            Unclear::Disagrees => Self::new(
+                Reason::Unevaluable,
+                "the policy decides this call by `resource`, which is not what the rest of the call says that it acts on; send the same in both",
+            )
+            .about(Some(route.scope.clone()), None),
+        }
+    }
+
+    /// The one yes of this approval was given.
+    pub(super) fn yes_given(approval: &LiveApproval) -> Self {
+        Self::new(
+            Reason::OutcomeNotKept,
+            "a person agreed to this call once, and that was said to another request of this session, which is not said again; if it is to be done once more, ask again: a person is asked anew",
+        )
+        .of_approval(approval)
+    }
+
+    /// `context.approval` is of something else.
+    pub(super) fn other_approval() -> Self {
+        Self::new(
+            Reason::ApprovalVoid,
+            "`context.approval` is not an approval that this very call stands under now: it is of another call, over, or used; ask without it if the call is still needed, and it is judged anew",
+        )
     }
 
     /// It can't be told what the call acts on.
@@ -302,6 +362,11 @@ impl Refusal {
                 seconds: None,
             });
         })
+    }
+
+    /// What is noted of a call that people would be asked about. It is never said.
+    pub(super) fn would_hold() -> Self {
+        Self::new(Reason::PendingApproval, "people would be asked")
     }
 
     /// A person said no to it.
