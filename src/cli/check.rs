@@ -133,8 +133,10 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
     for policy in &loaded.projects {
         let _ = writeln!(
             text,
-            "project {}\n  policy  {}",
-            policy.project, policy.hash
+            "project {}\n  policy  {}\n  mode    {}",
+            policy.project,
+            policy.hash,
+            mode(policy)
         );
         let tools = policy
             .tools
@@ -179,6 +181,23 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
         plural(warnings)
     );
     text
+}
+
+/// Whether decisions are enforced.
+fn mode(policy: &Policy) -> String {
+    let shadow: Vec<String> = shadowed(policy).collect();
+    match (shadow.len(), policy.routes.len()) {
+        (0, _) => "enforce".to_owned(),
+        (some, all) if some == all => {
+            "SHADOW: what the policy denies is recorded and let through".to_owned()
+        }
+        (some, all) => format!("SHADOW on {some} of {all} routes: {}", some_of(&shadow)),
+    }
+}
+
+fn shadowed(policy: &Policy) -> impl Iterator<Item = String> {
+    let routes = policy.routes.iter().filter(|route| route.shadow);
+    routes.map(|route| route.id.to_string())
 }
 
 fn of_ledger(settings: &LedgerSettings, signer: &Signer) -> String {
@@ -314,6 +333,7 @@ fn project(policy: &Policy, loaded: &Loaded) -> Value {
         "agents": agents(policy),
         "tools": tools,
         "routes": routes,
+        "shadow": shadowed(policy).collect::<Vec<_>>(),
         "limits": limits,
         "chains": chains,
     })

@@ -76,6 +76,7 @@ pub(super) fn raw_target(head: &Parts) -> Cow<'_, str> {
 }
 
 /// What one request turned out to be.
+#[derive(Clone)]
 pub(super) struct Described<'a> {
     pub route: &'a Route,
     /// The tool's precomputed parts.

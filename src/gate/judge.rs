@@ -15,7 +15,7 @@ use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, one};
-use crate::policy::model::{Policy, Route};
+use crate::policy::model::{Policy, Route, RouteIndex};
 use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
@@ -37,12 +37,12 @@ use std::net::IpAddr;
 pub(super) async fn chosen<'a>(
     caller: &'a Caller,
     (head, target): (&Parts, &Target),
-    first: Described<'a>,
+    first: &Described<'a>,
     body: &mut Option<RequestBody>,
     entry: &mut Entry,
 ) -> Result<Described<'a>, Refusal> {
     if first.route.conditions.is_none() {
-        return Ok(first);
+        return Ok(first.clone());
     }
     let policy = &caller.ruleset.policy;
     let said = Said::sent(caller, (head, target), entry);
@@ -71,7 +71,7 @@ pub(super) async fn chosen<'a>(
     entry.route = Some(matched.route);
     Ok(Described {
         filled,
-        ..first.taken(matched, policy)
+        ..first.clone().taken(matched, policy)
     })
 }
 
@@ -111,6 +111,23 @@ pub(super) async fn acted_on(
     }
     entry.resource.clone_from(&resource);
     Ok(resource)
+}
+
+/// The call as one route of its match would have it, of those that were asked and did not judge it.
+pub(super) fn arm<'a>(
+    caller: &'a Caller,
+    first: Described<'a>,
+    route: Option<RouteIndex>,
+) -> Described<'a> {
+    let policy = &caller.ruleset.policy;
+    let mut arm = Some(first.matched);
+    while let Some(matched) = arm {
+        if Some(matched.route) == route {
+            return first.taken(matched, policy);
+        }
+        arm = policy.table.behind(&matched);
+    }
+    first
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.

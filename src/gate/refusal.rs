@@ -350,6 +350,11 @@ impl Refusal {
         })
     }
 
+    /// What is noted of a call that people would be asked about. It is never said.
+    pub(super) fn would_hold() -> Self {
+        Self::new(Reason::PendingApproval, "people would be asked")
+    }
+
     /// A person said no to it.
     pub(super) fn approval_denied(approval: &LiveApproval) -> Self {
         let note = note_of(approval);

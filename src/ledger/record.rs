@@ -10,7 +10,8 @@
 //! `session`, `run`, `intent` (or `intent_sha256`, or neither, as configured), `tool`, `route`, `method`, `target`
 //! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`, `hold`), `reason` (where
 //! denied), `grant` (`on_use`, or the stored grant's id), `approval` (it waits for that one, or runs by its word), `limit`
-//! (the one exceeded), `client` (address), `body_bytes` and `body_sha256` (where the body was read). A call that stands under
+//! (the one exceeded), `shadow` (of what passes because its route is in shadow, with the decision `allow` and no grant: what
+//! it `would` have been, `deny` or `hold`, and the `reason`), `client` (address), `body_bytes` and `body_sha256` (where the body was read). A call that stands under
 //! an approval has the decision `hold`, whether it is the first to ask, a retry that joins, or one that gets the answer of
 //! the run. What is decided behind it is a second decision of the same `request`: `allow`, of the one call by which what
 //! people agreed to ran, before a byte of it leaves; or `deny`. The one `outcome` is that of the request, and tells what its
@@ -65,6 +66,7 @@ use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
 };
 use crate::policy::resource::Resource;
+use crate::policy::shadow::WouldBe;
 use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
@@ -110,6 +112,8 @@ pub struct DecisionRecord<'a> {
     pub reason: Option<Reason>,
     /// What it goes on.
     pub grant: Option<GrantUse>,
+    /// What would have been decided, where it passes because its route is in shadow.
+    pub shadow: Option<WouldBe>,
     /// The one it waits for, or that lets it run.
     pub approval: Option<ApprovalId>,
     /// The one that was exceeded.

@@ -5,6 +5,7 @@ use super::id::{ApprovalId, GrantId, SessionId};
 use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
+use super::shadow::{Shadowed, WouldBe};
 
 /// The outcome of [`super::decide`].
 #[derive(Debug)]
@@ -24,6 +25,41 @@ pub struct Permit<'p> {
     pub(super) resource: Option<Resource>,
     pub(super) grant: GrantUse,
     pub(super) approval: Option<ApprovalId>,
+}
+
+/// What a call is forwarded on: nothing leaves without one.
+#[derive(Debug)]
+pub enum Evidence<'p> {
+    /// It was allowed.
+    Permit(Permit<'p>),
+    /// It was not, on a route in shadow.
+    Shadowed(Shadowed<'p>),
+}
+
+impl<'p> Evidence<'p> {
+    /// The matched route.
+    pub fn route(&self) -> &'p Route {
+        match self {
+            Evidence::Permit(permit) => permit.route,
+            Evidence::Shadowed(shadowed) => shadowed.route(),
+        }
+    }
+
+    /// What would have been decided; `None`: it was allowed.
+    pub fn would(&self) -> Option<WouldBe> {
+        match self {
+            Evidence::Permit(_) => None,
+            Evidence::Shadowed(shadowed) => Some(shadowed.would()),
+        }
+    }
+
+    /// What the call goes on; `None`: on none.
+    pub fn grant(&self) -> Option<GrantUse> {
+        match self {
+            Evidence::Permit(permit) => Some(permit.grant()),
+            Evidence::Shadowed(_) => None,
+        }
+    }
 }
 
 /// Evidence that a person's word is all that one call lacks. Built only in `policy`; [`super::redeem`] makes a [`Permit`]

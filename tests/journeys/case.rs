@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One story.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     pub case: String,
@@ -22,7 +22,7 @@ pub struct Case {
 }
 
 /// A session that is there when the story begins.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Minted {
     pub project: Option<String>,
@@ -37,7 +37,7 @@ pub struct Minted {
 }
 
 /// One thing that happens. A step is a call or something done to the world.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
     /// `GET /crm/users/7`.
@@ -92,7 +92,7 @@ pub struct Step {
 }
 
 /// A person's word.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ballot {
     pub by: String,

@@ -144,11 +144,13 @@ impl World {
         self.gate.install(policies);
     }
 
-    /// One policy, through the configuration's own door.
+    /// One policy, through the configuration's own door. `trial~shadow` is `trial` in that mode.
     fn policy(&self, name: &str) -> Vec<Policy> {
+        let (name, mode) = name.split_once('~').unwrap_or((name, "enforce"));
         let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join(format!("tests/journeys/policies/{name}.yaml"));
-        let mut text = std::fs::read_to_string(from).expect("the policy can be read");
+        let text = std::fs::read_to_string(from).expect("the policy can be read");
+        let mut text = text.replace("\nmode: enforce\n", &format!("\nmode: {mode}\n"));
         for (host, address) in &self.backends.addresses {
             text = text.replace(&format!("http://{host}"), &format!("http://{address}"));
         }

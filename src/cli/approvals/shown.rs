@@ -23,10 +23,7 @@ pub(super) fn whole(approval: &Value, now: Timestamp) -> String {
     row("project", plain(&approval["project"]));
     row("agent", agent(approval));
     if let Some(intent) = approval["intent"]["text"].as_str() {
-        row(
-            "intent",
-            format!("{} (the agent's own words)", harmless(intent)),
-        );
+        row("intent", format!("the agent claims: {}", harmless(intent)));
     }
     if let Some(call) = approval["call"].as_object() {
         row(
@@ -361,7 +358,7 @@ pub(super) mod tests {
         let text = whole(&sample(), at(0));
         for shown in [
             "DELETE /crm/users/7?x=[U+200B] at crm:80\ncan't be undone\n",
-            "tidy[U+001B][2Jup [U+202E]evil (the agent's own words)",
+            "the agent claims: tidy[U+001B][2Jup [U+202E]evil",
             "dana: approve at t: ok[U+000A]row      forged",
             "  |   \"a\": 1,\n  |   \"a\": \"[U+009B]31m\\u202e\"\n",
             "x-odd: not text; in hex: ff00",

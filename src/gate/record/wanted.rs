@@ -57,6 +57,7 @@ impl Wanted {
             decision: Verdict::Allow,
             reason: None,
             grant: Some(permit.grant()),
+            shadow: None,
             approval: permit.approval(),
             limit: None,
             client: self.client,

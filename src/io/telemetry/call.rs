@@ -15,6 +15,7 @@ use crate::policy::id::{ApprovalId, RequestId, SessionId};
 use crate::policy::model::PolicyHash;
 use crate::policy::name::{AgentName, LimitId, ProjectName, RouteId, ScopeName, ToolName};
 use crate::policy::resource::Resource;
+use crate::policy::shadow::WouldBe;
 use crate::policy::time::Timestamp;
 use http::{Method, Version};
 use std::fmt::Display;
@@ -67,6 +68,8 @@ pub struct Call {
     pub reason: Option<Reason>,
     /// What it went on.
     pub grant: Option<GrantUse>,
+    /// What would have been decided of what passed because its route is in shadow.
+    pub shadow: Option<WouldBe>,
     /// Which approval it stands under.
     pub approval: Option<ApprovalId>,
     /// Which limit refused it.

@@ -99,6 +99,7 @@ impl Verdict {
 impl Old {
     /// `None`: it is no whole decision.
     pub fn of(record: &Record) -> Option<Self> {
+        let (decision, reason) = record.decided()?;
         Some(Self {
             time: time(&record.time)?,
             request: record.request.clone()?,
@@ -110,8 +111,8 @@ impl Old {
             tool: record.tool.clone(),
             words: Words {
                 route: record.route.clone(),
-                decision: record.decision.clone()?,
-                reason: record.reason.clone(),
+                decision,
+                reason,
                 scope: record.scope.clone(),
                 resource: record.resource.clone(),
             },

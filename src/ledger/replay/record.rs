@@ -30,10 +30,19 @@ pub(super) struct Record {
     pub route: Option<String>,
     pub decision: Option<String>,
     pub reason: Option<String>,
+    pub shadow: Option<WouldBe>,
     pub approval: Option<String>,
     pub asked: Option<String>,
     pub intent: Option<String>,
     pub intent_sha256: Option<String>,
+}
+
+/// What would have been decided of a call that passed because its route was in shadow: that is what another policy's
+/// decision is held against.
+#[derive(Debug, Deserialize)]
+pub(super) struct WouldBe {
+    pub would: String,
+    pub reason: String,
 }
 
 /// What a session was left of a scope.
@@ -44,6 +53,16 @@ pub(super) struct Left {
 }
 
 impl Record {
+    /// What was decided and why, or would have been.
+    pub fn decided(&self) -> Option<(String, Option<String>)> {
+        match &self.shadow {
+            None => Some((self.decision.clone()?, self.reason.clone())),
+            // A call that is held has no reason: it is why it waits.
+            Some(would) if would.would == "hold" => Some((would.would.clone(), None)),
+            Some(would) => Some((would.would.clone(), Some(would.reason.clone()))),
+        }
+    }
+
     /// `None`: of a kind that decides nothing.
     pub fn read(line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         // Half of a ledger; a quote within a text is escaped, so this stands only where it is meant.

@@ -65,11 +65,17 @@ fn call(record: &Value) -> Value {
         Some("deny") => (FAILURE, "Failure"),
         _ => (OTHER, "Held"),
     };
+    // What passed in shadow passed; what is noteworthy of it is why it would not have.
+    let would = &record["shadow"];
+    let detail = match (text(would, "would"), text(would, "reason")) {
+        (Some(would), Some(reason)) => format!("shadow: {would}: {reason}").into(),
+        _ => record["reason"].clone(),
+    };
     json!({
         "class_uid": 6003, "activity_id": activity, "activity_name": name,
-        "severity_id": if status == FAILURE { LOW } else { INFORMATIONAL },
+        "severity_id": if status == FAILURE || would.is_object() { LOW } else { INFORMATIONAL },
         "status_id": status, "status": word,
-        "status_code": record["decision"], "status_detail": record["reason"],
+        "status_code": record["decision"], "status_detail": detail,
         "actor": actor(record, Some(record)),
         "api": api(record),
         "src_endpoint": source(record),
