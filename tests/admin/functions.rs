@@ -437,11 +437,11 @@ async fn of_many_who_wait_for_one_word_one_is_told_yes_and_people_saw_what_was_a
         let mut reasons = HashSet::new();
         for answer in answers {
             let answer = answer.expect(200).json();
-            match answer["decision"] == true {
-                true => yes += 1,
-                false => {
-                    drop(reasons.insert(answer["context"]["reason"].as_str().unwrap().to_owned()))
-                }
+            if answer["decision"] == true {
+                yes += 1;
+            } else {
+                let reason = answer["context"]["reason"].as_str().unwrap();
+                reasons.insert(reason.to_owned());
             }
         }
         assert_eq!(yes, 1, "{reasons:?}");
