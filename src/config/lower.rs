@@ -17,12 +17,14 @@ mod routes;
 mod server;
 mod shadow;
 mod telemetry;
+mod tests;
 mod tools;
 mod upstream;
 
 pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};
+pub(super) use tests::Promise;
 
 use super::read::At;
 

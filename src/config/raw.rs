@@ -6,6 +6,7 @@ mod approvals;
 pub(super) mod conditions;
 mod project;
 mod server;
+mod tests;
 
 pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
 pub(super) use project::{
@@ -16,6 +17,8 @@ pub(super) use server::{
     Anchor, Caps, ClientAuth, Intent, Key, Ledger, Level, ListenerTls, Listeners, Otlp, Principal,
     Role, Server, Telemetry, Timeouts,
 };
+
+pub(super) use tests::{Decision, Expect, Test, TestSession};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;

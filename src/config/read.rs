@@ -1,7 +1,8 @@
 //! From the tree to typed values: the one declaration behind both the parser and the JSON Schema.
 //!
 //! [`record!`] declares a mapping's keys once; it makes the struct, its reader and its schema, so the three can't
-//! disagree; it is long because they stand in one file for that. A reader reports what is wrong and goes on: what could not be read is `None`, and has been reported.
+//! disagree, and stand in one file. A reader reports what is wrong and goes on: what could not be read is `None`, and has
+//! been reported.
 
 use super::error::{Place, Reports, did_you_mean};
 use super::tree::{Entry, Node, Scalar, Value};

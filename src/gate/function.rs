@@ -14,11 +14,12 @@ use super::own::input;
 use super::permit::Ruling;
 use super::record::{Caller, Content, Entry};
 use super::refusal::Refusal;
-use super::{Gate, Inner, Sequel, authenticate, intent, level, shadow};
+use super::{Gate, Inner, Sequel, authenticate, intent, judge, level_of, shadow};
 use crate::ledger::record::BodyDigest;
 use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked as AskedOf, Stage};
+use crate::policy::choice::sql_told;
 use crate::policy::decision::{Evidence, Hold, Permit, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;
@@ -27,7 +28,7 @@ use crate::policy::route::Matched;
 use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest::{SHA256, digest};
 use batch::{Asks, Several};
-use http::{Method, Response};
+use http::Response;
 use std::sync::Arc;
 
 pub(super) use batch::{Kind, flawed, own_subject};
@@ -252,9 +253,8 @@ impl Gate {
             )?),
         };
         // In the ledger before the yes leaves.
-        entry
-            .allow(&evidence, level(&evidence, &Method::POST))
-            .await?;
+        let level = level_of(&evidence, route.irreversible);
+        entry.allow(&evidence, level).await?;
         gate.still_live(caller)?;
         Ok(Answer::Yes(None))
     }
@@ -315,6 +315,7 @@ impl Inner {
             .asked
             .resource(route, &wants.matched.captures)
             .map_err(|why| Refusal::unclear(&why, route))?;
+        judge::refuse_token(resource.as_ref())?;
         entry.resource.clone_from(&resource);
         // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
         if let Some(said) = question.approval
@@ -368,7 +369,8 @@ fn arm<'t>(
         let route = policy.route(unfit.route());
         (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
         let arm = stop(&|arm| arm.index == route.index);
-        (Refusal::unfit(unfit, policy), arm)
+        let told = sql_told(policy, first, &wants.asked, unfit);
+        (Refusal::unfit(unfit, policy, told.as_deref()), arm)
     })
 }
 

@@ -516,10 +516,16 @@ impl Inner {
 
 /// How far the decision must have got before the call may leave.
 fn level(evidence: &Evidence<'_>, method: &Method) -> Level {
-    let sync = evidence.route().irreversible || *method == Method::DELETE;
+    level_of(
+        evidence,
+        evidence.route().irreversible || *method == Method::DELETE,
+    )
+}
+
+fn level_of(evidence: &Evidence<'_>, irreversible: bool) -> Level {
     match evidence.grant() {
         Some(GrantUse::Stored(_)) => Level::Sync,
-        Some(GrantUse::OnUse) | None if sync => Level::Sync,
+        Some(GrantUse::OnUse) | None if irreversible => Level::Sync,
         Some(GrantUse::OnUse) | None => Level::Written,
     }
 }

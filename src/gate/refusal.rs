@@ -1,6 +1,7 @@
 //! What is said when a call does not pass: a reason from the closed set and a sentence a language model can act on.
 //!
-//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read.
+//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read. It is long
+//! because everything that can be wrong with a call has its sentence here, and nothing else has.
 
 use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
@@ -186,23 +187,36 @@ impl Refusal {
         .with(|parts| parts.next = Some(look_up_session()))
     }
 
-    /// No route judges the call.
-    pub(super) fn unfit(unfit: Unfit, policy: &Policy) -> Self {
+    /// No route judges the call; `sql` is what is wrong with its SQL, if that is it.
+    pub(super) fn unfit(unfit: Unfit, policy: &Policy, sql: Option<&str>) -> Self {
         let subject = |condition: usize| {
             let conditions = policy.route(unfit.route()).conditions.as_deref();
             conditions.map_or_else(String::new, |all| all.0[condition].subject.to_string())
         };
         match unfit {
             Unfit::Unread(_) => Self::internal(),
-            Unfit::Unevaluable { condition, why, .. } => Self::new(
-                Reason::Unevaluable,
-                format!("the policy decides this call by `{}`, which {why}; send it once and plainly", subject(condition)),
-            ),
-            Unfit::Unmet { condition, .. } => Self::new(
-                Reason::ConditionUnmet,
-                format!("the policy does not allow this call with such a `{}`; do something else, or tell the user that this run is not allowed to do it", subject(condition)),
-            )
-            .with(|parts| parts.next = Some(look_up_session())),
+            Unfit::Unevaluable { condition, why, .. } => {
+                let detail = match sql {
+                    Some(sql) => format!(
+                        "the policy decides this call by `{}`, which {why}: {sql}; write one plain statement",
+                        subject(condition)
+                    ),
+                    None => format!(
+                        "the policy decides this call by `{}`, which {why}; send it once and plainly",
+                        subject(condition)
+                    ),
+                };
+                Self::new(Reason::Unevaluable, detail)
+            }
+            Unfit::Unmet { condition, .. } => {
+                let sql = sql.map_or_else(String::new, |sql| format!(": {sql}"));
+                let detail = format!(
+                    "the policy does not allow this call with such a `{}`{sql}; do something else, or tell the user that this run is not allowed to do it",
+                    subject(condition)
+                );
+                Self::new(Reason::ConditionUnmet, detail)
+                    .with(|parts| parts.next = Some(look_up_session()))
+            }
         }
     }
 

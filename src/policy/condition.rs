@@ -7,6 +7,7 @@
 
 mod proof;
 mod read;
+mod words;
 
 use super::decimal::Decimal;
 use super::json::Value;

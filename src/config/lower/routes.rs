@@ -431,7 +431,11 @@ fn refuse_unsent(raw: &raw::Route, protocol: Protocol, reports: &mut Reports) {
     for (key, place) in written {
         if let Some(place) = place {
             let message = format!("`{key}` has no effect on a function: nothing is sent anywhere");
-            reports.error(place, message, "remove it; `cost: { fixed: ... }` counts for functions too");
+            reports.error(
+                place,
+                message,
+                "remove it; `cost: { fixed: ... }` counts for functions too",
+            );
         }
     }
 }

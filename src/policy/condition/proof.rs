@@ -43,7 +43,31 @@ impl Condition {
             .tests
             .iter()
             .any(|test| matches!(test, Test::In(list) if list.is_empty()));
-        crossed || nowhere || absent && self.tests.len() > 1
+        crossed || nowhere || self.is_torn() || absent && self.tests.len() > 1
+    }
+
+    /// Asks for a beginning that is longer than the whole may be, or of an argument, which is either, that it be both a
+    /// number and a text.
+    fn is_torn(&self) -> bool {
+        let longest = self.tests.iter().filter_map(|test| match test {
+            Test::LengthAtMost(most) => Some(*most),
+            _ => None,
+        });
+        let begins = self.tests.iter().filter_map(|test| match test {
+            Test::Prefix(text) => Some(text.chars().count()),
+            _ => None,
+        });
+        let too_long = longest.min().zip(begins.max());
+        let number = |test: &Test| matches!(test, Test::AtMost(_) | Test::AtLeast(_));
+        let text = |test: &Test| {
+            matches!(
+                test,
+                Test::Prefix(_) | Test::Matches(_) | Test::LengthAtMost(_) | Test::Sql(_)
+            )
+        };
+        let both = self.tests.iter().any(number) && self.tests.iter().any(text);
+        too_long.is_some_and(|(most, begins)| begins > most)
+            || both && matches!(self.subject, Subject::Args(_))
     }
 
     /// The values that it holds for, where it lists them.

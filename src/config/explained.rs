@@ -1,88 +1,43 @@
-//! A decision in words: each step that led to it, and the line of the file that decided. For the command line and the
-//! admin API alike.
+//! A decision in words: each step that led to it, and the line of the file that decided. For the command line, the admin
+//! API and the tests of a project alike.
 //!
 //! It asks [`policy::trace`](crate::policy::trace) and decides nothing itself. What it says of a call is what the policy
-//! says: limits are named, not asked for room, and a request's body and fields are not looked at.
+//! says: limits are named, not asked for room, and what is not known of the call is said to be, never guessed at.
 //!
 //! It is long because every step of the journey has its own words here, and nothing else.
 
-use crate::config::{Lines, meant};
+mod request;
+
+use super::{Lines, meant};
 use crate::policy::approval::{Approvers, ChainIndex};
-use crate::policy::attributes::Attributes;
+use crate::policy::condition::{Condition, Subject as Looked};
 use crate::policy::decision::GrantUse;
-use crate::policy::id::SessionId;
-use crate::policy::model::{GrantMode, IntentRule, Mount, Policy, RouteIndex};
+use crate::policy::json::Value;
+use crate::policy::model::{GrantMode, IntentRule, Mount, Policy, RouteIndex, ToolIndex};
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
-use crate::policy::resource::{Part, Resource};
-use crate::policy::subject::{Grant, Session, Subject};
-use crate::policy::time::{Now, Tick, Timestamp};
-use crate::policy::trace::{self, Answer, Asked, Bounds, Held, Outcome, Routed, Step};
+use crate::policy::resource::{Part, Resource, Unfilled};
+use crate::policy::subject::Subject;
+use crate::policy::target::Target;
+use crate::policy::time::Now;
+use crate::policy::trace::{
+    self, Answer, Arm, Asked, Bounds, Fit, Held, Judged, Outcome, Routed, Step, Told, ToldBody,
+    Vague, Verdict,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-/// A call in words, `DELETE /crm/users/7`, taken apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// In upper case.
-    pub method: String,
-    /// As it would be sent.
-    pub target: String,
-    /// `Host`.
-    pub host: String,
-}
-
-impl Request {
-    /// Of a method, a space and a target, and of the host that is called.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what to write.
-    pub fn parse(text: &str, host: Option<&str>) -> Result<Self, String> {
-        let (method, target) = text
-            .trim()
-            .split_once(char::is_whitespace)
-            .map(|(method, target)| (method, target.trim_start()))
-            .ok_or_else(|| {
-                format!("`{text}` is not a request: write method and target, `DELETE /crm/users/7`")
-            })?;
-        let upper = method.to_ascii_uppercase();
-        if method != upper {
-            return Err(format!(
-                "`{method}` is not a method: write `{upper} {target}`"
-            ));
-        }
-        if matches!(method, "CONNECT" | "TRACE") {
-            return Err(format!("{method} is never forwarded, whatever the policy"));
-        }
-        let of_target = target
-            .split_once("://")
-            .map(|(_, rest)| &rest[..rest.find(['/', '?']).unwrap_or(rest.len())]);
-        Ok(Self {
-            method: method.to_owned(),
-            target: target.to_owned(),
-            host: host.or(of_target).unwrap_or(HOST).to_owned(),
-        })
-    }
-
-    fn asked(&self) -> Asked<'_> {
-        Asked {
-            method: &self.method,
-            host: &self.host,
-            target: &self.target,
-        }
-    }
-}
-
-/// Where nobody says which host is called.
-const HOST: &str = "localhost";
+pub use request::{Imagined, Request, Spelled, address, time};
 
 /// What would be decided, and how it comes about.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Explanation {
-    /// `allow`, `hold` (people are asked) or `deny`.
+    /// `allow`, `hold` (people are asked), `deny`, or `unknown`: what decides was not said of the call.
     pub decision: &'static str,
     /// Why it is denied.
     pub reason: Option<&'static str>,
+    /// What decides and was not said of the call: `body./amount`, `header.x-tenant`, `client`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Whose rules decide.
     pub project: String,
     /// SHA-256 of the file they are in.
@@ -110,69 +65,13 @@ pub struct StepSaid {
     pub step: &'static str,
     /// Whether the call gets past it.
     pub passes: bool,
+    /// It gets past it to the next route of the same match: a condition of this one does not hold.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub next: bool,
     /// What was found.
     pub says: String,
     /// Where the rule stands that decided, `file:line`.
     pub at: Option<String>,
-}
-
-/// Whose call it would be.
-#[derive(Debug)]
-pub struct Imagined {
-    /// A session as if it had just been minted.
-    pub session: Session,
-    /// What it would hold.
-    pub grants: Vec<Grant>,
-}
-
-impl Imagined {
-    /// A session of this agent with these attributes, which holds a grant of each of these.
-    pub fn new(
-        policy: &Policy,
-        agent: AgentName,
-        attributes: Attributes,
-        held: Vec<(ScopeName, Option<Resource>)>,
-        now: Now,
-    ) -> Self {
-        let session = Session {
-            ends: Tick::from_nanos(u64::MAX),
-            project: policy.project.clone(),
-            agent,
-            attributes,
-            parent: None,
-            narrowing: None,
-            bound_to: None,
-            id: SessionId::new(Uuid::nil()),
-            run: None,
-            minted_by: PrincipalName::parse("nobody").expect("this is a name"),
-            minted_at: now.wall,
-            expires_at: Timestamp::from_micros(i64::MAX),
-        };
-        let numbered = (1u128..).zip(held);
-        let grants = numbered.map(|(number, (scope, resource))| Grant {
-            id: crate::policy::id::GrantId::new(Uuid::from_u128(number)),
-            scope,
-            resource,
-            uses_left: 1,
-            reserved: 0,
-            uses: 1,
-            expires_at: Timestamp::from_micros(i64::MAX),
-            ends: Tick::from_nanos(u64::MAX),
-            why: "".into(),
-        });
-        Self {
-            session,
-            grants: grants.collect(),
-        }
-    }
-
-    /// For a decision.
-    pub fn subject(&self) -> Subject<'_> {
-        Subject {
-            session: &self.session,
-            grants: &self.grants,
-        }
-    }
 }
 
 /// What explaining stands on.
@@ -182,27 +81,40 @@ pub struct Explainer<'a> {
     pub policy: &'a Policy,
     /// Where it stands; `None`: not known.
     pub lines: Option<&'a Lines>,
-    /// Who could be asked.
-    pub approvers: &'a Approvers,
+    /// Who could be asked; `None`: not known.
+    pub approvers: Option<&'a Approvers>,
 }
 
 impl Explainer<'_> {
     /// What would be decided of a call.
-    pub fn explain(&self, subject: Subject<'_>, request: &Request, now: Now) -> Explanation {
-        let told = trace::trace(self.policy, subject, request.asked(), now);
+    ///
+    /// # Errors
+    /// The call is of no tool that the policy has.
+    pub fn explain(
+        &self,
+        subject: Subject<'_>,
+        request: &Request,
+        now: Now,
+    ) -> Result<Explanation, String> {
+        let asked = request.asked(self.policy)?;
+        let told = told(subject, request, asked, now, self.policy)?;
         let answer = &told.answer;
-        let steps = told.steps.iter();
-        let mut steps: Vec<StepSaid> = steps
-            .filter_map(|step| self.say(step, answer, subject, request))
-            .collect();
+        let mut steps: Vec<StepSaid> = Vec::with_capacity(told.steps.len());
+        for step in &told.steps {
+            match step {
+                Step::Arm(arm) => self.say_arm(arm, &mut steps),
+                step => steps.extend(self.say(step, answer, subject, asked)),
+            }
+        }
         self.say_intent(answer, &mut steps);
         let route = answer.route.map(|route| self.policy.route(route));
-        let asked = route
+        let chain = route
             .and_then(|route| route.approval)
             .filter(|_| answer.outcome == Outcome::Hold);
-        Explanation {
+        Ok(Explanation {
             decision: answer.outcome.as_str(),
             reason: answer.outcome.reason().map(|reason| reason.as_str()),
+            unknown: answer.unknown.as_deref().map(str::to_owned),
             project: self.policy.project.to_string(),
             policy: self.policy.hash.to_string(),
             agent: subject.session.agent.to_string(),
@@ -213,8 +125,30 @@ impl Explainer<'_> {
                 GrantUse::OnUse => "on_use".to_owned(),
                 GrantUse::Stored(id) => id.to_string(),
             }),
-            chain: asked.map(|chain| self.policy.chain(chain).name.to_string()),
+            chain: chain.map(|chain| self.policy.chain(chain).name.to_string()),
             steps,
+        })
+    }
+
+    /// A route with conditions: a line for each.
+    fn say_arm(&self, arm: &Arm, steps: &mut Vec<StepSaid>) {
+        if let Fit::RefusedBody(refused) = &arm.fit {
+            let line = self.lines.and_then(|lines| lines.route(arm.route));
+            let says = format!("refused before it is judged: {refused}");
+            steps.push(self.said("body", false, says, line));
+        }
+        let conditions = self.policy.route(arm.route).conditions.as_deref();
+        let conditions = conditions.into_iter().flat_map(|all| &*all.0);
+        for (at, (condition, judged)) in conditions.zip(&arm.judged).enumerate() {
+            let line = self.lines.and_then(|lines| lines.condition(arm.route, at));
+            let holds = judged.verdict == Verdict::Holds;
+            let next = !holds && arm.fit == Fit::Next;
+            let mut said = self.said("where", holds || next, in_words(condition, judged), line);
+            if next {
+                said.next = true;
+                said.says.push_str(": the next route is asked");
+            }
+            steps.push(said);
         }
     }
 
@@ -223,7 +157,7 @@ impl Explainer<'_> {
         step: &Step,
         answer: &Answer,
         subject: Subject<'_>,
-        request: &Request,
+        asked: Asked<'_>,
     ) -> Option<StepSaid> {
         let agent = &subject.session.agent;
         let route = answer.route;
@@ -249,9 +183,15 @@ impl Explainer<'_> {
                 },
                 self.lines.and_then(|lines| lines.agent(agent)),
             ),
-            Step::Target(target) => {
+            // It is told with the tool.
+            Step::Target(None) => return None,
+            Step::Target(Some(target)) => {
+                let written = match asked {
+                    Asked::Http { target, .. } => target,
+                    Asked::Called { .. } => "",
+                };
                 let says = match target {
-                    Ok(target) if target.as_str() == request.target => request.target.clone(),
+                    Ok(target) if target.as_str() == written => written.to_owned(),
                     Ok(target) => format!("{}, in its one form", target.as_str()),
                     Err(ambiguity) => format!("refused before it is matched: {ambiguity}"),
                 };
@@ -280,20 +220,15 @@ impl Explainer<'_> {
                 self.lines.and_then(|lines| lines.route(routed.route)),
             ),
             Step::Route(Err(others)) => {
-                let says = match &others[..] {
-                    [] => "the tool has none for this path".to_owned(),
-                    others => format!(
-                        "the tool has none for {} on this path, only for {}",
-                        request.method,
-                        others.join(", ")
-                    ),
-                };
+                let says = self.unmatched(asked, answer.tool, others);
                 self.said("route", false, says, None)
             }
-            Step::Unfilled(missing) => self.said(
+            // They have their own lines.
+            Step::Arm(_) => return None,
+            Step::Vague(why) => self.said(
                 "resource",
                 false,
-                self.unfilled(route?, missing),
+                self.vague(route?, why),
                 self.lines.and_then(|lines| lines.resource_of_route(route?)),
             ),
             Step::Scope(scope, held) => self.scope(scope, held, agent, route?),
@@ -327,6 +262,7 @@ impl Explainer<'_> {
         StepSaid {
             step,
             passes,
+            next: false,
             says: says.into(),
             at: line.and_then(|line| Some(self.lines?.shown(line))),
         }
@@ -348,6 +284,25 @@ impl Explainer<'_> {
         )
     }
 
+    fn unmatched(&self, asked: Asked<'_>, tool: Option<ToolIndex>, others: &[&str]) -> String {
+        let named = tool.is_some_and(|tool| self.policy.tool(tool).protocol.names_calls());
+        match (asked, others) {
+            (Asked::Called { method, name, .. }, _) => {
+                let name = name.map_or_else(String::new, |name| format!(" {name}"));
+                format!("the tool has none for `{method}{name}`")
+            }
+            (Asked::Http { .. }, _) if named => {
+                "the tool's calls are named by their body: ask for `tools/call NAME` of it"
+                    .to_owned()
+            }
+            (Asked::Http { .. }, []) => "the tool has none for this path".to_owned(),
+            (Asked::Http { method, .. }, others) => format!(
+                "the tool has none for {method} on this path, only for {}",
+                others.join(", ")
+            ),
+        }
+    }
+
     fn matched(&self, routed: &Routed) -> String {
         let id = &self.policy.route(routed.route).id;
         let mut says = format!(
@@ -362,12 +317,20 @@ impl Explainer<'_> {
         says
     }
 
-    fn unfilled(&self, route: RouteIndex, missing: &[Part]) -> String {
+    fn vague(&self, route: RouteIndex, why: &Vague) -> String {
         let template = self.policy.route(route).resource.as_ref();
         let template = template.map_or_else(String::new, |it| format!("`{it}` "));
-        match missing.first() {
-            Some(part) => format!("{template}can't be computed: the session has no {part}"),
-            None => format!("{template}can't be computed from this path"),
+        match why {
+            Vague::Unfilled(Unfilled { part, why }) => match part {
+                Part::Session(name) => {
+                    format!("{template}can't be computed: the session has no {name}")
+                }
+                part => format!("{template}can't be computed: {part} {why}"),
+            },
+            Vague::Body(refused) => {
+                format!("{template}can't be computed: the body is refused, {refused}")
+            }
+            Vague::Unknown(what) => format!("{template}would decide, and `{what}` was not said"),
         }
     }
 
@@ -474,7 +437,11 @@ impl Explainer<'_> {
     fn asked(&self, chain: ChainIndex) -> String {
         let chain = self.policy.chain(chain);
         let groups: Vec<&str> = chain.approvers.iter().map(|it| it.as_str()).collect();
-        let people = self.approvers.of(&self.policy.project, chain);
+        let Some(approvers) = self.approvers else {
+            let (name, quorum) = (&chain.name, chain.quorum);
+            return format!("{name}: {quorum} of {} must agree", groups.join(", "));
+        };
+        let people = approvers.of(&self.policy.project, chain);
         let mut people: Vec<&str> = people.map(PrincipalName::as_str).collect();
         people.sort_unstable();
         let more = people.len().saturating_sub(NAMED_MAX);
@@ -498,11 +465,77 @@ impl Explainer<'_> {
             return;
         };
         if self.policy.route(route).intent == IntentRule::Required {
-            let at = steps.iter().position(|step| step.step == "route");
+            let of_route = |step: &StepSaid| matches!(step.step, "route" | "where" | "body");
+            let at = steps.iter().rposition(of_route);
             let at = at.map_or(steps.len(), |at| at + 1);
             let line = self.lines.and_then(|lines| lines.route(route));
             let says = "must be said: in `Toolgate-Intent`, or for the session";
             steps.insert(at, self.said("intent", true, says, line));
+        }
+    }
+}
+
+/// The call, as far as it is told of, traced.
+fn told(
+    subject: Subject<'_>,
+    request: &Request,
+    asked: Asked<'_>,
+    now: Now,
+    policy: &Policy,
+) -> Result<trace::Trace, String> {
+    let target = match asked {
+        Asked::Http { target, host, .. } => Target::parse(target, host).ok(),
+        Asked::Called { .. } => None,
+    };
+    let args = request.args.as_deref().map(Value::read).transpose();
+    let args = args.map_err(|error| format!("the arguments: {error}"))?;
+    let fields = &*request.headers;
+    let body = request.body.as_deref();
+    let call = Told {
+        session: subject.session,
+        query: target.as_ref().map(|it| it.query().unwrap_or_default()),
+        fields,
+        all_fields: request.headers_known,
+        body: body.map(|bytes| ToldBody::read(bytes, fields)),
+        args: args.as_ref(),
+        client: request.client,
+        now: request.at,
+    };
+    Ok(trace::trace(policy, subject, asked, &call, now))
+}
+
+/// `body./amount: { at_most: 100 } does not hold`.
+fn in_words(condition: &Condition, judged: &Judged) -> String {
+    let more = judged.objection.as_ref();
+    let more = more.map_or_else(String::new, |more| format!(": {more}"));
+    match judged.verdict {
+        Verdict::Holds => format!("{condition} holds"),
+        Verdict::Fails => format!("{condition} does not hold{more}"),
+        Verdict::Unevaluable(why) => format!("{condition} can't be judged: it {why}{more}"),
+        Verdict::Unknown => {
+            let what = match &condition.subject {
+                Looked::Body(_) => "the body",
+                Looked::Args(_) => "what the arguments are",
+                Looked::Header(_) => "which header fields there are",
+                Looked::Query(_) => "the query",
+                Looked::Id | Looked::Property(_) => "what the function is asked about",
+                Looked::Client => "where the call comes from",
+                Looked::Hour(_) | Looked::Weekday(_) => "when the call is made",
+                Looked::Path(_) | Looked::Session(_) | Looked::Agent => "its subject",
+            };
+            format!("{condition} would decide, and {what} was not said")
+        }
+    }
+}
+
+impl Explanation {
+    /// The step that decided.
+    pub fn deciding(&self) -> Option<&StepSaid> {
+        let mut steps = self.steps.iter();
+        match self.decision {
+            "allow" => steps.rfind(|step| step.step == "grant"),
+            "hold" => steps.rfind(|step| step.step == "approval"),
+            _ => steps.rfind(|step| !step.passes),
         }
     }
 }
@@ -522,29 +555,3 @@ fn read(tried: &trace::Tried) -> String {
 
 /// Of lists, this many are named.
 const NAMED_MAX: usize = 8;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_in_words_is_taken_apart_and_what_is_none_is_said() {
-        let of = |text: &str, host| Request::parse(text, host);
-        let read = of("DELETE  /crm/users/7", None).unwrap();
-        assert_eq!((&*read.method, &*read.target), ("DELETE", "/crm/users/7"));
-        assert_eq!(read.host, "localhost");
-        let whole = of("GET https://crm.example:8443/users?x=1", None).unwrap();
-        assert_eq!(whole.host, "crm.example:8443");
-        assert_eq!(
-            of("GET /", Some("crm.example")).unwrap().host,
-            "crm.example"
-        );
-        for (wrong, says) in [
-            ("/crm/users/7", "write method and target"),
-            ("delete /x", "write `DELETE /x`"),
-            ("CONNECT x:1", "never forwarded"),
-        ] {
-            assert!(of(wrong, None).unwrap_err().contains(says), "{wrong}");
-        }
-    }
-}
