@@ -14,6 +14,7 @@ mod program;
 mod visit;
 mod wait;
 
+mod agents;
 mod anchors;
 mod approvals;
 mod clients;
