@@ -16,7 +16,7 @@
 #[path = "../tests/laws/builder.rs"]
 mod builder;
 
-use builder::{Builder, ceiling, session};
+use builder::{Builder, ceiling, filled, session};
 use divan::Bencher;
 use std::fmt;
 use std::hint::black_box;
@@ -370,7 +370,7 @@ impl World {
         let matched = self.policy.table.find(request.method, &target).ok()?;
         let route = self.policy.route(matched.route);
         let resource = match &route.resource {
-            Some(resource) => Some(resource.fill(&matched.captures, &live.facts)?),
+            Some(resource) => Some(filled(resource, &matched.captures, &live.facts)?),
             None => None,
         };
         cells.take(&route.session_limits, call).ok()?;
@@ -514,12 +514,8 @@ mod steps {
         let session = session("agent0", &[]);
         round(bencher, |number| {
             let (matched, route) = &matched[number % CALLS];
-            route
-                .resource
-                .as_ref()
-                .unwrap()
-                .fill(&matched.captures, &session)
-                .unwrap()
+            let template = route.resource.as_ref().unwrap();
+            filled(template, &matched.captures, &session).unwrap()
         });
     }
 
@@ -533,12 +529,8 @@ mod steps {
             .iter()
             .zip(&live)
             .map(|((matched, route), live)| {
-                route
-                    .resource
-                    .as_ref()
-                    .unwrap()
-                    .fill(&matched.captures, &live.facts)
-                    .unwrap()
+                let template = route.resource.as_ref().unwrap();
+                filled(template, &matched.captures, &live.facts).unwrap()
             })
             .collect();
         round(bencher, |number| {

@@ -12,6 +12,7 @@ mod notify;
 mod principals;
 mod project;
 mod proofs;
+mod resources;
 mod routes;
 mod server;
 mod telemetry;

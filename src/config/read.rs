@@ -1,7 +1,8 @@
 //! From the tree to typed values: the one declaration behind both the parser and the JSON Schema.
 //!
 //! [`record!`] declares a mapping's keys once; it makes the struct, its reader and its schema, so the three can't
-//! disagree. A reader reports what is wrong and goes on: what could not be read is `None`, and has been reported.
+//! disagree, and stand in one file. A reader reports what is wrong and goes on: what could not be read is `None`, and has
+//! been reported.
 
 use super::error::{Place, Reports, did_you_mean};
 use super::tree::{Entry, Node, Scalar, Value};
@@ -42,6 +43,18 @@ pub(super) struct Shape {
     pub one_of: &'static [&'static str],
     /// At least one of these keys must be there.
     pub some_of: &'static [&'static str],
+    /// What else must be there, but for one kind of it.
+    pub unless: Option<Unless>,
+}
+
+/// Keys that every kind of a mapping needs but one: that whose `key` says `word`.
+pub(super) struct Unless {
+    pub key: &'static str,
+    pub word: &'static str,
+    /// Exactly one of these.
+    pub one_of: &'static [&'static str],
+    /// All of these.
+    pub needs: &'static [&'static str],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +74,7 @@ macro_rules! record {
         $(; secret $secret:literal)?
         $(; one_of $($one:literal),+)?
         $(; some_of $($some:literal),+)?
+        $(; unless $key_is:literal is $word:literal, one_of $($unless_one:literal),+, needs $($unless_needs:literal),+)?
         $(; schema $extra:tt)?
     ) => {
         $(#[doc = $doc])*
@@ -79,6 +93,7 @@ macro_rules! record {
                     secret: [$($secret,)? false][0],
                     one_of: &[$($($one),+)?],
                     some_of: &[$($($some),+)?],
+                    unless: record!(@unless $($key_is, $word, [$($unless_one),+], [$($unless_needs),+])?),
                 };
                 let fields = $crate::config::read::Fields::open(node, &SHAPE, reports)?;
                 let read = Self { $($field: fields.read($key, reports),)* };
@@ -105,6 +120,10 @@ macro_rules! record {
                 schema
             }
         }
+    };
+    (@unless) => { None };
+    (@unless $key:literal, $word:literal, [$($one:literal),+], [$($needs:literal),+]) => {
+        Some($crate::config::read::Unless { key: $key, word: $word, one_of: &[$($one),+], needs: &[$($needs),+] })
     };
     (@subject) => { None };
     (@subject $noun:literal $by:literal) => { Some(($noun, $by)) };
@@ -228,9 +247,18 @@ impl<'n, 's> Fields<'n, 's> {
 }
 
 fn require_one(node: &Node<'_>, entries: &[Entry<'_>], shape: &Shape, reports: &mut Reports) {
-    let mut one = entries
-        .iter()
-        .filter(|entry| shape.one_of.contains(&&*entry.key));
+    let unless = shape
+        .unless
+        .as_ref()
+        .filter(|unless| node.child_text(unless.key) != Some(unless.word));
+    let one_of = unless.map_or(shape.one_of, |unless| unless.one_of);
+    for key in unless.map_or(&[][..], |unless| unless.needs) {
+        if !entries.iter().any(|entry| entry.key == *key) {
+            let message = format!("{} needs the key `{key}`", shape.what);
+            reports.error(node.opening(), message, format!("add `{key}: ...`"));
+        }
+    }
+    let mut one = entries.iter().filter(|entry| one_of.contains(&&*entry.key));
     if let (Some(first), Some(second)) = (one.next(), one.next()) {
         reports.error(
             second.key_place,
@@ -241,7 +269,7 @@ fn require_one(node: &Node<'_>, entries: &[Entry<'_>], shape: &Shape, reports: &
             "keep one of the two",
         );
     }
-    for needed in [shape.one_of, shape.some_of] {
+    for needed in [one_of, shape.some_of] {
         let there = entries.iter().any(|entry| needed.contains(&&*entry.key));
         if !needed.is_empty() && !there {
             let keys: Vec<String> = needed.iter().map(|key| format!("`{key}`")).collect();

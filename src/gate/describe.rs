@@ -7,10 +7,10 @@ use crate::gate::body::RequestBody;
 use crate::gate::fields;
 use crate::gate::forward::Outfit;
 use crate::gate::forward::upgrade::{Handshake, HandshakeFault, is_extended};
+use crate::gate::judge::Filled;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::io::telemetry::Parent;
-use crate::policy::AccessRequest;
 use crate::policy::model::{IntentRule, Policy, Route, Upgrade};
 use crate::policy::route::{Matched, NoRoute};
 use crate::policy::target::Target;
@@ -82,6 +82,8 @@ pub(super) struct Described<'a> {
     pub outfit: &'a Outfit,
     /// What the table found: the first route of its match, or the one whose conditions hold.
     pub matched: Matched<'a>,
+    /// What it acts on, where choosing the route needed the body, which tells that too.
+    pub filled: Option<Filled>,
 }
 
 /// The one match of a canonical target; on record from here on. Why nothing matched stays with the record: the agent
@@ -100,6 +102,7 @@ pub(super) fn matched<'a>(
                 route: policy.route(matched.route),
                 outfit: caller.ruleset.outfit(matched.tool),
                 matched,
+                filled: None,
             })
         }
         Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
@@ -116,32 +119,9 @@ impl<'a> Described<'a> {
         Described {
             route: policy.route(matched.route),
             matched,
+            filled: None,
             ..self
         }
-    }
-
-    /// What the policy is asked.
-    ///
-    /// # Errors
-    /// The route acts on a resource that can't be computed from this call: that is not "no resource".
-    pub(super) fn access(
-        &self,
-        caller: &Caller,
-        entry: &mut Entry,
-    ) -> Result<AccessRequest<'a>, Refusal> {
-        let filled = match &self.route.resource {
-            Some(template) => Some(
-                template
-                    .fill(&self.matched.captures, &caller.session.facts)
-                    .ok_or_else(|| Refusal::resource_unfilled(self.route))?,
-            ),
-            None => None,
-        };
-        entry.resource = filled.clone();
-        Ok(AccessRequest {
-            route: self.route,
-            resource: filled,
-        })
     }
 
     /// The WebSocket that the call asks for, on a route that serves one. On any other the asking is ignored, as
@@ -205,7 +185,7 @@ pub(super) fn recorded(target: &str) -> Cow<'_, str> {
 
 /// Whether a session token stands in a target, plainly or percent-encoded, or a principal's key that the ledger could not
 /// find because it is percent-encoded: plain ones are cut out there.
-fn holds_token(target: &str) -> bool {
+pub(super) fn holds_token(target: &str) -> bool {
     if fields::holds_token(target.as_bytes()) {
         return true;
     }

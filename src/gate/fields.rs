@@ -297,6 +297,11 @@ pub(super) fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.contains_key(CONNECTION) && Nominated::by(headers).holds(name)
 }
 
+/// Whether a backend that ignores case and punctuation in names (CGI, WSGI and kin) takes a field for another one.
+pub(super) fn is_taken_for(other: &str, name: &str) -> bool {
+    other != name && fold(other).eq(fold(name))
+}
+
 impl<'a> Nominated<'a> {
     fn by(headers: &'a HeaderMap) -> Self {
         let mut names = Vec::new();

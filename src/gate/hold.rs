@@ -14,12 +14,14 @@ mod redeem;
 mod request;
 mod run;
 mod wait;
+mod yes;
 
 pub(super) use answer::HeldBody;
 pub(super) use grant::not_asked;
 pub use grant::{Wish, WishError, Wisher};
 pub(super) use run::{Begun, Errands};
 pub(super) use wait::{Preferred, Wait, Waited, stage_in_words};
+pub(super) use yes::{Patience, Question, Word};
 
 use super::body::RequestBody;
 use super::describe::Described;
@@ -84,19 +86,39 @@ impl Gate {
             // Denied a moment ago, say.
             Some(approval) => approval,
             None => {
-                // Held calls count for what others share as those do that are forwarded. Money is spent when it runs.
-                gate.take_shared_to_hold(caller, call.route, entry).await?;
-                let facts = facts(&hold, caller, request, arrival, entry, now);
-                let held = gate
-                    .sessions
-                    .hold(&caller.session, hold.chain(), facts, CAUSE, now)
-                    .await;
-                match held.map_err(|why| not_held(why, &hold))? {
-                    Held::Made(approval) | Held::Joined(approval) => approval,
-                }
+                let shown = Shown {
+                    method: arrival.head.method.as_str(),
+                    authority: arrival.target.authority(),
+                    target: arrival.target.as_str(),
+                    request,
+                };
+                self.ask_people(&hold, caller, shown, entry, now).await?
             }
         };
         self.stand(approval, arrival, entry).await
+    }
+
+    /// Asks people about a call that nothing stands for yet.
+    async fn ask_people(
+        &self,
+        hold: &Hold<'_>,
+        caller: &Arc<Caller>,
+        shown: Shown<'_>,
+        entry: &Entry,
+        now: Now,
+    ) -> Result<Arc<LiveApproval>, Refusal> {
+        let gate = &*self.0;
+        // Held calls count for what others share as those do that are forwarded. Money is spent when it runs.
+        gate.take_shared_to_hold(caller, hold.route(), entry)
+            .await?;
+        let facts = facts(hold, caller, shown, entry, now);
+        let held = gate
+            .sessions
+            .hold(&caller.session, hold.chain(), facts, CAUSE, now)
+            .await;
+        match held.map_err(|why| not_held(why, hold))? {
+            Held::Made(approval) | Held::Joined(approval) => Ok(approval),
+        }
     }
 
     /// What comes of a call that stands under an approval.
@@ -115,36 +137,18 @@ impl Gate {
         let span = preferred.at_most(chain.map_or_else(Default::default, |chain| chain.hold));
         let mut wait = Wait::begin(gate, &caller.session, &approval, span);
         drop(watched);
+        // Once for each call: where another is faster, this one waits for what comes of that.
         let mut tried = false;
         loop {
-            let waited = match wait.stage() {
-                Stage::Pending => {
-                    // Nobody is to be waited for whose word would be worth nothing.
-                    gate.still_asked(caller, &approval).await?;
-                    wait.next().await
-                }
-                // Once for each call: where another is faster, this one waits for what comes of that.
-                Stage::Approved if !tried => {
+            match gate.come(caller, &approval, &mut wait, tried).await? {
+                Come::Approved => {
                     tried = true;
-                    match run::run(gate, &approval, arrival, entry).await? {
-                        Some(answer) => return Ok(answer),
-                        None => continue,
+                    if let Some(answer) = run::run(gate, &approval, arrival, entry).await? {
+                        return Ok(answer);
                     }
                 }
-                Stage::Approved | Stage::Executing => wait.next().await,
-                Stage::Executed => return answer::replay(gate, &approval, arrival.peer),
-                Stage::Denied => return Err(Refusal::approval_denied(&approval)),
-                Stage::Expired => return Err(Refusal::approval_expired(&approval)),
-                Stage::Withdrawn => return Err(gate.withdrawn(caller, &approval)),
-                Stage::Unknown => return Err(Refusal::outcome_unknown(&approval)),
-            };
-            match waited {
-                Waited::News => {}
-                Waited::Ended => {
-                    let state = caller.session.state(gate.clock.now().tick);
-                    return Err(Refusal::of_state(state));
-                }
-                Waited::Enough => {
+                Come::Executed => return answer::replay(gate, &approval, arrival.peer),
+                Come::Nothing => {
                     entry.pending();
                     let mut response = respond::pending(&approval, Some(entry));
                     preferred.applied(wait.applied(preferred), response.headers_mut());
@@ -155,7 +159,52 @@ impl Gate {
     }
 }
 
+/// What a call that waits has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Come {
+    /// People agreed, and this call has not tried to be the one that runs.
+    Approved,
+    /// It ran.
+    Executed,
+    /// It was waited long enough.
+    Nothing,
+}
+
 impl Inner {
+    /// Waits until there is something to do, or it was waited long enough.
+    ///
+    /// # Errors
+    /// It came to nothing, or the session can't go on.
+    async fn come(
+        &self,
+        caller: &Arc<Caller>,
+        approval: &Arc<LiveApproval>,
+        wait: &mut Wait,
+        tried: bool,
+    ) -> Result<Come, Refusal> {
+        loop {
+            match wait.stage() {
+                // Nobody is to be waited for whose word would be worth nothing.
+                Stage::Pending => self.still_asked(caller, approval).await?,
+                Stage::Approved if !tried => return Ok(Come::Approved),
+                Stage::Approved | Stage::Executing => {}
+                Stage::Executed => return Ok(Come::Executed),
+                Stage::Denied => return Err(Refusal::approval_denied(approval)),
+                Stage::Expired => return Err(Refusal::approval_expired(approval)),
+                Stage::Withdrawn => return Err(self.withdrawn(caller, approval)),
+                Stage::Unknown => return Err(Refusal::outcome_unknown(approval)),
+            }
+            match wait.next().await {
+                Waited::News => {}
+                Waited::Enough => return Ok(Come::Nothing),
+                Waited::Ended => {
+                    let state = caller.session.state(self.clock.now().tick);
+                    return Err(Refusal::of_state(state));
+                }
+            }
+        }
+    }
+
     /// The approval that a call asks for again: it is not counted as a new one. Looked for only where the session has any.
     ///
     /// # Errors
@@ -203,15 +252,17 @@ impl Inner {
     }
 }
 
-/// What people are shown.
-fn facts(
-    hold: &Hold<'_>,
-    caller: &Caller,
+/// What people are shown of a call.
+struct Shown<'a> {
+    method: &'a str,
+    authority: &'a str,
+    target: &'a str,
     request: Request,
-    arrival: Arrival<'_>,
-    entry: &Entry,
-    now: Now,
-) -> Facts {
+}
+
+/// What people are asked.
+fn facts(hold: &Hold<'_>, caller: &Caller, shown: Shown<'_>, entry: &Entry, now: Now) -> Facts {
+    let request = shown.request;
     let (policy, session) = (&caller.ruleset.policy, &caller.session.facts);
     let (route, chain) = (hold.route(), hold.chain());
     let tool = policy.tool(route.tool);
@@ -244,9 +295,9 @@ fn facts(
             tool: tool.name.clone(),
             route: route.id.clone(),
             upstream: tool.backend(),
-            method: arrival.head.method.as_str().into(),
-            authority: arrival.target.authority().into(),
-            target: arrival.target.as_str().into(),
+            method: shown.method.into(),
+            authority: shown.authority.into(),
+            target: shown.target.into(),
             fields: request.fields,
             body: request.body,
             grant: hold.grant(),

@@ -1,23 +1,26 @@
-//! Step 3, where the policy asks more than method and path: which of the routes of one match judges the call.
+//! Step 3, where the policy asks more than method and path: which of the routes of one match judges the call, and what the
+//! call acts on.
 //!
-//! Judging is the policy's ([`choose`]); here is what a call says, read once and strictly. A body is read only where a
-//! condition needs it, within the route's bound, and what was judged is forwarded byte for byte. Nothing is repaired: a
+//! Judging is the policy's ([`choose`], [`acts_on`]); here is what a call says, read once and strictly. A body is read only
+//! where a condition or the resource needs it, within the route's bound, and what was judged is forwarded byte for byte. Nothing is repaired: a
 //! body of another type, coding or charset, or one that readers take differently, is refused.
 
 use crate::gate::body::{Prefix, RequestBody};
-use crate::gate::describe::Described;
+use crate::gate::describe::{self, Described};
 use crate::gate::fields;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
-use crate::policy::choice::{Body, Call, Unfit, choose};
+use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose};
 use crate::policy::condition::{Content, Found, named};
-use crate::policy::json::{JsonError, Value};
+use crate::policy::content::{Media, Unreadable, one};
 use crate::policy::model::{Policy, Route};
+use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
 use crate::policy::target::Target;
+use crate::policy::template::Captures;
 use crate::policy::time::{Now, Timestamp};
 use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -25,7 +28,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// The route that judges a call, of those that answer to its match; on record from here on.
@@ -43,22 +45,22 @@ pub(super) async fn chosen<'a>(
         return Ok(first);
     }
     let policy = &caller.ruleset.policy;
-    let said = |body| Said {
-        query: target.query(),
-        fields: Fields::Sent(&head.headers),
-        body,
-        session: &caller.session.facts,
-        client: entry.client,
-        now: entry.opened.wall,
-    };
-    let found = match choose(policy, first.matched, &said(Body::Unread)) {
+    let said = Said::sent(caller, (head, target), entry);
+    let mut filled = None;
+    let found = match choose(policy, first.matched, &said) {
         Err(Unfit::Unread(route)) => {
             let route = policy.route(route);
-            let media = Media::of(&head.headers).map_err(Refusal::unreadable);
-            let (bytes, digest) = read(route, body).await?;
-            (entry.body, entry.route) = (digest, Some(route.index));
-            let content = media?.content(&bytes).map_err(Refusal::unreadable)?;
-            choose(policy, first.matched, &said(Body::Read(&content)))
+            let read = Read::of(route, head, body, entry).await?;
+            entry.route = Some(route.index);
+            let content = read.content()?;
+            let said = said.with(&content);
+            let found = choose(policy, first.matched, &said);
+            // While what the body says is at hand.
+            if let Ok(matched) = &found {
+                let route = policy.route(matched.route);
+                filled = Some(read.acts_on(route, &matched.captures, &said)?);
+            }
+            found
         }
         found => found,
     };
@@ -67,7 +69,48 @@ pub(super) async fn chosen<'a>(
         Refusal::unfit(unfit, policy)
     })?;
     entry.route = Some(matched.route);
-    Ok(first.taken(matched, policy))
+    Ok(Described {
+        filled,
+        ..first.taken(matched, policy)
+    })
+}
+
+/// What the call acts on; on record from here on. Where only this needs the body, it is read here.
+///
+/// # Errors
+/// The route acts on something that can't be told from this call: that is not "nothing". Or the body can't be read.
+pub(super) async fn acted_on(
+    caller: &Caller,
+    (head, target): (&Parts, &Target),
+    call: &mut Described<'_>,
+    body: &mut Option<RequestBody>,
+    entry: &mut Entry,
+) -> Result<Option<Resource>, Refusal> {
+    let (route, captures) = (call.route, &call.matched.captures);
+    let filled = match call.filled.take() {
+        Some(filled) => filled,
+        None => {
+            let said = Said::sent(caller, (head, target), entry);
+            match acts_on(route, captures, &said) {
+                Err(Vague::Unread) => {
+                    let read = Read::of(route, head, body, entry).await?;
+                    let content = read.content()?;
+                    read.acts_on(route, captures, &said.with(&content))?
+                }
+                filled => filled,
+            }
+        }
+    };
+    let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
+    // A body may have one in it, and what a call acts on is shown and recorded.
+    let text = resource.as_ref().map_or("", Resource::as_str);
+    if describe::holds_token(text) {
+        return Err(Refusal::field_forbidden(
+            "what this call acts on is read from a place that holds a token or a key; leave it out",
+        ));
+    }
+    entry.resource.clone_from(&resource);
+    Ok(resource)
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
@@ -93,63 +136,105 @@ pub(super) fn asked<'a>(
     first
 }
 
-/// The same for a call that was kept for people.
+/// The route that judges a call which was kept for people, and what the call acts on.
 ///
 /// # Errors
-/// None of the routes judges it now.
+/// None of the routes judges it now, or it can't be told what it acts on.
 pub(super) fn kept<'t>(
     policy: &'t Policy,
     first: Matched<'t>,
     (session, facts): (&Session, &Kept),
     (call, target): (&HeldCall, &Target),
     now: Now,
-) -> Result<Matched<'t>, Refusal> {
-    if policy.route(first.route).conditions.is_none() {
-        return Ok(first);
-    }
-    let said = |body| Said {
+) -> Result<(Matched<'t>, Option<Resource>), Refusal> {
+    let said = Said {
         query: target.query(),
         fields: Fields::Kept(&call.fields),
-        body,
+        body: Body::Unread,
         session,
         client: facts.client,
         now: now.wall,
     };
-    let found = match choose(policy, first, &said(Body::Unread)) {
-        Err(Unfit::Unread(_)) => {
-            let media = Media::of_kept(&call.fields).map_err(Refusal::unreadable)?;
-            let content = media.content(&call.body).map_err(Refusal::unreadable)?;
-            choose(policy, first, &said(Body::Read(&content)))
-        }
-        found => found,
+    let judge = |said: &Said<'_>| -> Result<_, Unfit> {
+        let matched = choose(policy, first, said)?;
+        let route = policy.route(matched.route);
+        Ok((matched, acts_on(route, &matched.captures, said)))
     };
-    found.map_err(|unfit| Refusal::unfit(unfit, policy))
+    let judged = match judge(&said) {
+        Err(Unfit::Unread(_)) | Ok((_, Err(Vague::Unread))) => {
+            let media = media_of_kept(&call.fields).map_err(Refusal::unreadable)?;
+            let content = media.content(&call.body).map_err(Refusal::unreadable)?;
+            judge(&said.with(&content))
+        }
+        judged => judged,
+    };
+    let (matched, filled) = judged.map_err(|unfit| Refusal::unfit(unfit, policy))?;
+    let route = policy.route(matched.route);
+    let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
+    Ok((matched, resource))
 }
 
-/// The whole body, and what the record says of it.
-async fn read(
-    route: &Route,
-    body: &mut Option<RequestBody>,
-) -> Result<(Bytes, Option<BodyDigest>), Refusal> {
-    let Some(body) = body else {
-        return Ok((Bytes::new(), None));
-    };
-    match body.read_prefix(route.body_limit).await {
-        Err(fault) => Err(Refusal::body(fault)),
-        Ok(Prefix::Longer(_)) => Err(Refusal::too_large_to_judge(route)),
-        Ok(Prefix::Whole(bytes)) => {
-            let mut sha256 = [0; 32];
-            sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-            let digest = BodyDigest {
-                bytes: bytes.len() as u64,
-                sha256,
-            };
-            Ok((bytes, Some(digest).filter(|digest| digest.bytes > 0)))
+/// A whole body.
+struct Read {
+    bytes: Bytes,
+    media: Result<Media, Unreadable>,
+}
+
+impl Read {
+    /// Within a route's bound; on record from here on.
+    async fn of(
+        route: &Route,
+        head: &Parts,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Self, Refusal> {
+        let media = media(&head.headers);
+        let Some(body) = body else {
+            let bytes = Bytes::new();
+            return Ok(Self { bytes, media });
+        };
+        match body.read_prefix(route.body_limit).await {
+            Err(fault) => Err(Refusal::body(fault)),
+            Ok(Prefix::Longer(_)) => Err(Refusal::too_large_to_judge(route)),
+            Ok(Prefix::Whole(bytes)) => {
+                let mut sha256 = [0; 32];
+                sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+                let length = bytes.len() as u64;
+                entry.body = (length > 0).then_some(BodyDigest {
+                    bytes: length,
+                    sha256,
+                });
+                Ok(Self { bytes, media })
+            }
         }
+    }
+
+    /// What it says.
+    fn content(&self) -> Result<Content<'_>, Refusal> {
+        let media = self.media.map_err(Refusal::unreadable)?;
+        media.content(&self.bytes).map_err(Refusal::unreadable)
+    }
+
+    /// What the call acts on, by a route that may bound bodies closer than the one for which this was read.
+    fn acts_on(
+        &self,
+        route: &Route,
+        captures: &Captures<'_>,
+        said: &Said<'_>,
+    ) -> Result<Filled, Refusal> {
+        let needs = route.resource.as_ref().is_some_and(|it| it.reads_body());
+        if needs && self.bytes.len() as u64 > route.body_limit {
+            return Err(Refusal::too_large_to_judge(route));
+        }
+        Ok(acts_on(route, captures, said))
     }
 }
 
+/// What a call acts on, or why that can't be told.
+pub(super) type Filled = Result<Option<Resource>, Vague>;
+
 /// What a call says.
+#[derive(Clone, Copy)]
 struct Said<'a> {
     query: Option<&'a str>,
     fields: Fields<'a>,
@@ -160,9 +245,35 @@ struct Said<'a> {
 }
 
 /// Header fields as they will be forwarded.
+#[derive(Clone, Copy)]
 enum Fields<'a> {
     Sent(&'a HeaderMap),
     Kept(&'a [Field]),
+}
+
+impl<'a> Said<'a> {
+    /// All but its body.
+    fn sent(caller: &'a Caller, (head, target): (&'a Parts, &'a Target), entry: &Entry) -> Self {
+        Self {
+            query: target.query(),
+            fields: Fields::Sent(&head.headers),
+            body: Body::Unread,
+            session: &caller.session.facts,
+            client: entry.client,
+            now: entry.opened.wall,
+        }
+    }
+
+    /// And its body.
+    fn with<'b>(self, content: &'b Content<'b>) -> Said<'b>
+    where
+        'a: 'b,
+    {
+        Said {
+            body: Body::Read(content),
+            ..self
+        }
+    }
 }
 
 impl Call for Said<'_> {
@@ -180,11 +291,20 @@ impl Call for Said<'_> {
                 if fields::is_nominated(headers, &name) {
                     return Found::Unreadable;
                 }
+                // Another that some backends take for it.
+                let mut names = headers.keys().map(HeaderName::as_str);
+                if names.any(|other| fields::is_taken_for(other, name.as_str())) {
+                    return Found::Many;
+                }
                 let values = headers.get_all(&name).iter();
                 one(values.map(http::HeaderValue::as_bytes))
             }
-            Fields::Kept(fields) => {
-                let of = fields.iter().filter(|field| *field.name == *name);
+            Fields::Kept(kept) => {
+                let mut names = kept.iter().map(|field| &*field.name);
+                if names.any(|other| fields::is_taken_for(other, name)) {
+                    return Found::Many;
+                }
+                let of = kept.iter().filter(|field| *field.name == *name);
                 one(of.map(|field| &*field.value))
             }
         }
@@ -211,107 +331,22 @@ impl Call for Said<'_> {
     }
 }
 
-/// The value of a field that stands there once.
-fn one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Found<'v> {
-    match (values.next(), values.next()) {
-        (None, _) => Found::Absent,
-        (Some(_), Some(_)) => Found::Many,
-        (Some(value), None) => match std::str::from_utf8(value) {
-            Ok(text) => Found::One(Cow::Borrowed(text)),
-            Err(_) => Found::Unreadable,
-        },
-    }
+fn media(headers: &HeaderMap) -> Result<Media, Unreadable> {
+    let values = |name| {
+        headers
+            .get_all(name)
+            .iter()
+            .map(http::HeaderValue::as_bytes)
+    };
+    Media::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
 }
 
-/// Why a body can't be judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
-    /// It is compressed, or encoded in another way.
-    #[error("it has a Content-Encoding")]
-    Coding,
-    /// None, more than one, or one that can't be read.
-    #[error("its media type is neither JSON nor a URL-encoded form, or is not said once")]
-    Media,
-    /// Another charset than UTF-8.
-    #[error("its charset is not UTF-8")]
-    Charset,
-    /// No JSON, or JSON that readers take differently.
-    #[error("it is not JSON that can be judged: {0}")]
-    Json(#[from] JsonError),
-    /// A form is ASCII, and everything else in it is percent-encoded.
-    #[error("it is not a URL-encoded form")]
-    Form,
-}
-
-/// What a body is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Media {
-    Json,
-    Form,
-}
-
-impl Media {
-    fn of(headers: &HeaderMap) -> Result<Self, Unreadable> {
-        let values = |name| {
-            headers
-                .get_all(name)
-                .iter()
-                .map(http::HeaderValue::as_bytes)
-        };
-        Self::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
-    }
-
-    fn of_kept(fields: &[Field]) -> Result<Self, Unreadable> {
-        let values = |name: HeaderName| {
-            let of = fields
-                .iter()
-                .filter(move |field| *field.name == *name.as_str());
-            of.map(|field| &*field.value)
-        };
-        Self::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
-    }
-
-    fn read<'v>(
-        mut codings: impl Iterator<Item = &'v [u8]>,
-        types: impl Iterator<Item = &'v [u8]>,
-    ) -> Result<Self, Unreadable> {
-        if codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
-            return Err(Unreadable::Coding);
-        }
-        let Found::One(text) = one(types) else {
-            return Err(Unreadable::Media);
-        };
-        let mut parts = text.split(';').map(str::trim);
-        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        for parameter in parts {
-            let (name, value) = parameter.split_once('=').ok_or(Unreadable::Media)?;
-            let value = value.trim_matches('"');
-            // RFC 8259 has no charset, and a form has one by its own account: both are UTF-8 or nothing.
-            if name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
-                return Err(Unreadable::Charset);
-            }
-        }
-        match &*essence {
-            "application/x-www-form-urlencoded" => Ok(Media::Form),
-            "application/json" => Ok(Media::Json),
-            other => {
-                let (kind, name) = other.split_once('/').ok_or(Unreadable::Media)?;
-                // RFC 6839 section 3.1.
-                let json = !kind.is_empty() && name.len() > 5 && name.ends_with("+json");
-                json.then_some(Media::Json).ok_or(Unreadable::Media)
-            }
-        }
-    }
-
-    fn content(self, bytes: &[u8]) -> Result<Content<'_>, Unreadable> {
-        match self {
-            Media::Json => Ok(Content::Json(Value::read(bytes)?)),
-            Media::Form => {
-                let text = std::str::from_utf8(bytes)
-                    .ok()
-                    .filter(|text| text.is_ascii());
-                text.map(Content::Form).ok_or(Unreadable::Form)
-            }
-        }
-    }
+fn media_of_kept(fields: &[Field]) -> Result<Media, Unreadable> {
+    let values = |name: HeaderName| {
+        let of = fields
+            .iter()
+            .filter(move |field| *field.name == *name.as_str());
+        of.map(|field| &*field.value)
+    };
+    Media::read(values(CONTENT_ENCODING), values(CONTENT_TYPE))
 }

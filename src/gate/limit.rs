@@ -13,6 +13,7 @@ use crate::gate::describe::Described;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::{BodyDigest, Cause};
+use crate::policy::function::METHOD;
 use crate::policy::limit::{Bound, Call, CallDigest, Cells, Exceedance, Exceeded, Only, Standing};
 use crate::policy::model::{LimitIndex, Policy, Route, ToolIndex};
 use crate::policy::target::Target;
@@ -278,6 +279,47 @@ impl Inner {
         self.bounded(taken, caller).await
     }
 
+    /// The limits of the whole session, for one call of those that a request is about; `again`: people are asked about it
+    /// already, and rates alone count it.
+    pub(super) async fn take_of_session(
+        &self,
+        caller: &Caller,
+        again: bool,
+        now: Tick,
+    ) -> Result<(), Refusal> {
+        let limits = &caller.ruleset.policy.session_wide;
+        let taken = match again {
+            true => caller.take_only(Only::Rates, limits, now, None),
+            false => caller.take(limits, now, None),
+        };
+        self.bounded(taken, caller).await
+    }
+
+    /// The limits of a function's scope, tool and route, and its repeats; of one without a route its repeats alone.
+    pub(super) async fn take_of_function(
+        &self,
+        caller: &Caller,
+        route: Option<&Route>,
+        asked: (&str, &BodyDigest),
+        again: bool,
+        now: Tick,
+    ) -> Result<(), Refusal> {
+        let limits = match route {
+            Some(route) => &route.session_limits,
+            None => &caller.ruleset.unrouted_repeats,
+        };
+        let taken = match again {
+            true => caller.take_only(Only::Rates, limits, now, None),
+            false => {
+                let (path, body) = asked;
+                let tool = route.map(|route| route.tool);
+                let digest = digest_of_parts(METHOD, tool, path, body);
+                caller.take(limits, now, Some(&digest))
+            }
+        };
+        self.bounded(taken, caller).await
+    }
+
     /// Repeats of a call that has no route, where a limit watches all calls.
     pub(super) async fn take_unrouted(
         &self,
@@ -445,9 +487,18 @@ fn call_digest(
     target: &Target,
     body: &BodyDigest,
 ) -> CallDigest {
+    digest_of_parts(method.as_str(), tool, target.as_str(), body)
+}
+
+fn digest_of_parts(
+    method: &str,
+    tool: Option<ToolIndex>,
+    target: &str,
+    body: &BodyDigest,
+) -> CallDigest {
     let tool = tool.map_or([0xff; 4], |tool| tool.0.to_be_bytes());
     // Neither method nor target can hold a NUL: no two different calls run into one another.
-    let [method, text] = [method.as_str(), target.as_str()].map(str::as_bytes);
+    let [method, text] = [method, target].map(str::as_bytes);
     sha256(&[&tool, method, b"\0", text, b"\0", &body.sha256])
 }
 

@@ -1,6 +1,7 @@
 //! The policy enforcement point: the journey of one request, in order.
 //!
 //! [`Gate::handle`] gives a request its id, its entry in the ledger and, whatever happens, an answer.
+//! It is long because nothing of the journey is told elsewhere.
 //! [`Gate::enforce`] is the one screen: order is the security argument, so order is line order, the reason stands
 //! beside the line, and `?` is the exit.
 
@@ -26,6 +27,8 @@ mod permit;
 
 mod hold;
 
+mod function;
+
 pub mod forward;
 mod line;
 
@@ -45,6 +48,7 @@ use crate::io::metrics::Metrics;
 use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
+use crate::policy::AccessRequest;
 use crate::policy::approval::Approvers;
 use crate::policy::certificate::Thumbprint;
 use crate::policy::decision::{GrantUse, Permit};
@@ -372,6 +376,14 @@ impl Gate {
         let intent = entry.identify(caller, head, &target);
         // Whatever else is wrong with its calls, a session in quarantine hears only this.
         authenticate::not_quarantined(caller, now)?;
+        // What a function asks is a call by itself, or several: each is counted where it is judged.
+        if let Ok(target) = &target
+            && head.method == Method::POST
+            && let Some(kind) = function::Kind::of(target.path())
+        {
+            let arrival = Arrival::new(caller, head, target, peer);
+            return Box::pin(self.evaluate(kind, arrival, intent, body, entry)).await;
+        }
         // Before head and target are judged, so that refused calls count too. Who asks again for what people are asked
         // already is no new call, and counts by rates alone.
         let standing = gate
@@ -398,7 +410,7 @@ impl Gate {
             Some(approval) => Ok(judge::asked(caller, call, approval, entry)),
             None => judge::chosen(caller, (head, target), call, body, entry).await,
         };
-        let call = match chosen {
+        let mut call = match chosen {
             Ok(call) => call,
             Err(refusal) => {
                 gate.take_unrouted(caller, head, target, body, entry)
@@ -421,13 +433,19 @@ impl Gate {
         .await?;
         call.demand_intent(intent?.as_deref())?;
 
-        let access = call.access(caller, entry)?;
         let arrival = Arrival::new(caller, head, target, peer);
         // Whoever comes back for what people were asked gets what came of it.
         if let Some(approval) = standing {
+            entry.resource.clone_from(&approval.facts.resource);
             drop(body.take());
             return Box::pin(self.stand(approval, arrival, entry)).await;
         }
+        // What it acts on. Where nothing else needed the body, it is read here, before a byte leaves.
+        let resource = judge::acted_on(caller, (head, target), &mut call, body, entry).await?;
+        let access = AccessRequest {
+            route: call.route,
+            resource,
+        };
         // The pure decision: scope and resource within the ceiling, and a grant to go on.
         let permit = match gate.decide(caller, access, now)? {
             Ruling::Allow(permit) => permit,
@@ -490,9 +508,16 @@ impl Inner {
 
 /// How far the decision must have got before the call may leave.
 fn level(permit: &Permit<'_>, method: &Method) -> Level {
+    level_of(
+        permit,
+        permit.route().irreversible || *method == Method::DELETE,
+    )
+}
+
+fn level_of(permit: &Permit<'_>, irreversible: bool) -> Level {
     match permit.grant() {
         GrantUse::Stored(_) => Level::Sync,
-        GrantUse::OnUse if permit.route().irreversible || *method == Method::DELETE => Level::Sync,
+        GrantUse::OnUse if irreversible => Level::Sync,
         GrantUse::OnUse => Level::Written,
     }
 }

@@ -6,18 +6,16 @@
 
 mod approvals;
 mod grants;
-mod input;
+pub(super) mod input;
 mod pages;
 mod session;
 
 use crate::gate::Gate;
 use crate::gate::body::RequestBody;
-use crate::gate::fields::{FieldFault, TOOLGATE_SESSION};
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::policy::target::Target;
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{Method, Response};
 
@@ -57,10 +55,7 @@ pub(super) async fn serve(
     target: &Target,
     body: &mut Option<RequestBody>,
 ) -> Result<Response<Bytes>, Refusal> {
-    // No backend is behind these paths that a second credential could be for.
-    if head.headers.contains_key(TOOLGATE_SESSION) && head.headers.contains_key(AUTHORIZATION) {
-        return Err(Refusal::field(FieldFault::TwoCredentials));
-    }
+    input::one_credential(&head.headers)?;
     let path = target.path().strip_prefix(ROOT).unwrap_or_default();
     let get = matches!(head.method, Method::GET | Method::HEAD);
     match path.strip_prefix("/grants/") {

@@ -18,6 +18,7 @@ use crate::ledger::record::{
 };
 use crate::ledger::{Level, Slot, Unavailable};
 use crate::policy::decision::{GrantUse, Reason};
+use crate::policy::function::METHOD;
 use crate::policy::id::{ApprovalId, RequestId};
 use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
@@ -29,7 +30,7 @@ use crate::store::live::LiveSession;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 mod reply;
@@ -141,6 +142,58 @@ impl Entry {
 
     pub(super) fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Of another call that the same request is about: with an id and records of its own.
+    pub(super) fn beside(&self) -> Box<Self> {
+        let opened = self.gate.clock.now();
+        Box::new(Self {
+            gate: Arc::clone(&self.gate),
+            id: clock::request_id(opened),
+            opened,
+            client: self.client,
+            meter: Arc::default(),
+            method: self.method.clone(),
+            trace: self.trace.clone(),
+            traced: None,
+            caller: self.caller.clone(),
+            target: self.target.clone(),
+            intent: self.intent.clone(),
+            tool: None,
+            route: None,
+            resource: None,
+            scope: None,
+            body: None,
+            limit: None,
+            decided: None,
+            reason: None,
+            slot: None,
+            grant: None,
+            approval: None,
+            held: None,
+            hold_micros: None,
+            sent: None,
+            upstream_micros: None,
+            cost_micros: None,
+            trip: None,
+            status: None,
+            fault: None,
+            frames: None,
+            settled: false,
+        })
+    }
+
+    /// It is a function that is asked about: on record by its name, and by what was asked.
+    pub(super) fn asks(&mut self, path: &str, asked: BodyDigest) {
+        self.method = CALLED.clone();
+        self.target = describe::recorded(path).into();
+        self.body = Some(asked);
+    }
+
+    /// Its answer is part of another's, which is on its way.
+    pub(super) fn over(&mut self) {
+        self.status = Some(http::StatusCode::OK.as_u16());
+        self.settle(None);
     }
 
     /// The caller is known: from here on everything about the call is on record. Gives the intent that is stated for it.
@@ -305,6 +358,8 @@ impl Entry {
             route: route.map(|route| &route.id),
             method: self.method.as_str(),
             target: &self.target,
+            call: None,
+            protocol: false,
             record_query: tool.map_or(&[], |tool| &tool.record_query),
             scope: route.map(|route| &route.scope).or(self.scope.as_ref()),
             resource: self.resource.as_ref(),
@@ -475,5 +530,8 @@ fn micros(later: Tick, earlier: Tick) -> u64 {
 /// A disk that takes longer to take a call's decision is none to wait for: agents give up, and hold connections until then.
 /// What people agreed to waits as long as the disk does, for by then it has begun.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
+/// What stands in the place of a method where a function is asked about.
+static CALLED: LazyLock<Method> =
+    LazyLock::new(|| Method::from_bytes(METHOD.as_bytes()).expect("it is a token"));
 /// Names the call in ledger, logs and to the operator.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("toolgate-request-id");

@@ -1,16 +1,19 @@
 //! What is said when a call does not pass: a reason from the closed set and a sentence a language model can act on.
 //!
-//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read.
+//! Built wherever the journey stops, rendered by [`super::respond`]. It holds only what its own caller may read. It is long
+//! because everything that can be wrong with a call has its sentence here, and nothing else has.
 
 use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
 use crate::gate::forward::SendFault;
 use crate::gate::forward::upgrade::HandshakeFault;
-use crate::gate::judge::Unreadable;
 use crate::gate::respond::{Action, Next};
 use crate::ledger::{record::Fault, untold};
-use crate::policy::choice::Unfit;
+use crate::policy::choice::{Unfit, Vague};
+use crate::policy::condition::Why;
+use crate::policy::content::Unreadable;
 use crate::policy::decision::{Denial, Reason};
+use crate::policy::function::Unclear;
 use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
@@ -196,7 +199,62 @@ impl Refusal {
         }
     }
 
-    /// A body that conditions read can't be read.
+    /// No function of the policy has this name.
+    pub(super) fn no_function() -> Self {
+        Self::new(
+            Reason::NoRoute,
+            "no route of the policy fits this `action.name`; check it against the tool's description, and `GET /.toolgate/session` for what this session may do",
+        )
+        .with(|parts| parts.next = Some(look_up_session()))
+    }
+
+    /// It can't be said what a function would act on.
+    pub(super) fn unclear(why: &Unclear, route: &Route) -> Self {
+        match why {
+            Unclear::Vague(vague) => Self::vague(vague, route),
+            Unclear::Disagrees => Self::new(
+                Reason::Unevaluable,
+                "the policy decides this call by `resource`, which is not what the rest of the call says that it acts on; send the same in both",
+            )
+            .about(Some(route.scope.clone()), None),
+        }
+    }
+
+    /// The one yes of this approval was given.
+    pub(super) fn yes_given(approval: &LiveApproval) -> Self {
+        Self::new(
+            Reason::OutcomeNotKept,
+            "a person agreed to this call once, and that was said to another request of this session, which is not said again; if it is to be done once more, ask again: a person is asked anew",
+        )
+        .of_approval(approval)
+    }
+
+    /// `context.approval` is of something else.
+    pub(super) fn other_approval() -> Self {
+        Self::new(
+            Reason::ApprovalVoid,
+            "`context.approval` is not an approval that this very call stands under now: it is of another call, over, or used; ask without it if the call is still needed, and it is judged anew",
+        )
+    }
+
+    /// It can't be told what the call acts on.
+    pub(super) fn vague(vague: &Vague, route: &Route) -> Self {
+        let unfilled = match vague {
+            Vague::Unread => return Self::internal(),
+            Vague::Unfilled(unfilled) => unfilled,
+        };
+        if unfilled.reason() != Reason::Unevaluable {
+            return Self::resource_unfilled(route);
+        }
+        let cure = match unfilled.why {
+            Why::Count | Why::Long => "ask for less in one call",
+            _ => "send it once and plainly",
+        };
+        let detail = format!("what this call acts on is read from {unfilled}; {cure}");
+        Self::new(Reason::Unevaluable, detail).about(Some(route.scope.clone()), None)
+    }
+
+    /// A body that conditions or the resource read can't be read.
     pub(super) fn unreadable(why: Unreadable) -> Self {
         let refusal = Self::new(
             Reason::BodyUnreadable,
@@ -531,7 +589,8 @@ fn look_up_session() -> Next {
 
 fn request_grant(scope: &str, resource: Option<&Resource>) -> Next {
     let mut body = json!({"scope": scope, "reason": "why you need it"});
-    if let Some(resource) = resource {
+    // A grant is for one, or for all that the session may touch: a call on several goes on the latter.
+    if let Some(resource) = resource.filter(|all| all.each().nth(1).is_none()) {
         body["resource"] = resource.as_str().into();
     }
     Next {

@@ -9,7 +9,7 @@ mod problem;
 pub use problem::{Action, Challenge, Kind, Problem, problem, problem_type};
 
 use crate::gate::record::Entry;
-use crate::gate::refusal::{PENDING_RETRY, Refusal};
+use crate::gate::refusal::{PENDING_RETRY, Parts, Refusal};
 use crate::ledger::without_tokens;
 use crate::policy::approval::{Asked, Stage};
 use crate::policy::decision::Reason;
@@ -51,56 +51,73 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'a str>,
+    scope: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    resource: Option<&'a str>,
+    resource: Option<Cow<'a, str>>,
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
     violated_policies: Option<[&'a str; 1]>,
     next: Next,
 }
 
-/// The answer that says a refusal.
-pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
-    let parts = refusal.into_parts();
+/// What is said of a refusal.
+fn document<'a>(parts: &'a mut Parts, entry: &'a Entry) -> Document<'a> {
     let described = problem(parts.reason);
-    let status = parts.status.unwrap_or(described.status);
-    let seconds = parts.retry_after.map(whole_seconds);
+    let next = parts.next.take().unwrap_or(Next {
+        action: described.action,
+        method: None,
+        href: None,
+        body: None,
+        seconds: parts.retry_after.map(whole_seconds),
+    });
+    let parts = &*parts;
     // What an agent asks for by name can be anything.
     let scope = parts.scope.as_ref().map(|it| without_tokens(it.as_str()));
     let resource = parts.resource.as_ref();
-    let resource = resource.map(|it| without_tokens(it.as_str()));
-    let document = Document {
+    Document {
         r#type: problem_type(parts.reason),
         title: described.title,
-        status: status.as_u16(),
+        status: parts.status.unwrap_or(described.status).as_u16(),
         detail: &parts.detail,
         instance: format!("/.toolgate/requests/{}", entry.id()),
         reason: parts.reason.as_str(),
         route: entry.route_id(),
-        scope: scope.as_deref(),
-        resource: resource.as_deref(),
+        scope,
+        resource: resource.map(|it| without_tokens(it.as_str())),
         violated_policies: parts.limit.as_ref().map(|limit| [limit.as_str()]),
-        next: parts.next.unwrap_or(Next {
-            action: described.action,
-            method: None,
-            href: None,
-            body: None,
-            seconds,
-        }),
-    };
+        next,
+    }
+}
+
+/// The document alone, for an answer that carries it.
+pub(super) fn told(refusal: Refusal, entry: &Entry) -> serde_json::Value {
+    let mut parts = refusal.into_parts();
+    serde_json::to_value(document(&mut parts, entry)).unwrap_or_default()
+}
+
+/// The answer that says a refusal.
+pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
+    let mut parts = refusal.into_parts();
+    let described = problem(parts.reason);
+    let status = parts.status.unwrap_or(described.status);
+    let (seconds, allow, reason) = (
+        parts.retry_after.map(whole_seconds),
+        parts.allow,
+        parts.reason,
+    );
+    let document = document(&mut parts, entry);
     let mut response = json(status, "application/problem+json", &document);
     let headers = response.headers_mut();
-    if let Some(challenge) = described.challenge.field(document.scope) {
+    if let Some(challenge) = described.challenge.field(document.scope.as_deref()) {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(seconds) = seconds {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Some(methods) = parts.allow {
+    if let Some(methods) = allow {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     // What could not be read can't be trusted to end where it says.
-    if parts.reason == Reason::RequestMalformed {
+    if reason == Reason::RequestMalformed {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     // What could be asked for instead (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
@@ -131,10 +148,17 @@ struct Pending<'a> {
     next: Next,
 }
 
-/// 202: a person is asked, or the run that people agreed to is not over.
-pub(super) fn pending(approval: &LiveApproval, entry: Option<&Entry>) -> Response<Bytes> {
+/// What is said of it, for an answer that carries it.
+pub(super) fn pending_document(
+    approval: &LiveApproval,
+    entry: Option<&Entry>,
+) -> serde_json::Value {
+    let href = format!("/.toolgate/approvals/{}", approval.facts.id);
+    serde_json::to_value(waiting(approval, entry, &href)).unwrap_or_default()
+}
+
+fn waiting<'a>(approval: &'a LiveApproval, entry: Option<&'a Entry>, href: &str) -> Pending<'a> {
     let facts = &approval.facts;
-    let href = format!("/.toolgate/approvals/{}", facts.id);
     let detail = match (approval.stage(), &facts.asked) {
         (Stage::Executing, _) => {
             "a person agreed and this call is being made; repeat exactly the same call to get its answer: it is made once, however often you repeat it"
@@ -146,8 +170,7 @@ pub(super) fn pending(approval: &LiveApproval, entry: Option<&Entry>) -> Respons
             "a person has to agree to this grant first and is being asked; repeat exactly the same request after Retry-After to get it"
         }
     };
-    let seconds = PENDING_RETRY.as_secs();
-    let document = Pending {
+    Pending {
         status: "PENDING_APPROVAL",
         approval: facts.id.to_string(),
         detail,
@@ -160,14 +183,20 @@ pub(super) fn pending(approval: &LiveApproval, entry: Option<&Entry>) -> Respons
         next: Next {
             action: problem(Reason::PendingApproval).action,
             method: Some("GET"),
-            href: Some(href.clone().into()),
+            href: Some(href.to_owned().into()),
             body: None,
-            seconds: Some(seconds),
+            seconds: Some(PENDING_RETRY.as_secs()),
         },
-    };
+    }
+}
+
+/// 202: a person is asked, or the run that people agreed to is not over.
+pub(super) fn pending(approval: &LiveApproval, entry: Option<&Entry>) -> Response<Bytes> {
+    let href = format!("/.toolgate/approvals/{}", approval.facts.id);
+    let document = waiting(approval, entry, &href);
     let mut response = json(StatusCode::ACCEPTED, "application/json", &document);
     let headers = response.headers_mut();
-    headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    headers.insert(RETRY_AFTER, HeaderValue::from(PENDING_RETRY.as_secs()));
     if let Ok(location) = HeaderValue::from_str(&href) {
         headers.insert(LOCATION, location);
     }

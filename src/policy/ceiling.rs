@@ -87,11 +87,8 @@ pub(super) struct Listed<'a> {
 impl Bound<'_> {
     fn allows(&self, resource: Option<&Resource>) -> bool {
         let among = |patterns: &[ResourcePattern]| {
-            resource.is_some_and(|resource| {
-                patterns
-                    .iter()
-                    .any(|pattern| pattern.matches(resource, &self.session.attributes))
-            })
+            let attributes = &self.session.attributes;
+            resource.is_some_and(|resource| resource.is_within(patterns, attributes))
         };
         let by_agent = match &self.ceiling.resources {
             Resources::Any | Resources::AnyMeant => true,

@@ -6,12 +6,13 @@
 
 use super::condition::{Content, Facts, Found, Why};
 use super::json::Value;
-use super::model::{Policy, RouteIndex};
-use super::resource::decoded;
+use super::model::{Policy, Route, RouteIndex};
+use super::resource::{Resource, Unfilled, decoded};
 use super::route::Matched;
+use super::subject::Session;
 use super::template::Captures;
 use super::time::Timestamp;
-use std::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 
 /// What conditions may read of a call, its path apart.
 pub trait Call {
@@ -23,6 +24,14 @@ pub trait Call {
     fn body(&self) -> Body<'_>;
     /// The arguments, of a call that the body names.
     fn args(&self) -> Option<&Value<'_>> {
+        None
+    }
+    /// The id of what it is about, of a call of a function.
+    fn resource_id(&self) -> Found<'_> {
+        Found::Absent
+    }
+    /// The properties of what it is about, of a call of a function.
+    fn properties(&self) -> Option<&Value<'_>> {
         None
     }
     /// An attribute of the session.
@@ -96,10 +105,8 @@ pub fn choose<'t>(
         if conditions.reads_body() && matches!(call.body(), Body::Unread) {
             return Err(Unfit::Unread(arm.route));
         }
-        let facts = OnPath {
-            captures: &arm.captures,
-            call,
-        };
+        let captures = &arm.captures;
+        let facts = OnPath { captures, call };
         let unmet = conditions.unmet(&facts).map_err(|it| Unfit::Unevaluable {
             route: arm.route,
             condition: it.condition,
@@ -115,10 +122,76 @@ pub fn choose<'t>(
     }
 }
 
+/// Why it can't be said what a call acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vague {
+    /// It stands in the body, which is unread.
+    Unread,
+    /// This of what it is read from can't be used.
+    Unfilled(Unfilled),
+}
+
+/// What a call acts on, by the route that judges it.
+///
+/// # Errors
+/// [`Vague`]. That is not "no resource": nothing that bounds resources allows such a call.
+pub fn acts_on(
+    route: &Route,
+    captures: &Captures<'_>,
+    call: &dyn Call,
+) -> Result<Option<Resource>, Vague> {
+    let Some(template) = &route.resource else {
+        return Ok(None);
+    };
+    if template.reads_body() && matches!(call.body(), Body::Unread) {
+        return Err(Vague::Unread);
+    }
+    let filled = template.fill(&OnPath { captures, call });
+    filled.map(Some).map_err(Vague::Unfilled)
+}
+
+/// A call of which nothing is known but its path and its session: for what reads no more than those. All else of it is
+/// unreadable, or unread.
+#[derive(Clone, Copy, Debug)]
+pub struct Bare<'a>(pub &'a Session);
+
+impl Call for Bare<'_> {
+    fn query(&self, _name: &str) -> Found<'_> {
+        Found::Unreadable
+    }
+
+    fn header(&self, _name: &str) -> Found<'_> {
+        Found::Unreadable
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body::Unread
+    }
+
+    fn session(&self, name: &str) -> Option<&str> {
+        self.0.attributes.get(name)
+    }
+
+    fn agent(&self) -> &str {
+        self.0.agent.as_str()
+    }
+
+    fn client(&self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(0)
+    }
+}
+
 /// A call, and what one arm's template captures of its path.
-struct OnPath<'a> {
-    captures: &'a Captures<'a>,
-    call: &'a dyn Call,
+#[derive(Clone, Copy)]
+pub struct OnPath<'a> {
+    /// What the template captures.
+    pub captures: &'a Captures<'a>,
+    /// What the call says besides.
+    pub call: &'a dyn Call,
 }
 
 impl Facts for OnPath<'_> {
@@ -146,6 +219,14 @@ impl Facts for OnPath<'_> {
 
     fn args(&self) -> Option<&Value<'_>> {
         self.call.args()
+    }
+
+    fn resource_id(&self) -> Found<'_> {
+        self.call.resource_id()
+    }
+
+    fn properties(&self) -> Option<&Value<'_>> {
+        self.call.properties()
     }
 
     fn session(&self, name: &str) -> Option<&str> {

@@ -12,12 +12,13 @@ use super::decimal::Decimal;
 use super::json::Value;
 use super::sql;
 use super::time::Timestamp;
+use core::net::IpAddr;
 use regex::Regex;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
 
 pub use read::{Why, named};
+pub(super) use read::{field, place};
 
 /// What a condition looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub enum Subject {
     Body(Pointer),
     /// A place in the arguments of a tool or function.
     Args(Pointer),
+    /// The id of what a function is asked about.
+    Id,
+    /// A place in the properties of what a function is asked about.
+    Property(Pointer),
     /// An attribute of the session.
     Session(Box<str>),
     /// The agent's name.
@@ -45,7 +50,7 @@ pub enum Subject {
 }
 
 /// A JSON pointer (RFC 6901), its tokens unescaped.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pointer(Box<[Box<str>]>);
 
 /// A value as a policy writes it.
@@ -151,6 +156,14 @@ pub trait Facts {
     fn body(&self) -> Option<&Content<'_>>;
     /// The arguments.
     fn args(&self) -> Option<&Value<'_>>;
+    /// The id of what a function is asked about.
+    fn resource_id(&self) -> Found<'_> {
+        Found::Absent
+    }
+    /// The properties of what a function is asked about.
+    fn properties(&self) -> Option<&Value<'_>> {
+        None
+    }
     /// An attribute of the session.
     fn session(&self, name: &str) -> Option<&str>;
     /// The agent's name.
@@ -187,7 +200,10 @@ impl Where {
 impl Condition {
     /// Whether a body has to be read for it.
     pub fn reads_body(&self) -> bool {
-        matches!(self.subject, Subject::Body(_) | Subject::Args(_))
+        matches!(
+            self.subject,
+            Subject::Body(_) | Subject::Args(_) | Subject::Id | Subject::Property(_)
+        )
     }
 }
 
@@ -239,6 +255,8 @@ impl fmt::Display for Subject {
             Subject::Header(name) => write!(f, "header.{name}"),
             Subject::Body(pointer) => write!(f, "body.{pointer}"),
             Subject::Args(pointer) => write!(f, "args.{pointer}"),
+            Subject::Id => f.write_str("resource.id"),
+            Subject::Property(pointer) => write!(f, "resource.properties.{pointer}"),
             Subject::Session(name) => write!(f, "session.{name}"),
             Subject::Agent => f.write_str("agent"),
             Subject::Client => f.write_str("client"),

@@ -80,6 +80,25 @@ pub enum GrantUse {
     Stored(GrantId),
 }
 
+/// What forwarding takes: nothing is sent without evidence that the policy lets it pass.
+/// Only `policy` has any to give.
+pub trait Evidence: sealed::Sealed {
+    /// What it goes on; `None`: it belongs to the protocol itself and needs no grant.
+    fn grant(&self) -> Option<GrantUse>;
+}
+
+pub(super) mod sealed {
+    pub trait Sealed {}
+}
+
+impl sealed::Sealed for Permit<'_> {}
+
+impl Evidence for Permit<'_> {
+    fn grant(&self) -> Option<GrantUse> {
+        Some(self.grant)
+    }
+}
+
 impl<'p> Permit<'p> {
     /// The matched route.
     pub fn route(&self) -> &'p Route {

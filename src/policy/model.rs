@@ -1,5 +1,5 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
-//! changed after.
+//! changed after. Its types stand in one file, for they are read together.
 
 mod parts;
 mod told;

@@ -343,11 +343,11 @@ fn may_meet(template: &ResourceTemplate, pattern: &ResourcePattern) -> bool {
     let ends = |parts: &[Part], open: bool| {
         let begin = match parts.first() {
             Some(Part::Literal(text)) => text.clone(),
-            Some(Part::Path(_) | Part::Session(_)) | None => Box::default(),
+            Some(_) | None => Box::default(),
         };
         let end = match parts.last() {
             Some(Part::Literal(text)) if !open => text.clone(),
-            Some(Part::Literal(_) | Part::Path(_) | Part::Session(_)) | None => Box::default(),
+            Some(_) | None => Box::default(),
         };
         let fixed = !open && matches!(parts, [Part::Literal(_)]);
         (begin, end, fixed)

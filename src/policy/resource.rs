@@ -1,21 +1,29 @@
 //! Resources, `type:id`: what a call acts on, and the patterns a ceiling bounds them with.
 //!
 //! A wildcard exists only where the YAML writes it. Substituted values are literals: every byte of theirs that is not
-//! plain is percent-encoded, so no attribute and no path segment can widen a pattern. A resource has one spelling: it is
-//! ASCII, `:` stands only where a template or pattern writes it, and what must be encoded is encoded in upper case. What
-//! writes that spelling and what reads it back stand in one file, because they must never differ.
+//! plain is percent-encoded, so no attribute and nothing that a call says can widen a pattern. A resource has one
+//! spelling ([`spelling`]): it is ASCII, `:` stands only where a template or pattern writes it, and what must be encoded is
+//! encoded in upper case. What a call acts on is found by filling the route's template ([`fill`]).
+
+mod fill;
+mod spelling;
 
 use super::attributes::Attributes;
-use super::subject::Session;
+use super::condition::Pointer;
 use super::template::Captures;
-use smol_str::{SmolStr, SmolStrBuilder};
-use std::borrow::Cow;
+use smol_str::SmolStr;
+use spelling::{check_literal, check_type, push_byte, strip_encoded};
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// A computed `type:id`. Only [`ResourceTemplate::fill`] and [`Resource::parse`] make one.
+pub use fill::Unfilled;
+pub(super) use spelling::decoded;
+
+/// What a call acts on: a computed `type:id`, or several, each once, in order of first appearance, with one space
+/// between; no single one has a space in it. Only [`ResourceTemplate::fill`], [`Resource::parse`] and
+/// [`Resource::parse_recorded`] make one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Resource(SmolStr);
 
@@ -42,6 +50,18 @@ pub enum Part {
     Path(Box<str>),
     /// An attribute of the session.
     Session(Box<str>),
+    /// A parameter of the query.
+    Query(Box<str>),
+    /// A header field, named in lower case.
+    Header(Box<str>),
+    /// A place in the body: text, a whole number, or a list of them.
+    Body(Pointer),
+    /// The same in the arguments of a tool or function.
+    Args(Pointer),
+    /// The id of what a function is asked about.
+    Id,
+    /// A place in the properties of what a function is asked about.
+    Property(Pointer),
 }
 
 /// Why a text is not a resource, template or pattern.
@@ -67,10 +87,17 @@ pub enum ResourceError {
     /// Longer than [`RESOURCE_BYTES_MAX`].
     #[error("a resource has at most {RESOURCE_BYTES_MAX} bytes")]
     TooLong,
+    /// Several where one is meant, or not each once with one space between.
+    #[error("one resource is meant, or several, each once, with a single space between")]
+    Several,
 }
 
-/// Bound of a computed resource.
+/// Bound of one computed resource.
 pub const RESOURCE_BYTES_MAX: usize = 1024;
+/// A call acts on no more.
+pub const RESOURCES_MAX: usize = 64;
+/// Bound of all that one call acts on, together.
+pub const RESOURCES_BYTES_MAX: usize = 8192;
 
 /// What is equal lies in one place: most routes and ceilings of a policy write the same few templates and patterns, and
 /// those that calls read all the time stay near.
@@ -98,7 +125,7 @@ fn share<T: ?Sized + Eq + Hash>(all: &mut HashSet<Arc<T>>, one: &mut Arc<T>) {
 }
 
 impl Resource {
-    /// A resource as a grant or an answer spells it.
+    /// One resource, as a grant spells it.
     ///
     /// # Errors
     /// [`ResourceError`]: it is not in the one spelling, or no single resource.
@@ -109,24 +136,74 @@ impl Resource {
         }
     }
 
-    /// The text.
+    /// One or several, as records, rows and approvals hold what a call acted on.
+    ///
+    /// # Errors
+    /// [`ResourceError`]: no call acts on that.
+    pub fn parse_recorded(text: &str) -> Result<Self, ResourceError> {
+        if !text.contains(' ') {
+            return Self::parse(text);
+        }
+        if text.len() > RESOURCES_BYTES_MAX {
+            return Err(ResourceError::TooLong);
+        }
+        let mut seen = HashSet::new();
+        for one in text.split(' ') {
+            Self::parse(one)?;
+            if !seen.insert(one) || seen.len() > RESOURCES_MAX {
+                return Err(ResourceError::Several);
+            }
+        }
+        Ok(Self(SmolStr::new(text)))
+    }
+
+    /// The text; of several, all in one.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Each by itself; most often it is one.
+    pub fn each(&self) -> impl Iterator<Item = &str> {
+        self.0.split(' ')
+    }
+
+    /// Attributes with which every one of them is matched by a pattern of a list, where such can be found: what a session
+    /// may have had whose attributes are not known. Each is tried with what those before it gave away, and never anew.
+    pub fn solve(&self, patterns: &[ResourcePattern]) -> Attributes {
+        if let Some(solved) = patterns.iter().find_map(|pattern| pattern.solve(self)) {
+            return solved;
+        }
+        let mut found = Vec::new();
+        for one in self.each() {
+            let mut patterns = patterns.iter().filter(|pattern| !pattern.any_id);
+            let known = found.len();
+            patterns.find(|pattern| {
+                found.truncate(known);
+                solve(&pattern.parts, one, &mut found)
+            });
+        }
+        found.into_iter().collect()
+    }
+
+    /// Whether every one of them is matched by a pattern of a list.
+    pub fn is_within(&self, patterns: &[ResourcePattern], attributes: &Attributes) -> bool {
+        self.each().all(|one| {
+            let mut patterns = patterns.iter();
+            patterns.any(|pattern| pattern.matches_one(one, attributes))
+        })
     }
 }
 
 impl ResourceTemplate {
-    /// What a route writes: literals, `{name}` (a path parameter, percent-decoded once) and `{session.name}`.
+    /// What a route writes: literals, `{name}` (a path parameter, percent-decoded once) and `{session.name}`,
+    /// `{query.name}`, `{header.name}`, `{body./pointer}`, `{args./pointer}`, `{resource.id}`,
+    /// `{resource.properties./pointer}`.
     ///
     /// # Errors
     /// [`ResourceError`].
     pub fn parse(text: &str) -> Result<Self, ResourceError> {
-        let parts = pieces(text, |name| match name.strip_prefix("session.") {
-            Some(attribute) if is_attribute_name(attribute) => Ok(Part::Session(attribute.into())),
-            None if is_attribute_name(name) && !name.contains(['.', '-']) => {
-                Ok(Part::Path(name.into()))
-            }
-            Some(_) | None => Err(ResourceError::Placeholder(name.into())),
+        let parts = pieces(text, |name| {
+            placeholder(name).ok_or_else(|| ResourceError::Placeholder(name.into()))
         })?;
         Ok(Self {
             parts: parts.into(),
@@ -140,23 +217,31 @@ impl ResourceTemplate {
             .filter(|part| !matches!(part, Part::Literal(_)))
     }
 
+    /// Whether a body has to be read for it.
+    pub fn reads_body(&self) -> bool {
+        self.parts.iter().any(Part::reads_body)
+    }
+
     /// Path parameters it reads.
     pub fn path_parameters(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Path(name) => Some(&**name),
-            Part::Literal(_) | Part::Session(_) => None,
+            _ => None,
         })
     }
 
-    /// The same with what the path gives written out: what is left to know is the session's.
+    /// The same with what the path gives written out: what is left to know is the session's. `None`: a path parameter
+    /// can't be used, or it reads more than the path and the session.
     pub fn with_path(&self, captures: &Captures<'_>) -> Option<ResourcePattern> {
         let parts = self.parts.iter().map(|part| match part {
             Part::Path(name) => {
-                let mut text = Text::default();
-                text.push_decoded(captures.get(name)?)?;
-                Some(Part::Literal(text.text.finish().as_str().into()))
+                let value = decoded(captures.get(name)?).filter(|value| !value.is_empty())?;
+                let mut text = String::with_capacity(value.len());
+                value.bytes().for_each(|byte| push_byte(&mut text, byte));
+                Some(Part::Literal(text.into()))
             }
             Part::Literal(_) | Part::Session(_) => Some(part.clone()),
+            _ => None,
         });
         Some(ResourcePattern {
             parts: parts.collect::<Option<Vec<_>>>()?.into(),
@@ -168,26 +253,22 @@ impl ResourceTemplate {
     pub fn attributes(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Session(name) => Some(&**name),
-            Part::Literal(_) | Part::Path(_) => None,
+            _ => None,
         })
     }
+}
 
-    /// The resource of one call. `None` where something it reads is missing, decodes to other than UTF-8, or makes it
-    /// too long: then there is no resource, and nothing that bounds resources allows the call.
-    pub fn fill(&self, captures: &Captures<'_>, session: &Session) -> Option<Resource> {
-        let mut text = Text::default();
-        for part in &*self.parts {
-            match part {
-                Part::Literal(literal) => text.push(literal)?,
-                Part::Path(name) => text.push_decoded(captures.get(name)?)?,
-                Part::Session(name) => {
-                    let value = session.attributes.get(name)?;
-                    (!value.is_empty()).then_some(())?;
-                    text.push_encoded(value)?;
-                }
-            }
+impl Part {
+    /// Whether a body has to be read for it.
+    pub const fn reads_body(&self) -> bool {
+        match self {
+            Part::Body(_) | Part::Args(_) | Part::Id | Part::Property(_) => true,
+            Part::Literal(_)
+            | Part::Path(_)
+            | Part::Session(_)
+            | Part::Query(_)
+            | Part::Header(_) => false,
         }
-        Some(Resource(text.text.finish()))
     }
 }
 
@@ -228,10 +309,14 @@ impl ResourcePattern {
         })
     }
 
-    /// Whether a resource is one of those meant, for a session with these attributes. A missing attribute matches
-    /// nothing. Does not allocate: values are compared as they would be encoded.
+    /// Whether a resource is one of those meant, and of several each, for a session with these attributes. A missing
+    /// attribute matches nothing. Does not allocate: values are compared as they would be encoded.
     pub fn matches(&self, resource: &Resource, attributes: &Attributes) -> bool {
-        let mut rest = resource.as_str().as_bytes();
+        resource.each().all(|one| self.matches_one(one, attributes))
+    }
+
+    fn matches_one(&self, resource: &str, attributes: &Attributes) -> bool {
+        let mut rest = resource.as_bytes();
         for part in &*self.parts {
             let behind = match part {
                 Part::Literal(literal) => rest.strip_prefix(literal.as_bytes()),
@@ -239,8 +324,8 @@ impl ResourcePattern {
                     .get(name)
                     .filter(|value| !value.is_empty())
                     .and_then(|value| strip_encoded(rest, value)),
-                // A pattern has none.
-                Part::Path(_) => None,
+                // A pattern has none of those.
+                _ => None,
             };
             match behind {
                 Some(behind) => rest = behind,
@@ -261,7 +346,10 @@ impl ResourcePattern {
             return None;
         }
         let mut found = Vec::new();
-        solve(&self.parts, resource.as_str(), &mut found).then(|| found.into_iter().collect())
+        // What matches the first of several is what all others must be matched by.
+        solve(&self.parts, resource.each().next()?, &mut found).then_some(())?;
+        let attributes: Attributes = found.into_iter().collect();
+        self.matches(resource, &attributes).then_some(attributes)
     }
 
     /// As it reads for a session with these attributes, for showing only: `None` where one is missing.
@@ -274,8 +362,8 @@ impl ResourcePattern {
                     let value = attributes.get(name).filter(|value| !value.is_empty())?;
                     value.bytes().for_each(|byte| push_byte(&mut text, byte));
                 }
-                // A pattern has none.
-                Part::Path(_) => return None,
+                // A pattern has none of those.
+                _ => return None,
             }
         }
         if self.any_id {
@@ -288,7 +376,7 @@ impl ResourcePattern {
     pub fn attributes(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Session(name) => Some(&**name),
-            Part::Literal(_) | Part::Path(_) => None,
+            _ => None,
         })
     }
 }
@@ -302,7 +390,6 @@ fn solve<'p>(parts: &'p [Part], rest: &str, found: &mut Vec<(&'p str, String)>) 
         Part::Literal(literal) => rest
             .strip_prefix(&**literal)
             .is_some_and(|rest| solve(behind, rest, found)),
-        Part::Path(_) => false,
         Part::Session(name) => {
             let known = found.iter().find(|(have, _)| *have == &**name);
             if let Some((_, value)) = known {
@@ -323,27 +410,9 @@ fn solve<'p>(parts: &'p [Part], rest: &str, found: &mut Vec<(&'p str, String)>) 
                 solved
             })
         }
+        // A pattern has none of those.
+        _ => false,
     }
-}
-
-/// What canonical text stands for, a capture or a part of a resource. `None`: it is cut within an encoded byte, or is not
-/// UTF-8.
-pub(super) fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(text.into());
-    }
-    let bytes = text.as_bytes();
-    let (mut value, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while let Some(&byte) = bytes.get(at) {
-        if byte == b'%' {
-            value.push(upper_hex_pair(bytes, at)?);
-            at += 3;
-        } else {
-            value.push(byte);
-            at += 1;
-        }
-    }
-    String::from_utf8(value).ok().map(Cow::Owned)
 }
 
 impl fmt::Display for Resource {
@@ -358,6 +427,12 @@ impl fmt::Display for Part {
             Part::Literal(literal) => f.write_str(literal),
             Part::Path(name) => write!(f, "{{{name}}}"),
             Part::Session(name) => write!(f, "{{session.{name}}}"),
+            Part::Query(name) => write!(f, "{{query.{name}}}"),
+            Part::Header(name) => write!(f, "{{header.{name}}}"),
+            Part::Body(pointer) => write!(f, "{{body.{pointer}}}"),
+            Part::Args(pointer) => write!(f, "{{args.{pointer}}}"),
+            Part::Id => f.write_str("{resource.id}"),
+            Part::Property(pointer) => write!(f, "{{resource.properties.{pointer}}}"),
         }
     }
 }
@@ -415,146 +490,28 @@ fn pieces(
     Ok(parts)
 }
 
-/// A type is written out: it can't come from a call, so no call chooses which patterns look at it.
-fn check_type(kind: &str) -> Result<(), ResourceError> {
-    if kind.contains('{') {
-        return Err(ResourceError::Shape);
-    }
-    if kind.contains('*') {
-        return Err(ResourceError::Wildcard);
-    }
-    match kind
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
-    {
-        Some(wrong) => Err(ResourceError::Character(wrong)),
-        None if kind.is_empty() => Err(ResourceError::Shape),
-        None => Ok(()),
-    }
-}
-
-fn check_literal(literal: &str) -> Result<(), ResourceError> {
-    let bytes = literal.as_bytes();
-    let mut characters = literal.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            ':' => {}
-            '*' => return Err(ResourceError::Wildcard),
-            '%' => {
-                let byte = upper_hex_pair(bytes, at).ok_or(ResourceError::Percent)?;
-                if is_plain(byte) {
-                    return Err(ResourceError::Percent);
-                }
-                characters.nth(1);
-            }
-            _ if u8::try_from(character).is_ok_and(is_plain) => {}
-            _ => return Err(ResourceError::Character(character)),
+/// What a route's template may read.
+fn placeholder(name: &str) -> Option<Part> {
+    let pointer = |text: &str| Pointer::parse(text);
+    match name.split_once('.') {
+        None => (is_attribute_name(name) && !name.contains('-')).then(|| Part::Path(name.into())),
+        Some(("session", name)) => is_attribute_name(name).then(|| Part::Session(name.into())),
+        Some(("query", name)) => (!name.is_empty()).then(|| Part::Query(name.into())),
+        Some(("header", name)) => {
+            let is_token = !name.is_empty() && name.bytes().all(is_token_byte);
+            is_token.then(|| Part::Header(name.to_ascii_lowercase().into()))
         }
-    }
-    Ok(())
-}
-
-fn upper_hex_pair(bytes: &[u8], at: usize) -> Option<u8> {
-    let digit = |offset: usize| match *bytes.get(at + offset)? {
-        digit @ b'0'..=b'9' => Some(digit - b'0'),
-        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    };
-    Some(digit(1)? << 4 | digit(2)?)
-}
-
-/// Bytes of a value that stand in a resource as they are.
-const fn is_plain(byte: u8) -> bool {
-    PLAIN[byte as usize]
-}
-
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        plain[byte] = may_stand(byte as u8);
-        byte += 1;
-    }
-    plain
-};
-
-const fn may_stand(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'+'
-                | b','
-                | b'='
-                | b'@'
-        )
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-/// What stands in a resource for a byte that is not plain.
-const fn encoded(byte: u8) -> [u8; 3] {
-    [b'%', HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]]
-}
-
-fn push_byte(text: &mut String, byte: u8) {
-    if is_plain(byte) {
-        text.push(char::from(byte));
-    } else {
-        encoded(byte)
-            .iter()
-            .for_each(|&part| text.push(char::from(part)));
+        Some(("body", text)) => pointer(text).map(Part::Body),
+        Some(("args", text)) => pointer(text).map(Part::Args),
+        Some(("resource", "id")) => Some(Part::Id),
+        Some(("resource", text)) => pointer(text.strip_prefix("properties.")?).map(Part::Property),
+        Some(_) => None,
     }
 }
 
-/// A resource in the making; `None` from its methods: it would be too long.
-#[derive(Default)]
-struct Text {
-    text: SmolStrBuilder,
-    bytes: usize,
-}
-
-impl Text {
-    fn push(&mut self, part: &str) -> Option<()> {
-        self.bytes += part.len();
-        (self.bytes <= RESOURCE_BYTES_MAX).then(|| self.text.push_str(part))
-    }
-
-    fn push_encoded(&mut self, value: &str) -> Option<()> {
-        if value.bytes().all(is_plain) {
-            return self.push(value);
-        }
-        let mut encoded = String::with_capacity(value.len() * 3);
-        value.bytes().for_each(|byte| push_byte(&mut encoded, byte));
-        self.push(&encoded)
-    }
-
-    /// Decodes a canonical capture once and appends it as a literal. `None` also: it is empty or not UTF-8.
-    fn push_decoded(&mut self, capture: &str) -> Option<()> {
-        match capture.is_empty() {
-            true => None,
-            false => self.push_encoded(&decoded(capture)?),
-        }
-    }
-}
-
-/// What is behind `value`, encoded, at the start of `text`.
-fn strip_encoded<'r>(text: &'r [u8], value: &str) -> Option<&'r [u8]> {
-    value.bytes().try_fold(text, |rest, byte| {
-        if is_plain(byte) {
-            rest.strip_prefix(&[byte])
-        } else {
-            rest.strip_prefix(&encoded(byte))
-        }
-    })
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_attribute_name(name: &str) -> bool {

@@ -10,12 +10,13 @@ mod index;
 mod shapes;
 mod tree;
 
-use super::model::{LimitIndex, Mount, RouteIndex, Tool, ToolIndex};
+use super::model::{LimitIndex, Mount, Protocol, RouteIndex, Tool, ToolIndex};
 use super::name::AgentName;
 use super::target::{Target, canonical_path, is_name_or_ipv4, with_plain_delimiters};
 use super::template::{Captures, Template};
 use hash::Table;
 use shapes::{Found, Shapes};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 
 pub use call::{CALL, called};
@@ -30,6 +31,11 @@ pub struct RouteTable {
     tools: Box<[Shapes]>,
     /// By [`ToolIndex`]: whether its calls are named in the body.
     called: Box<[bool]>,
+    /// Functions are asked about by name alone, whichever tool they are of: one look-up has all of them, at the place of the
+    /// first such tool.
+    functions: Option<ToolIndex>,
+    /// Whose each function is.
+    function_of: HashMap<RouteIndex, ToolIndex>,
 }
 
 /// A tool, and how much of a path is its mount.
@@ -182,10 +188,17 @@ impl RouteTable {
         for (position, tool) in tools.iter().enumerate() {
             table.mount(tool_at(position), &tool.mount, &mut faults);
         }
+        let function = |tool: &Tool| tool.protocol == Protocol::Function;
+        table.functions = tools.iter().position(function).map(tool_at);
         let mut per_tool: Vec<Vec<RouteMatch>> = tools.iter().map(|_| Vec::new()).collect();
         for entry in matches {
             check_methods(&entry, &mut faults);
-            match per_tool.get_mut(entry.tool.0 as usize) {
+            let mut place = entry.tool;
+            if tools.get(place.0 as usize).is_some_and(function) {
+                table.function_of.insert(entry.route, place);
+                place = table.functions.unwrap_or(place);
+            }
+            match per_tool.get_mut(place.0 as usize) {
                 Some(entries) => entries.push(entry),
                 None => faults.push(TableError::ToolMissing { route: entry.route }),
             }
@@ -249,23 +262,38 @@ impl RouteTable {
         let (arm, captures) = shapes.answering(&found, CALL, path)?;
         Some(Matched {
             route: arm.route(),
-            tool,
+            tool: self.tool_of(arm.route(), tool),
             path,
             captures,
             next: arm.next(),
         })
     }
 
+    /// The most specific route for what [`called`] makes of a function's name, whichever tool it is of.
+    pub fn find_function<'t>(&'t self, path: &'t str) -> Option<Matched<'t>> {
+        self.find_call(self.functions?, path)
+    }
+
     /// The next route of the same match, in order of the file.
     pub fn behind<'t>(&'t self, matched: &Matched<'t>) -> Option<Matched<'t>> {
-        let shapes = &self.tools[matched.tool.0 as usize];
+        let place = match self.function_of.contains_key(&matched.route) {
+            true => self.functions?,
+            false => matched.tool,
+        };
+        let shapes = &self.tools[place.0 as usize];
         let (arm, names) = shapes.at(matched.next?)?;
         Some(Matched {
             route: arm.route(),
+            tool: self.tool_of(arm.route(), matched.tool),
             captures: matched.captures.renamed(names)?,
             next: arm.next(),
             ..*matched
         })
+    }
+
+    /// Whose a route is that was found among those of `place`.
+    fn tool_of(&self, route: RouteIndex, place: ToolIndex) -> ToolIndex {
+        self.function_of.get(&route).copied().unwrap_or(place)
     }
 
     /// Routes of one match with the same names of parameters: each with each that comes behind it.

@@ -1,7 +1,8 @@
 //! Path templates: `/users/{user_id}`, `/models/{model}:predict`, `/files/{*path}`.
 //!
-//! A template is what a route matches behind its tool's mount, and what it captures there. It refuses literals that are not canonical (they could
-//! never match a canonical target) and forms that readers take differently (`{id?}`, `{a}{b}`, `:id`).
+//! A template is what a route matches behind its tool's mount, and what it captures there. It refuses literals that are
+//! not canonical (they could never match a canonical target) and forms that readers take differently (`{id?}`, `{a}{b}`,
+//! `:id`). Reading, matching and comparing stand in one file, for they must agree on every byte.
 
 use super::route::call;
 use super::target::{self, Ambiguity};

@@ -7,6 +7,7 @@
 
 use super::attributes::Attributes;
 use super::ceiling::{self, Listed};
+use super::choice::{Bare, acts_on};
 use super::decision::{Decision, GrantUse, Reason};
 use super::model::{GrantMode, LimitIndex, Policy, Route, RouteIndex, ToolIndex};
 use super::name::{AgentName, ScopeName};
@@ -123,13 +124,10 @@ pub fn answer(
         }
     };
     let route = policy.route(matched.route);
-    let resource = match &route.resource {
-        None => None,
-        Some(template) => match template.fill(&matched.captures, subject.session) {
-            Some(resource) => Some(resource),
-            // Not "no resource": it can't be said what the call acts on.
-            None => return Answer::of(route, UNFILLED),
-        },
+    let resource = match acts_on(route, &matched.captures, &Bare(subject.session)) {
+        Ok(resource) => resource,
+        // Not "no resource": it can't be said what the call acts on.
+        Err(_) => return Answer::of(route, UNFILLED),
     };
     let access = AccessRequest { route, resource };
     match decide(policy, subject, access, now) {
@@ -206,7 +204,7 @@ pub enum Held {
     NotByParent(AgentName),
 }
 
-/// A list of patterns, of which one must match.
+/// A list of patterns, of which one must match; of several resources one for each.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Whose ceiling it is.
@@ -217,6 +215,8 @@ pub struct Bounds {
     pub above: bool,
     /// In file order.
     pub patterns: Vec<Tried>,
+    /// Whether each of what the call acts on is matched by one.
+    holds: bool,
 }
 
 /// A pattern that was tried.
@@ -226,7 +226,7 @@ pub struct Tried {
     pub pattern: ResourcePattern,
     /// As it reads for this session; `None`: an attribute is missing.
     pub filled: Option<String>,
-    /// Whether it matches.
+    /// Whether it matches; of several resources each.
     pub matches: bool,
 }
 
@@ -243,12 +243,13 @@ impl Bounds {
             narrowed: listed.narrowed,
             above: !std::ptr::eq(listed.session, own),
             patterns: listed.patterns.iter().map(tried).collect(),
+            holds: resource.is_some_and(|it| it.is_within(listed.patterns, attributes)),
         }
     }
 
-    /// Whether one matches.
+    /// Whether it has all that the call acts on.
     pub fn holds(&self) -> bool {
-        self.patterns.iter().any(|tried| tried.matches)
+        self.holds
     }
 }
 
@@ -283,20 +284,19 @@ fn walk(
     };
     let route = policy.route(matched.route);
     let denied = |reason| Answer::of(route, Outcome::Deny(reason));
-    let mut resource = None;
-    if let Some(template) = &route.resource {
-        resource = template.fill(&matched.captures, session);
-        if resource.is_none() {
+    let resource = match acts_on(route, &matched.captures, &Bare(session)) {
+        Ok(resource) => resource,
+        Err(_) => {
             let missing = |part: &&Part| match part {
                 Part::Session(name) => session.attributes.get(name).is_none(),
-                Part::Path(_) | Part::Literal(_) => false,
+                _ => false,
             };
-            steps.push(Step::Unfilled(
-                template.placeholders().filter(missing).cloned().collect(),
-            ));
+            let template = route.resource.iter();
+            let missing = template.flat_map(|it| it.placeholders().filter(missing));
+            steps.push(Step::Unfilled(missing.cloned().collect()));
             return Answer::of(route, UNFILLED);
         }
-    }
+    };
     let held = if own_project {
         held(policy, session, route)
     } else {

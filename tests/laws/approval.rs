@@ -1,7 +1,7 @@
 //! Laws of approvals: what a person must agree to never passes without, and what they agreed to is worth one run of
 //! exactly that, for as long as they may decide it.
 
-use crate::builder::{Builder, at, ceiling, grant, session};
+use crate::builder::{Builder, at, ceiling, filled, grant, session};
 use crate::decide;
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
@@ -74,7 +74,7 @@ fn held<'p>(
     let matched = policy.table.find(method, &target).unwrap();
     let route = policy.route(matched.route);
     let resource = route.resource.as_ref();
-    let resource = resource.and_then(|resource| resource.fill(&matched.captures, session));
+    let resource = resource.and_then(|resource| filled(resource, &matched.captures, session));
     let access = AccessRequest { route, resource };
     match decide_now(policy, Subject { session, grants }, access, at(100)) {
         Decision::Hold(hold) => hold,

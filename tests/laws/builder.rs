@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use toolgate::policy::approval::{Chain, ChainIndex};
+use toolgate::policy::choice::{Bare, OnPath};
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
@@ -19,7 +20,7 @@ use toolgate::policy::name::{
 use toolgate::policy::resource::{Resource, ResourcePattern, ResourceTemplate};
 use toolgate::policy::route::TableError;
 use toolgate::policy::subject::{Grant, Narrowed, Narrowing, Session};
-use toolgate::policy::template::Template;
+use toolgate::policy::template::{Captures, Template};
 use toolgate::policy::time::{Now, Tick, Timestamp};
 use uuid::Uuid;
 
@@ -286,4 +287,14 @@ pub fn at(seconds: u64) -> Now {
         wall: Timestamp::from_micros(i64::try_from(seconds).unwrap() * 1_000_000),
         tick: Tick::from_nanos(seconds * 1_000_000_000),
     }
+}
+
+/// What a template makes of a path and a session.
+pub fn filled(
+    template: &ResourceTemplate,
+    captures: &Captures<'_>,
+    session: &Session,
+) -> Option<Resource> {
+    let call = &Bare(session);
+    template.fill(&OnPath { captures, call }).ok()
 }

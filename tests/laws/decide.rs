@@ -1,7 +1,7 @@
 //! Laws of decisions and of what is proven of a policy, on small policies, against the contract read word by word.
 
 use crate::builder::{
-    Builder, NarrowedTo, at, ceiling, child_of, grant, narrowed, pattern, session,
+    Builder, NarrowedTo, at, ceiling, child_of, filled, grant, narrowed, pattern, session,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -222,7 +222,7 @@ pub fn call<'p>(
     let resource = found
         .resource
         .as_ref()
-        .and_then(|resource| resource.fill(&matched.captures, session));
+        .and_then(|resource| filled(resource, &matched.captures, session));
     let access = AccessRequest {
         route: found,
         resource: resource.clone(),
@@ -414,7 +414,7 @@ proptest! {
             let matched = policy.table.find("GET", &target).unwrap();
             for value in &values {
                 let session = session("bot", &[("x", value)]);
-                let resource = policy.routes[0].resource.as_ref().unwrap().fill(&matched.captures, &session).unwrap();
+                let resource = filled(policy.routes[0].resource.as_ref().unwrap(), &matched.captures, &session).unwrap();
                 prop_assert!(!read.matches(&resource, &session.attributes), "{template} makes {resource} of {written}");
             }
         }

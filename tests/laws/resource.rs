@@ -1,6 +1,6 @@
 //! Laws of resources: a substituted value is a literal, whatever characters it has.
 
-use crate::builder::session;
+use crate::builder::{filled, session};
 use proptest::prelude::*;
 use toolgate::policy::attributes::Attributes;
 use toolgate::policy::resource::{RESOURCE_BYTES_MAX, Resource, ResourcePattern, ResourceTemplate};
@@ -91,9 +91,8 @@ fn through_a_call(id: &str) -> Option<Resource> {
     let target = Target::parse(&format!("/users/{encoded}"), "gate.example").ok()?;
     let template = Template::parse("/users/{id}").unwrap();
     let captures = template.captures(target.path())?;
-    ResourceTemplate::parse("user:{id}")
-        .unwrap()
-        .fill(&captures, &session("bot", &[]))
+    let template = ResourceTemplate::parse("user:{id}").unwrap();
+    filled(&template, &captures, &session("bot", &[]))
 }
 
 proptest! {
@@ -149,10 +148,10 @@ proptest! {
         let path = format!("/users/{id}");
         let captures = template.captures(&path).unwrap();
         let computed = ResourceTemplate::parse("org:{session.a}:user:{id}").unwrap();
-        let resource = computed.fill(&captures, &session("bot", &[("a", &a)])).unwrap();
+        let resource = filled(&computed, &captures, &session("bot", &[("a", &a)])).unwrap();
         prop_assert_eq!(resource.as_str(), format!("org:{}:user:{id}", encode(&a)));
-        prop_assert!(computed.fill(&captures, &session("bot", &[("b", &b)])).is_none());
-        let other = computed.fill(&captures, &session("bot", &[("a", &b)])).unwrap();
+        prop_assert!(filled(&computed, &captures, &session("bot", &[("b", &b)])).is_none());
+        let other = filled(&computed, &captures, &session("bot", &[("a", &b)])).unwrap();
         prop_assert_eq!(resource == other, a == b);
     }
 
@@ -232,10 +231,10 @@ fn a_resource_that_would_be_too_long_is_none() {
     let long = format!("/{}", "a".repeat(RESOURCE_BYTES_MAX));
     let captures = template.captures(&long).unwrap();
     let computed = ResourceTemplate::parse("user:{id}").unwrap();
-    assert!(computed.fill(&captures, &session("bot", &[])).is_none());
+    assert!(filled(&computed, &captures, &session("bot", &[])).is_none());
     let fits = &long[..=RESOURCE_BYTES_MAX - 5];
     let captures = template.captures(fits).unwrap();
-    let resource = computed.fill(&captures, &session("bot", &[])).unwrap();
+    let resource = filled(&computed, &captures, &session("bot", &[])).unwrap();
     assert_eq!(resource.as_str().len(), RESOURCE_BYTES_MAX);
 }
 

@@ -1,6 +1,6 @@
 //! Laws of the route table, against a matcher that tries every template.
 
-use crate::builder::{Builder, session};
+use crate::builder::{Builder, filled, session};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 use toolgate::policy::model::{Policy, ToolIndex};
@@ -351,11 +351,8 @@ fn an_encoded_delimiter_is_no_hindrance_where_it_changes_nothing() {
     let target = Target::parse("/m/models/a%3Ab%20c%40", HOST).unwrap();
     let matched = policy.table.find("GET", &target).unwrap();
     let route = policy.route(matched.route);
-    let resource = route
-        .resource
-        .as_ref()
-        .unwrap()
-        .fill(&matched.captures, &session("bot", &[]));
+    let template = route.resource.as_ref().unwrap();
+    let resource = filled(template, &matched.captures, &session("bot", &[]));
     assert_eq!(resource.unwrap().as_str(), "model:a%3Ab%20c@");
 }
 

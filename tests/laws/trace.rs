@@ -1,6 +1,6 @@
 //! What is told of a decision is the decision: the steps lead to the very word that `decide` gives.
 
-use crate::builder::{at, grant};
+use crate::builder::{at, filled, grant};
 use crate::decide::{ceilings, descent, grants, parts, run};
 use proptest::prelude::*;
 use toolgate::policy::decision::Decision;
@@ -40,7 +40,7 @@ fn decided(
     let filled = route
         .resource
         .as_ref()
-        .map(|it| it.fill(&matched.captures, session));
+        .map(|it| filled(it, &matched.captures, session));
     // What can't be computed is refused before anything is decided.
     let resource = match filled {
         Some(None) => return None,

@@ -48,7 +48,10 @@ pub(super) fn whole(approval: &Value, now: Timestamp) -> String {
         );
     }
     row("scope", plain(&approval["scope"]));
-    row("resource", plain(&approval["resource"]));
+    // One below the other: a person agrees to each of them.
+    for one in plain(&approval["resource"]).split(' ') {
+        row("resource", one.to_owned());
+    }
     row("chain", chain(approval));
     for vote in approval["votes"].as_array().into_iter().flatten() {
         row("vote", said(vote));

@@ -7,7 +7,7 @@ use crate::config::read::{At, alternatives, clipped};
 use crate::policy::condition::{
     Condition, Literal, Network, Pattern, Pointer, Subject, Test, Where,
 };
-use crate::policy::model::Protocol;
+use crate::policy::model::{Protocol, Tool};
 use crate::policy::sql::{Dialect, Kind, Rule, TableName};
 use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
@@ -20,8 +20,8 @@ pub type Lowered = (Where, Vec<Place>);
 pub struct Calls<'a> {
     /// Those that every part of its match has.
     pub parameters: &'a [&'a str],
-    /// How its tool is spoken to.
-    pub protocol: Protocol,
+    /// Whose they are.
+    pub tool: &'a Tool,
 }
 
 /// `None`: something in it was reported.
@@ -100,15 +100,16 @@ fn subject(
         ("time", "hour") => Some(Subject::Hour(zone(tests, reports)?)),
         ("time", "weekday") => Some(Subject::Weekday(zone(tests, reports)?)),
         ("path", _) => path(name, place, calls.parameters, reports),
-        ("query" | "header" | "body", _) if calls.protocol == Protocol::Function => {
+        ("query" | "header" | "body", _) if calls.tool.protocol == Protocol::Function => {
             let message = format!("a function is called without `{kind}`");
             reports.error(place, message, "ask about its arguments: `args./amount`");
             None
         }
         ("query", name) if !name.is_empty() => Some(Subject::Query(name.into())),
-        ("header", name) if !name.is_empty() => header(name, place, reports),
+        ("header", name) if !name.is_empty() => forwarded(name, place, calls.tool, reports)
+            .map(|name| Subject::Header(name.as_str().into())),
         ("body", name) => pointer(name, place, reports).map(Subject::Body),
-        ("args", name) if calls.protocol.names_calls() => {
+        ("args", name) if calls.tool.protocol.names_calls() => {
             pointer(name, place, reports).map(Subject::Args)
         }
         ("args", _) => {
@@ -120,6 +121,15 @@ fn subject(
                 help,
             );
             None
+        }
+        ("resource", _) if calls.tool.protocol != Protocol::Function => {
+            let help = "judge what the call says of it: `path.NAME`, `body./json/pointer`";
+            reports.error(place, "only functions are asked about a `resource`", help);
+            None
+        }
+        ("resource", "id") => Some(Subject::Id),
+        ("resource", name) if name.starts_with("properties.") => {
+            pointer(&name["properties.".len()..], place, reports).map(Subject::Property)
         }
         ("session", name) if is_attribute(name) => Some(Subject::Session(name.into())),
         _ => {
@@ -140,8 +150,8 @@ fn subject(
     }
 }
 
-const SUBJECTS: [&str; 9] = [
-    "path", "query", "header", "body", "args", "session", "agent", "client", "time",
+const SUBJECTS: [&str; 10] = [
+    "path", "query", "header", "body", "args", "resource", "session", "agent", "client", "time",
 ];
 
 fn is_attribute(name: &str) -> bool {
@@ -167,8 +177,13 @@ fn path(name: &str, place: Place, parameters: &[&str], reports: &mut Reports) ->
     None
 }
 
-/// A field that is forwarded as it was judged: not one that the gate takes away, sets or reads for itself.
-fn header(name: &str, place: Place, reports: &mut Reports) -> Option<Subject> {
+/// The name of a field that is forwarded as it was judged: not one that the gate takes away, sets or reads for itself.
+pub fn forwarded(
+    name: &str,
+    place: Place,
+    tool: &Tool,
+    reports: &mut Reports,
+) -> Option<http::HeaderName> {
     let Ok(read) = http::HeaderName::from_bytes(name.as_bytes()) else {
         let message = format!("`{}` is not the name of a header field", clipped(name));
         reports.error(
@@ -179,9 +194,13 @@ fn header(name: &str, place: Place, reports: &mut Reports) -> Option<Subject> {
         return None;
     };
     let name = read.as_str();
+    let upstream = tool.upstream.as_ref();
+    let credential = upstream.and_then(|upstream| upstream.credential.as_ref());
     let kept = NOT_FORWARDED.contains(&name)
-        || name.starts_with("toolgate-")
-        || name.starts_with("proxy-");
+        || ["toolgate-", "proxy-", "x-forwarded"]
+            .iter()
+            .any(|family| name.starts_with(family))
+        || credential.is_some_and(|credential| *credential.header == *name);
     if kept {
         let message = format!("`{name}` is not forwarded as the agent sent it");
         reports.error(
@@ -191,26 +210,29 @@ fn header(name: &str, place: Place, reports: &mut Reports) -> Option<Subject> {
         );
         return None;
     }
-    Some(Subject::Header(name.into()))
+    Some(read)
 }
 
-/// Fields of the connection, of framing, and those that the gate makes itself.
-const NOT_FORWARDED: [&str; 15] = [
+/// Fields of the connection, of framing, and those that the gate reads or makes itself.
+const NOT_FORWARDED: [&str; 18] = [
     "authorization",
+    "cf-connecting-ip",
     "connection",
     "content-length",
     "expect",
     "forwarded",
     "host",
+    "http2-settings",
     "keep-alive",
+    "prefer",
     "te",
     "trailer",
     "transfer-encoding",
+    "true-client-ip",
     "upgrade",
     "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
+    "x-client-ip",
+    "x-real-ip",
 ];
 
 fn pointer(name: &str, place: Place, reports: &mut Reports) -> Option<Pointer> {
@@ -398,6 +420,8 @@ fn fits(subject: &Subject, test: &Test, place: Place, reports: &mut Reports) -> 
         | Subject::Header(_)
         | Subject::Body(_)
         | Subject::Args(_)
+        | Subject::Id
+        | Subject::Property(_)
         | Subject::Session(_) => (
             !matches!(test, Test::In(_)),
             &[

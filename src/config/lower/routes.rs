@@ -3,6 +3,7 @@
 use super::approvals::{Chains, DEFAULT};
 use super::conditions::{Calls, Lowered, conditions};
 use super::or;
+use super::resources::resource;
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw;
@@ -55,13 +56,10 @@ pub fn route(
     let resource = raw
         .resource
         .as_ref()
-        .map(|at| (resource(at, reports), at.place));
-    if let Some((Some(template), place)) = &resource {
-        refuse_unbound(template, *place, &matches, reports);
-    }
+        .map(|at| (resource(at, tool, &matches, reports), at.place));
     let calls = Calls {
         parameters: &parameters(&matches),
-        protocol: tool.protocol,
+        tool,
     };
     let conditions = raw
         .conditions
@@ -70,7 +68,7 @@ pub fn route(
     let approval = approval(raw, &matches, chains, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
     refuse_held_upgrade(raw, approval, &matches, reports);
-    refuse_judged_upgrade(raw, conditions.as_ref(), reports);
+    refuse_judged_upgrade(raw, conditions.as_ref(), resource.as_ref(), reports);
     let cost = raw.cost.as_ref().map(|at| cost(&at.value));
     reports.leave();
     // Conditions that could not be read must not make the route look as if it had none.
@@ -282,60 +280,6 @@ fn within(place: Place, offset: usize, reports: &Reports) -> Place {
     Place::new(start + quoted + offset..end - quoted)
 }
 
-fn resource(at: &At<Text>, reports: &mut Reports) -> Option<ResourceTemplate> {
-    match ResourceTemplate::parse(&at.value.0) {
-        Ok(template) => Some(template),
-        Err(error) => {
-            let later = ["{body.", "{args.", "{query.", "{header."]
-                .iter()
-                .any(|subject| at.value.0.contains(subject));
-            if later {
-                let help = "until then a resource is read from the path: `user:{user_id}`";
-                reports.error(
-                    at.place,
-                    "a resource read from anything but the path is not available yet",
-                    help,
-                );
-            } else {
-                let help = "write `user:{user_id}`, with parameters of the match";
-                reports.error(at.place, error.to_string(), help);
-            }
-            None
-        }
-    }
-}
-
-/// Every part of the match must have every parameter the resource reads.
-fn refuse_unbound(
-    template: &ResourceTemplate,
-    place: Place,
-    matches: &[(MatchPart, MatchPlace)],
-    reports: &mut Reports,
-) {
-    for parameter in template.path_parameters() {
-        let missing = matches.iter().find(|(part, _)| {
-            !part
-                .template
-                .names()
-                .iter()
-                .any(|name| **name == *parameter)
-        });
-        let Some((part, _)) = missing else {
-            continue;
-        };
-        let names = part.template.names().iter().map(|name| &**name);
-        let help = match did_you_mean(parameter, names) {
-            Some(meant) => format!("did you mean `{{{meant}}}`?"),
-            None => format!("write it into the match: `/.../{{{parameter}}}`"),
-        };
-        let message = format!(
-            "the resource reads `{{{parameter}}}`, which `{}` does not have",
-            part.template
-        );
-        reports.error(place, message, help);
-    }
-}
-
 /// Who must agree to each call. What destroys needs a person's word, or the file's that it does not.
 fn approval(
     raw: &raw::Route,
@@ -416,15 +360,24 @@ fn refuse_held_upgrade(
 fn refuse_judged_upgrade(
     raw: &raw::Route,
     conditions: Option<&Option<Lowered>>,
+    resource: Option<&(Option<ResourceTemplate>, Place)>,
     reports: &mut Reports,
 ) {
-    let Some(Some((conditions, places))) = conditions.filter(|_| raw.upgrade.is_some()) else {
+    if raw.upgrade.is_none() {
         return;
-    };
-    let body = conditions.0.iter().position(|one| one.reads_body());
-    if let Some(place) = body.and_then(|at| places.get(at)) {
+    }
+    let condition = conditions.and_then(Option::as_ref).and_then(|lowered| {
+        let (conditions, places) = lowered;
+        let body = conditions.0.iter().position(|one| one.reads_body());
+        places.get(body?).copied()
+    });
+    let resource = resource.and_then(|(template, place)| {
+        let reads = template.as_ref().is_some_and(|it| it.reads_body());
+        reads.then_some(*place)
+    });
+    for place in [condition, resource].into_iter().flatten() {
         reports.error(
-            *place,
+            place,
             "a WebSocket is asked for without a body, and what is sent through it is not judged",
             "judge the path, the query or a header field, or remove `upgrade`",
         );

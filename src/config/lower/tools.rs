@@ -25,7 +25,6 @@ pub fn tool(
         refuse_wire(raw, reports);
         (Mount::None, None)
     } else {
-        require_wire(at.place, raw, reports);
         let upstream = raw.upstream.as_ref().map(|at| &at.value);
         let upstream = super::upstream::upstream(upstream, vault, reports);
         (mount(raw, reports).unwrap_or(nowhere), Some(upstream))
@@ -65,22 +64,6 @@ fn protocol(written: raw::Protocol) -> Protocol {
         raw::Protocol::Http => Protocol::Http,
         raw::Protocol::Mcp => Protocol::Mcp,
         raw::Protocol::Function => Protocol::Function,
-    }
-}
-
-/// What is sent somewhere has a place on either side of the gate.
-fn require_wire(place: Place, raw: &raw::Tool, reports: &mut Reports) {
-    if let (Some(_), Some(host)) = (&raw.mount, &raw.host) {
-        let message = "a tool has `mount` or `host`, not both";
-        reports.error(host.place, message, "keep one of the two");
-    }
-    if raw.mount.is_none() && raw.host.is_none() {
-        let message = "a tool needs `mount` or `host`";
-        reports.error(place, message, "add one of them");
-    }
-    if raw.upstream.is_none() {
-        let message = "a tool needs the key `upstream`";
-        reports.error(place, message, "add `upstream: ...`");
     }
 }
 

@@ -198,6 +198,18 @@ record! {
     /// Header fields of which approvers see length and SHA-256 instead of the value. Default: none.
     optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
     ; later "mode"
+    ; unless "protocol" is "function", one_of "mount", "host", needs "upstream"
+    ; schema {
+        "oneOf": [
+            { "required": ["mount"] },
+            { "required": ["host"] },
+            { "required": ["protocol"], "properties": { "protocol": { "const": "function" } } },
+        ],
+        "anyOf": [
+            { "required": ["upstream"] },
+            { "required": ["protocol"], "properties": { "protocol": { "const": "function" } } },
+        ],
+    }
 }
 
 words! {
@@ -310,7 +322,9 @@ record! {
     required matches = "match": OneOrMore<Text>,
     /// The permission it needs.
     required scope = "scope": ScopeName,
-    /// What it acts on: `type:id` with parameters of the path, `user:{user_id}`.
+    /// What it acts on: `type:id` with a parameter of the match, `user:{user_id}`, or with what the call says:
+    /// `{query.NAME}`, `{header.NAME}`, `{body./json/pointer}`, `{session.ATTRIBUTE}`, and of MCP and functions
+    /// `{args./json/pointer}`. Where a place in a body is a list, the call acts on each, and each must be allowed.
     optional resource = "resource": Text,
     /// The chain whose people must agree to each call, or `never`. Default: `default` for DELETE and irreversible routes,
     /// and never for others.

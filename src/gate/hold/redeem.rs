@@ -2,15 +2,17 @@
 //! then, by the word of those who may decide then. It is the kept request that is judged, never a retry's.
 
 use crate::gate::Inner;
-use crate::gate::forward::Outfit;
 use crate::gate::judge;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::Cause;
 use crate::policy::approval::{Asked, Chain, Facts, HeldCall};
-use crate::policy::decision::{Decision, Hold, Permit, Void};
-use crate::policy::model::{RouteIndex, ToolIndex};
-use crate::policy::subject::Subject;
+use crate::policy::decision::{Decision, Hold, Permit, Reason, Void};
+use crate::policy::function::{self, Question};
+use crate::policy::json::Value;
+use crate::policy::model::{Policy, RouteIndex, ToolIndex};
+use crate::policy::resource::Resource;
+use crate::policy::subject::{Session, Subject};
 use crate::policy::target::Target;
 use crate::policy::time::Now;
 use crate::policy::{self, AccessRequest};
@@ -32,11 +34,19 @@ impl From<Void> for Stale {
     }
 }
 
+/// What a kept call is for.
+pub(super) enum Kept {
+    /// A request, which is for this.
+    Request(Target),
+    /// A function, which its body names.
+    Function,
+}
+
 /// A kept call under one version of the policy.
 pub(super) struct Judged<'c, Evidence> {
     /// What the policy gave for it: a [`Hold`], and for the word of people a [`Permit`].
     pub evidence: Evidence,
-    pub outfit: &'c Outfit,
+    /// Behind the mount; of a function empty.
     pub path: &'c str,
     pub tool: ToolIndex,
     pub route: RouteIndex,
@@ -52,9 +62,13 @@ impl Inner {
         caller.ruleset.policy.chain_named(&approval.facts.chain)
     }
 
-    /// The kept target; it was canonical when it was kept.
-    pub(super) fn kept_target(call: &HeldCall) -> Result<Target, Stale> {
+    /// What a kept call is for. Its target was canonical when it was kept; a request always names a host.
+    pub(super) fn kept(call: &HeldCall) -> Result<Kept, Stale> {
+        if *call.method == *function::METHOD && call.authority.is_empty() {
+            return Ok(Kept::Function);
+        }
         Target::parse(&call.target, &call.authority)
+            .map(Kept::Request)
             .map_err(|why| Stale::Void(format!("its target can't be read any more: {why}")))
     }
 
@@ -63,7 +77,7 @@ impl Inner {
         &self,
         caller: &'c Caller,
         (facts, call): (&Facts, &HeldCall),
-        target: &'c Target,
+        kept: &'c Kept,
         now: Now,
     ) -> Result<Judged<'c, Hold<'c>>, Stale> {
         let session = &caller.session;
@@ -72,30 +86,16 @@ impl Inner {
             ended => return Err(Stale::Refused(Refusal::of_state(ended))),
         }
         let policy = &caller.ruleset.policy;
-        let matched = policy
-            .table
-            .find(&call.method, target)
-            .map_err(|_| Void::Changed("route"))?;
-        let matched = judge::kept(
-            policy,
-            matched,
-            (&session.facts, facts),
-            (call, target),
-            now,
-        )
-        .map_err(|refusal| {
-            let why = refusal.reason().as_str();
-            Stale::Void(format!("it may not run any more: {why}"))
-        })?;
-        let route = policy.route(matched.route);
-        let resource = match &route.resource {
-            None => None,
-            Some(template) => Some(
-                template
-                    .fill(&matched.captures, &session.facts)
-                    .ok_or(Void::Changed("resource"))?,
-            ),
+        let Wants {
+            route: index,
+            tool,
+            path,
+            resource,
+        } = match kept {
+            Kept::Request(target) => wants(policy, &session.facts, (facts, call), target, now)?,
+            Kept::Function => asks(policy, &session.facts, (facts, call), now)?,
         };
+        let route = policy.route(index);
         let decision = session.with_grants(|grants| {
             let subject = Subject {
                 session: &session.facts,
@@ -107,17 +107,13 @@ impl Inner {
             Decision::Hold(hold) => hold,
             // It needs nobody's word now, and what was given for it is not to lie about.
             Decision::Allow(_) => return Err(Void::Changed("approval").into()),
-            Decision::Deny(denial) => {
-                let why = denial.reason.as_str();
-                return Err(Stale::Void(format!("it may not run any more: {why}")));
-            }
+            Decision::Deny(denial) => return Err(may_not(denial.reason)),
         };
         Ok(Judged {
             evidence: hold,
-            outfit: caller.ruleset.outfit(matched.tool),
-            path: matched.path,
-            tool: matched.tool,
-            route: matched.route,
+            path,
+            tool,
+            route: index,
         })
     }
 
@@ -127,20 +123,18 @@ impl Inner {
         caller: &'c Caller,
         approval: &LiveApproval,
         call: &HeldCall,
-        target: &'c Target,
+        kept: &'c Kept,
         now: Now,
     ) -> Result<Judged<'c, Permit<'c>>, Stale> {
         let Judged {
             evidence: hold,
-            outfit,
             path,
             tool,
             route,
-        } = self.judge(caller, (&approval.facts, call), target, now)?;
+        } = self.judge(caller, (&approval.facts, call), kept, now)?;
         let approvers = self.approvers.load();
         Ok(Judged {
             evidence: policy::redeem(hold, &approval.facts, &approval.votes(), &approvers)?,
-            outfit,
             path,
             tool,
             route,
@@ -155,9 +149,9 @@ impl Inner {
     ) -> Result<(), Refusal> {
         let stale = match &approval.facts.asked {
             Asked::Grant(_) => return Ok(()),
-            Asked::Call(call) => Self::kept_target(call).and_then(|target| {
+            Asked::Call(call) => Self::kept(call).and_then(|kept| {
                 let judged =
-                    self.judge(caller, (&approval.facts, call), &target, self.clock.now())?;
+                    self.judge(caller, (&approval.facts, call), &kept, self.clock.now())?;
                 policy::unchanged(&judged.evidence, &approval.facts)?;
                 Ok(())
             }),
@@ -185,4 +179,73 @@ impl Inner {
         }
         Refusal::void(approval, &why)
     }
+}
+
+/// What the present policy makes of a kept call.
+struct Wants<'p> {
+    route: RouteIndex,
+    tool: ToolIndex,
+    path: &'p str,
+    resource: Option<Resource>,
+}
+
+fn wants<'p>(
+    policy: &'p Policy,
+    session: &Session,
+    (facts, call): (&Facts, &HeldCall),
+    target: &'p Target,
+    now: Now,
+) -> Result<Wants<'p>, Stale> {
+    let matched = policy
+        .table
+        .find(&call.method, target)
+        .map_err(|_| Void::Changed("route"))?;
+    let judged = judge::kept(policy, matched, (session, facts), (call, target), now);
+    let (matched, resource) = judged.map_err(|refusal| may_not(refusal.reason()))?;
+    Ok(Wants {
+        route: matched.route,
+        tool: matched.tool,
+        path: matched.path,
+        resource,
+    })
+}
+
+fn asks(
+    policy: &Policy,
+    session: &Session,
+    (facts, call): (&Facts, &HeldCall),
+    now: Now,
+) -> Result<Wants<'static>, Stale> {
+    let unreadable = |why: &dyn std::fmt::Display| {
+        Stale::Void(format!("what was asked can't be read any more: {why}"))
+    };
+    let value = Value::read(&call.body).map_err(|why| unreadable(&why))?;
+    let question = Question::kept(&value).map_err(|why| unreadable(&why))?;
+    let asked = function::Asked {
+        question: &question,
+        session,
+        client: facts.client,
+        now: now.wall,
+    };
+    let path = function::path(question.name());
+    let first = path
+        .as_deref()
+        .and_then(|path| policy.table.find_function(path))
+        .ok_or(Void::Changed("route"))?;
+    let matched = asked
+        .chosen(policy, first)
+        .map_err(|unfit| may_not(Refusal::unfit(unfit, policy).reason()))?;
+    let resource = asked
+        .resource(policy.route(matched.route), &matched.captures)
+        .map_err(|_| Void::Changed("resource"))?;
+    Ok(Wants {
+        route: matched.route,
+        tool: matched.tool,
+        path: "",
+        resource,
+    })
+}
+
+fn may_not(reason: Reason) -> Stale {
+    Stale::Void(format!("it may not run any more: {}", reason.as_str()))
 }

@@ -9,7 +9,7 @@
 
 use super::Arrival;
 use super::answer::{HeldBody, Piece, Taken};
-use super::redeem::Stale;
+use super::redeem::{Kept, Stale};
 use crate::gate::fields::{self, Trust};
 use crate::gate::forward::{Outbound, SendFault, Unsettled, UpstreamBody, send_held};
 use crate::gate::record::{Content, Entry, Wanted};
@@ -153,7 +153,7 @@ struct Answered {
 }
 
 /// Why a run has none.
-enum NotRun {
+pub(super) enum NotRun {
     Late,
     Refused(Refusal),
     Failed(Refusal, Begun),
@@ -185,12 +185,16 @@ impl Errand {
         let now = gate.clock.now();
         // Under the policy in force now, which may not be that of the call that waits.
         let caller = &gate.caller(Arc::clone(&self.session))?;
-        let target = &match Inner::kept_target(call) {
-            Ok(target) => target,
+        let kept = &match Inner::kept(call) {
+            Ok(kept) => kept,
             Err(stale) => return Err(self.stale(stale).await),
         };
+        let Kept::Request(target) = kept else {
+            // Nothing is sent for a function.
+            return Err(Refusal::internal().into());
+        };
         // The session, the ceiling, the route and those who agreed are looked at again.
-        let redeemed = match gate.redeem(caller, approval, call, target, now) {
+        let redeemed = match gate.redeem(caller, approval, call, kept, now) {
             Ok(redeemed) => redeemed,
             Err(stale) => return Err(self.stale(stale).await),
         };
@@ -226,10 +230,11 @@ impl Errand {
             cost_micros: paid.micros,
             grant,
         };
+        let outfit = caller.ruleset.outfit(redeemed.tool);
         let headers = fields::again(&call.fields);
         let method = Method::from_bytes(call.method.as_bytes()).map_err(|_| Refusal::internal())?;
         let outbound = Outbound {
-            outfit: redeemed.outfit,
+            outfit,
             method: &method,
             headers: &headers,
             path: redeemed.path,
@@ -243,7 +248,7 @@ impl Errand {
             trace: self.wanted.context,
             line: None,
         };
-        let timeout = redeemed.outfit.timeout();
+        let timeout = outfit.timeout();
         let body = Bytes::from_owner(Arc::clone(&call.body));
         // The session is looked at once more before the first byte.
         let sent = send_held(redeemed.evidence, outbound, body).await;
@@ -406,7 +411,7 @@ async fn next(
     }
 }
 
-fn not_begun(error: VoteError) -> NotRun {
+pub(super) fn not_begun(error: VoteError) -> NotRun {
     match error {
         VoteError::Store(fault) => {
             tracing::error!(%fault, "the beginning of an approved call could not be made durable; it was not made");

@@ -51,6 +51,8 @@ impl Wanted {
             route: Some(&route.id),
             method: self.method.as_str(),
             target: &self.target,
+            call: None,
+            protocol: false,
             record_query: &tool.record_query,
             scope: Some(&route.scope),
             resource: permit.resource(),

@@ -25,7 +25,7 @@ pub struct Filter {
     pub route: Option<String>,
     /// The permission.
     pub scope: Option<String>,
-    /// What was acted on, `type:id`.
+    /// What was acted on, `type:id`, by itself or among others.
     pub resource: Option<String>,
     /// `allow`, `deny`, `hold`.
     pub decision: Option<String>,

@@ -1,6 +1,7 @@
 //! Whether a line is one that is asked for: first by its bytes, then by what it says.
 //!
-//! Lines are canonical JSON, so a field that must be exactly so stands in the line as exactly these bytes. The rarest of
+//! Lines are canonical JSON, so a field that must be exactly so stands in the line as exactly these bytes, and a resource
+//! that may be one of several as its own. The rarest of
 //! them is looked for in whole blocks at the speed of memory; only a line that has all of them is parsed, and what is
 //! parsed decides. It refuses to guess: a line that is no JSON is counted, not skipped in silence.
 
@@ -38,8 +39,12 @@ pub(super) enum Line {
 impl Matcher {
     pub fn new(filter: &Filter) -> Self {
         let needle = |(name, value): (&str, &str)| {
-            let value = Value::from(value);
-            Finder::new(&format!("\"{name}\":{value}")).into_owned()
+            let value = Value::from(value).to_string();
+            match name {
+                // It may stand among others.
+                "resource" => Finder::new(&value[1..value.len() - 1]).into_owned(),
+                _ => Finder::new(&format!("\"{name}\":{value}")).into_owned(),
+            }
         };
         let mut needles: Vec<_> = filter.exact().map(needle).collect();
         if let Some([kind]) = filter.kinds.as_deref() {
@@ -171,12 +176,20 @@ impl Matcher {
             })
         };
         filter.projects.as_ref().is_none_or(own)
-            && filter.exact().all(|(name, value)| record[name] == value)
+            && filter.exact().all(|(name, value)| is(record, name, value))
             && filter
                 .text
                 .as_ref()
                 .is_none_or(|text| says(record, &text.to_ascii_lowercase()))
     }
+}
+
+/// Whether a field is just this; of several resources, whether one is.
+fn is(record: &Value, name: &str, value: &str) -> bool {
+    let own = record[name].as_str();
+    own.is_some_and(|own| {
+        own == value || name == "resource" && own.split(' ').any(|one| one == value)
+    })
 }
 
 /// Whether one of a record's texts has it; digests are no texts.

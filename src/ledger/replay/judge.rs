@@ -7,13 +7,14 @@ use super::record::{Record, digest, time};
 use super::report::Words;
 use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
 use crate::policy::attributes::Attributes;
+use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, GrantUse, Reason};
 use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::model::{
     Agent, IntentRule, Mount, Policy, PolicyHash, Resources, Route, RouteIndex, Tool,
 };
 use crate::policy::name::{AgentName, ScopeName};
-use crate::policy::resource::{Resource, ResourcePattern};
+use crate::policy::resource::{Part, Resource, ResourcePattern};
 use crate::policy::route::Matched;
 use crate::policy::subject::{Grant, Narrowing, Session, Subject};
 use crate::policy::target::Target;
@@ -380,10 +381,27 @@ impl Past<'_> {
         let Some(template) = &route.resource else {
             return Ok(Filled::By(None, None));
         };
+        // What is recorded of a call is neither its query nor its fields nor its body.
+        let unsaid = |part: &&Part| !matches!(part, Part::Path(_) | Part::Session(_));
+        if let Some(part) = template.placeholders().find(unsaid) {
+            let recorded = old
+                .words
+                .resource
+                .as_deref()
+                .filter(|_| self.same_route(old, route));
+            let recorded = recorded.and_then(|text| Resource::parse_recorded(text).ok());
+            let name = part.to_string();
+            let name = || name.trim_matches(['{', '}']).to_owned();
+            return recorded.map_or_else(|| Err(name()), |it| Ok(Filled::By(Some(it), None)));
+        }
         let unknown = run.is_none_or(|run| run.digest.is_some());
         let read = template.attributes().next();
         let Some(name) = read.filter(|_| unknown) else {
-            let filled = template.fill(&matched.captures, facts);
+            let captures = &matched.captures;
+            let filled = template.fill(&OnPath {
+                captures,
+                call: &Bare(facts),
+            });
             return Ok(filled.map_or(Filled::Never, |resource| Filled::By(Some(resource), None)));
         };
         let Some(pattern) = template.with_path(&matched.captures) else {
@@ -460,8 +478,7 @@ impl Past<'_> {
             && let (Some(resource), Some(Resources::Patterns(patterns))) =
                 (resource, bounds(self.new, &facts.agent, scope))
         {
-            let solved = |pattern: &ResourcePattern| pattern.solve(resource);
-            session.attributes = patterns.iter().find_map(solved).unwrap_or_default();
+            session.attributes = resource.solve(patterns);
         }
         session.parent = facts
             .parent

@@ -4,9 +4,9 @@ use super::{Condition, Content, Facts, Found, Literal, Pointer, Subject, Test};
 use crate::policy::decimal::Decimal;
 use crate::policy::json::Value;
 use crate::policy::sql;
+use core::net::IpAddr;
 use jiff::tz::TimeZone;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// Why a subject can't be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,21 @@ pub enum Why {
     /// SQL that can't be parsed, or that servers read differently.
     #[error("is SQL that can't be judged")]
     Sql,
+    /// No text, or no items.
+    #[error("is empty")]
+    Empty,
+    /// A number that names something, written as `7.0`, `7e0` or `-0`.
+    #[error("is a number that is not written in plain digits")]
+    Digits,
+    /// What a call acts on would be too long to be said.
+    #[error("is too long to name what the call acts on")]
+    Long,
+    /// More than one call may act on.
+    #[error("has too many items for one call")]
+    Count,
+    /// Two lists name what one call acts on.
+    #[error("is a second list of what the call acts on")]
+    Lists,
 }
 
 /// A subject's value.
@@ -72,11 +87,17 @@ impl Condition {
             Subject::Query(name) => plain(facts.query(name)),
             Subject::Header(name) => plain(facts.header(name)),
             Subject::Body(pointer) => match facts.body() {
-                Some(Content::Json(value)) => place(Some(value), pointer),
-                Some(Content::Form(form)) => field(form, pointer),
+                Some(Content::Json(value)) => place(value, pointer).map(Seen::Json),
+                Some(Content::Form(form)) => plain(field(form, pointer)?),
                 None => Err(Why::Unreadable),
             },
-            Subject::Args(pointer) => place(facts.args(), pointer),
+            Subject::Args(pointer) => {
+                place(facts.args().ok_or(Why::Unreadable)?, pointer).map(Seen::Json)
+            }
+            Subject::Id => plain(facts.resource_id()),
+            Subject::Property(pointer) => {
+                place(facts.properties().ok_or(Why::Absent)?, pointer).map(Seen::Json)
+            }
             Subject::Session(name) => {
                 let value = facts.session(name).ok_or(Why::Absent)?;
                 Ok(Seen::Plain(value.into()))
@@ -102,19 +123,22 @@ fn plain(found: Found<'_>) -> Result<Seen<'_>, Why> {
 }
 
 /// A form is one object whose values are texts.
-fn field<'f>(form: &'f str, pointer: &Pointer) -> Result<Seen<'f>, Why> {
+pub(in crate::policy) fn field<'f>(form: &'f str, pointer: &Pointer) -> Result<Found<'f>, Why> {
     let mut tokens = pointer.tokens();
     match (tokens.next(), tokens.next()) {
-        (Some(name), None) => plain(named(form, name)),
+        (Some(name), None) => Ok(named(form, name)),
         _ => Err(Why::Kind),
     }
 }
 
-fn place<'f>(value: Option<&'f Value<'f>>, pointer: &Pointer) -> Result<Seen<'f>, Why> {
+/// What a pointer names in JSON.
+pub(in crate::policy) fn place<'f>(
+    value: &'f Value<'f>,
+    pointer: &Pointer,
+) -> Result<&'f Value<'f>, Why> {
     use crate::policy::json::Unclear;
-    let found = value.ok_or(Why::Unreadable)?.at(pointer.tokens());
-    match found {
-        Ok(Some(value)) => Ok(Seen::Json(value)),
+    match value.at(pointer.tokens()) {
+        Ok(Some(value)) => Ok(value),
         Ok(None) => Err(Why::Absent),
         Err(Unclear::Case) => Err(Why::Many),
         Err(Unclear::Kind) => Err(Why::Kind),

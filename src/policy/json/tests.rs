@@ -1,3 +1,5 @@
+//! What is JSON and what is refused as no JSON, or as JSON that readers take differently.
+
 use super::*;
 
 fn fault(text: &str) -> JsonFault {

@@ -1,3 +1,5 @@
+//! SQL against rules: what is refused and why, what passes, and that every text is answered.
+
 use super::*;
 
 fn table(text: &str) -> TableName {

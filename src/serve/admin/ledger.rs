@@ -53,7 +53,7 @@ struct Wanted {
     ("kind" = Option<String>, Query, description = "Only `decision`, `outcome`, `session`, `grant`, `approval`, `quarantine`, `policy`, `principal`, `gate`; several are separated by commas."),
     ("agent" = Option<String>, Query), ("session" = Option<String>, Query), ("run" = Option<String>, Query),
     ("tool" = Option<String>, Query), ("route" = Option<String>, Query), ("scope" = Option<String>, Query),
-    ("resource" = Option<String>, Query, description = "What was acted on, such as `user:7`."),
+    ("resource" = Option<String>, Query, description = "What was acted on, by itself or among others, such as `user:7`."),
     ("decision" = Option<String>, Query, description = "`allow`, `deny` or `hold`."),
     ("reason" = Option<String>, Query), ("request" = Option<String>, Query), ("approval" = Option<String>, Query),
     ("principal" = Option<String>, Query, description = "Who changed something."),

@@ -14,7 +14,8 @@ pub(super) struct Asked {
     pub title: String,
     pub call: Option<CallLine>,
     pub scope: String,
-    pub resource: Option<Text>,
+    /// Each of them; none: the route names none.
+    pub resources: Vec<Text>,
     pub risks: Vec<Risk>,
     pub intent: Option<Text>,
     pub agent: String,
@@ -68,7 +69,7 @@ impl Asked {
             title: short(&title),
             call,
             scope: view.scope.clone(),
-            resource: view.resource.as_deref().map(Text::line),
+            resources: each(view.resource.as_deref()),
             risks: risks(view),
             intent: view.intent.as_ref().map(|claim| Text::lines(&claim.text)),
             agent: view.agent.clone(),
@@ -89,6 +90,12 @@ impl Asked {
             not_you: view.you.because.clone(),
         }
     }
+}
+
+/// Of several resources in one text each.
+pub(super) fn each(resources: Option<&str>) -> Vec<Text> {
+    let each = resources.into_iter().flat_map(|text| text.split(' '));
+    each.map(Text::line).collect()
 }
 
 fn tone(stage: Stage) -> &'static str {

@@ -318,7 +318,10 @@ fn read_facts(row: &Row<'_>, asked: Asked) -> Result<Facts, String> {
     };
     let client: String = row.get("client").map_err(text)?;
     let resource: Option<String> = row.get("resource").map_err(text)?;
-    let resource = resource.as_deref().map(Resource::parse).transpose();
+    let resource = resource
+        .as_deref()
+        .map(Resource::parse_recorded)
+        .transpose();
     let words = |column: &str| row.get::<_, Option<String>>(column).map_err(text);
     Ok(Facts {
         id: id(row, "id")?,

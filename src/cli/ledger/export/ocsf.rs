@@ -258,8 +258,11 @@ fn url(record: &Value) -> Value {
 
 fn resources(record: &Value) -> Option<Value> {
     let resource = text(record, "resource")?;
-    let kind = resource.split_once(':').map(|(kind, _)| kind);
-    Some(json!([{ "uid": resource, "type": kind }]))
+    let one = |resource: &str| {
+        let kind = resource.split_once(':').map(|(kind, _)| kind);
+        json!({ "uid": resource, "type": kind })
+    };
+    Some(resource.split(' ').map(one).collect())
 }
 
 fn expires(record: &Value) -> Option<i64> {

@@ -16,7 +16,8 @@ pub(super) struct Row {
     /// The code beside the word.
     pub reason: Option<String>,
     pub subject: Subject,
-    pub resource: Option<Linked>,
+    /// Each of what it acted on.
+    pub resources: Vec<Linked>,
     pub route: Option<Linked>,
     pub approval: Option<Linked>,
     /// What the agent claims; never checked.
@@ -100,7 +101,7 @@ impl Row {
                 _ => None,
             },
             subject: subject(kind, record),
-            resource: filtered("resource"),
+            resources: of_resources(record),
             route: filtered("route"),
             approval: text(record, "approval").map(|id| Linked {
                 text: Text::line(&short(id)),
@@ -118,6 +119,17 @@ impl Row {
             end: (kind == "decision").then(|| Ending::new(ends.of(record))),
         }
     }
+}
+
+/// Each of what a call acted on leads to all that was done to it.
+fn of_resources(record: &Value) -> Vec<Linked> {
+    let each = text(record, "resource").into_iter();
+    let each = each.flat_map(|text| text.split(' '));
+    let linked = each.map(|one| Linked {
+        text: Text::line(one),
+        href: link([("resource", one)]),
+    });
+    linked.collect()
 }
 
 impl Ending {
@@ -295,7 +307,7 @@ mod tests {
         assert_eq!((end.text.as_str(), end.tone), ("unknown", "warn"));
         assert_eq!(row.word.text, "allowed");
         assert_eq!(row.at.short, "2026-11-17 08:00:00");
-        assert_eq!(row.resource.unwrap().href, "/ledger?resource=user:7");
+        assert_eq!(row.resources[0].href, "/ledger?resource=user:7");
         assert_eq!(row.who, "from 192.0.2.1");
         assert!(
             row.session

@@ -1,0 +1,374 @@
+//! Tools that are functions: code in the agent's own process asks, before it acts, whether it may. OpenID AuthZEN
+//! Authorization API 1.0 at `/.toolgate/access/v1/evaluation` and `/evaluations`; the caller's session is the subject.
+//!
+//! One evaluation is one call, and its journey is that of any other: the session's limits, one look-up by name, the arms of
+//! its match, limits, intent, resource, decision, people, grant, ledger. Only forwarding is missing: the answer is the word
+//! itself, and it is a yes only where the call would have been forwarded. It refuses to speak for anybody but the caller.
+
+mod batch;
+mod said;
+
+use super::body::RequestBody;
+use super::hold::{Arrival, Patience, Preferred, Question as HeldQuestion, Word};
+use super::own::input;
+use super::permit::Ruling;
+use super::record::{Caller, Content, Entry};
+use super::refusal::Refusal;
+use super::{Gate, Inner, Sequel, authenticate, intent, level_of};
+use crate::ledger::record::BodyDigest;
+use crate::ledger::without_tokens;
+use crate::policy::AccessRequest;
+use crate::policy::approval::{Asked as AskedOf, Stage};
+use crate::policy::choice::Unfit;
+use crate::policy::decision::Reason;
+use crate::policy::function::{self, Asked, Question};
+use crate::policy::json::Value;
+use crate::policy::model::{IntentRule, Policy, Route};
+use crate::policy::route::Matched;
+use crate::store::live::approvals::LiveApproval;
+use aws_lc_rs::digest::{SHA256, digest};
+use batch::{Asks, Several};
+use http::Response;
+use std::sync::Arc;
+
+pub(super) use batch::Kind;
+pub(super) use said::base;
+
+/// What an evaluation comes to, a refusal apart.
+enum Answer {
+    /// Nobody had to be asked, or this is what people agreed to.
+    Yes(Option<Arc<LiveApproval>>),
+    Pending(Arc<LiveApproval>),
+}
+
+/// What is the same for all evaluations of one request.
+struct Asking<'a> {
+    caller: &'a Arc<Caller>,
+    /// What the agent says it is doing, unless an evaluation says it for itself.
+    stated: Option<Arc<str>>,
+    patience: Patience,
+    /// Scheme and authority by which the agent found the gate.
+    base: String,
+}
+
+impl Gate {
+    /// Answers an evaluation, or several.
+    pub(super) async fn evaluate(
+        &self,
+        kind: Kind,
+        arrival: Arrival<'_>,
+        stated: Result<Option<Arc<str>>, Refusal>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Sequel>, Refusal> {
+        let (gate, caller, headers) = (&*self.0, arrival.caller, &arrival.head.headers);
+        let read = match input::one_credential(headers) {
+            Ok(()) => input::bytes(headers, body, QUESTION_BYTES_MAX).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (text, stated) = match read.and_then(|text| Ok((text, stated?))) {
+            Ok(read) => read,
+            Err(refusal) => return Err(gate.counted(caller, refusal, entry).await),
+        };
+        let value = Value::read(&text).map_err(|why| {
+            Refusal::invalid_input(format!("the body is not JSON that can be judged: {why}"))
+        });
+        let asks = value
+            .as_ref()
+            .map_err(|_| None)
+            .and_then(|value| Asks::read(kind, value, caller).map_err(Some));
+        let asks = match asks {
+            Ok(asks) => asks,
+            Err(refusal) => {
+                let refusal = refusal.or(value.err()).unwrap_or_else(Refusal::internal);
+                return Err(gate.counted(caller, refusal, entry).await);
+            }
+        };
+        let mut asking = Asking {
+            caller,
+            stated,
+            patience: Patience::Preferred(Preferred::read(headers)),
+            base: base(arrival),
+        };
+        let mut response = match asks {
+            Asks::One(question) => {
+                let said = self.say(&asking, &question, entry).await?;
+                said::answer(&said).map(|own| Sequel::Body(Content::Own(own)))
+            }
+            Asks::Several(several) => {
+                // Others wait behind each of them.
+                asking.patience = Patience::None;
+                let said = self.say_all(&asking, several, entry).await;
+                entry.own(Ok(said::answers(said)))?
+            }
+        };
+        said::identify(headers, response.headers_mut());
+        Ok(response)
+    }
+
+    /// One evaluation, on record when this returns.
+    ///
+    /// # Errors
+    /// It could not be decided: that is no decision.
+    async fn say(
+        &self,
+        asking: &Asking<'_>,
+        question: &Question<'_>,
+        entry: &mut Entry,
+    ) -> Result<serde_json::Value, Refusal> {
+        match self.answer(asking, question, entry).await {
+            Ok(Answer::Yes(approval)) => Ok(said::yes(approval.as_deref())),
+            Ok(Answer::Pending(approval)) => {
+                let again = question.approval.is_some();
+                Ok(said::pending(&approval, entry, &asking.base, again))
+            }
+            Err(refusal) => {
+                let refusal = entry.deny(refusal).await;
+                match is_decision(refusal.reason()) {
+                    true => Ok(said::no(refusal, entry, question.approval.is_some())),
+                    false => Err(refusal),
+                }
+            }
+        }
+    }
+
+    /// Several, in their order, as far as their semantic goes. What could not be decided is a no.
+    async fn say_all(
+        &self,
+        asking: &Asking<'_>,
+        several: Several<'_>,
+        entry: &Entry,
+    ) -> Vec<serde_json::Value> {
+        let mut all = Vec::with_capacity(several.questions.len());
+        for question in several.questions {
+            let mut entry = entry.beside();
+            let said = match question {
+                Ok(question) => self.say(asking, &question, &mut entry).await,
+                Err(refusal) => {
+                    let refusal = self.0.counted(asking.caller, refusal, &entry).await;
+                    Err(entry.deny(refusal).await)
+                }
+            };
+            let said = said.unwrap_or_else(|refusal| said::no(refusal, &entry, false));
+            entry.over();
+            let yes = said::is_yes(&said);
+            all.push(said);
+            if several.semantic.ends_with(yes) {
+                break;
+            }
+        }
+        all
+    }
+
+    /// Everything that is done to a question.
+    async fn answer(
+        &self,
+        asking: &Asking<'_>,
+        question: &Question<'_>,
+        entry: &mut Entry,
+    ) -> Result<Answer, Refusal> {
+        let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
+        // Also one that an evaluation before this one has put there.
+        authenticate::not_quarantined(caller, now)?;
+        let (path, text) = (function::path(question.name()), question.text());
+        let path = path.as_deref().unwrap_or(TOO_LONG);
+        let asked = digest_of(&text);
+        entry.asks(path, asked);
+        let held = HeldQuestion::new(caller.session.facts.id, path, &text);
+        let standing = match caller.session.holds_approvals() {
+            true => gate.sessions.standing(&caller.session, held.digest, now),
+            false => None,
+        };
+        // Who asks again although a person said no is counted as for any other call.
+        let again = standing
+            .as_ref()
+            .filter(|approval| approval.stage() != Stage::Denied);
+        gate.take_of_session(caller, again.is_some(), now.tick)
+            .await?;
+
+        let policy = &caller.ruleset.policy;
+        let wants = Asked {
+            question,
+            session: &caller.session.facts,
+            client: entry.client,
+            now: now.wall,
+        };
+        let arm = match policy.table.find_function(path) {
+            None => Err(Refusal::no_function()),
+            Some(first) => arm(policy, &wants, first, again, entry),
+        };
+        let matched = match arm {
+            Ok(matched) => matched,
+            Err(refusal) => {
+                // A loop on a function that does not exist is a loop.
+                gate.take_of_function(caller, None, (path, &asked), false, now.tick)
+                    .await?;
+                return Err(refusal);
+            }
+        };
+        let route = policy.route(matched.route);
+        gate.take_of_function(
+            caller,
+            Some(route),
+            (path, &asked),
+            again.is_some(),
+            now.tick,
+        )
+        .await?;
+        entry.intent = stated(question)?.or_else(|| asking.stated.clone());
+        demand_intent(route, entry.intent.as_deref())?;
+        let resource = wants
+            .resource(route, &matched.captures)
+            .map_err(|why| Refusal::unclear(&why, route))?;
+        entry.resource = resource.clone();
+
+        // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
+        let own = |id: &str| {
+            let own = standing.as_ref().map(|standing| standing.facts.id);
+            own.is_some_and(|own| own.to_string() == id)
+        };
+        if question.approval.is_some_and(|id| !own(id)) {
+            return Err(Refusal::other_approval());
+        }
+        if let Some(approval) = again {
+            return self.stand_by(Arc::clone(approval), asking, entry).await;
+        }
+        let access = AccessRequest { route, resource };
+        let permit = match gate.decide(caller, access, now)? {
+            Ruling::Allow(permit) => permit,
+            Ruling::Hold(hold) => {
+                let approval = self.hold_function(hold, caller, held, entry).await?;
+                return self.stand_by(approval, asking, entry).await;
+            }
+        };
+        gate.take_shared(caller, route, entry).await?;
+        gate.spend(caller, &permit).await?;
+        // In the ledger before the yes leaves.
+        entry
+            .allow(permit.grant(), level_of(&permit, route.irreversible))
+            .await?;
+        gate.still_live(caller)?;
+        Ok(Answer::Yes(None))
+    }
+
+    /// What people say of it, as far as it is waited for.
+    async fn stand_by(
+        &self,
+        approval: Arc<LiveApproval>,
+        asking: &Asking<'_>,
+        entry: &mut Entry,
+    ) -> Result<Answer, Refusal> {
+        let word = self.word(&approval, asking.caller, asking.patience, entry);
+        match Box::pin(word).await? {
+            Word::Yes => Ok(Answer::Yes(Some(approval))),
+            Word::Pending => Ok(Answer::Pending(approval)),
+        }
+    }
+}
+
+impl Inner {
+    /// What asks nothing that could be decided counts as a call all the same.
+    async fn counted(&self, caller: &Caller, refusal: Refusal, entry: &Entry) -> Refusal {
+        let taken = self.take_of_session(caller, false, entry.opened.tick).await;
+        taken.err().unwrap_or(refusal)
+    }
+}
+
+/// The route that judges it, on record from here on: that by which people were asked, or the first whose conditions hold.
+fn arm<'t>(
+    policy: &'t Policy,
+    wants: &Asked<'_>,
+    first: Matched<'t>,
+    again: Option<&Arc<LiveApproval>>,
+    entry: &mut Entry,
+) -> Result<Matched<'t>, Refusal> {
+    (entry.tool, entry.route) = (Some(first.tool), Some(first.route));
+    let found = match again.map(|approval| &approval.facts.asked) {
+        Some(AskedOf::Call(call)) => {
+            let mut arm = Some(first);
+            while let Some(matched) = arm.filter(|arm| policy.route(arm.route).id != call.route) {
+                arm = policy.table.behind(&matched);
+            }
+            // It is gone, or changed: what becomes of the approval then is said further down.
+            Ok(arm.unwrap_or(first))
+        }
+        _ => wants.chosen(policy, first),
+    };
+    let matched = found.map_err(|unfit: Unfit| {
+        entry.route = Some(unfit.route());
+        entry.tool = Some(policy.route(unfit.route()).tool);
+        Refusal::unfit(unfit, policy)
+    })?;
+    (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
+    Ok(matched)
+}
+
+/// What a question says the agent is doing.
+fn stated(question: &Question<'_>) -> Result<Option<Arc<str>>, Refusal> {
+    let Some(text) = question.intent else {
+        return Ok(None);
+    };
+    intent::check(text).map_err(|why| Refusal::invalid_input(format!("`context.intent` {why}")))?;
+    Ok(Some(without_tokens(text).into()))
+}
+
+/// Refuses where the route wants to know what the call is for, and nobody said.
+fn demand_intent(route: &Route, intent: Option<&str>) -> Result<(), Refusal> {
+    match (route.intent, intent) {
+        (IntentRule::Required, None) => Err(Refusal::intent_missing()),
+        (IntentRule::Required, Some(_)) | (IntentRule::Optional, _) => Ok(()),
+    }
+}
+
+fn digest_of(text: &str) -> BodyDigest {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
+    BodyDigest {
+        bytes: text.len() as u64,
+        sha256,
+    }
+}
+
+/// Whether a refusal is what was decided, and not that nothing could be.
+const fn is_decision(reason: Reason) -> bool {
+    match reason {
+        Reason::Quarantined
+        | Reason::NoRoute
+        | Reason::ScopeOutsideCeiling
+        | Reason::ResourceOutsideCeiling
+        | Reason::GrantMissing
+        | Reason::LimitExceeded
+        | Reason::PendingApproval
+        | Reason::ApprovalDenied
+        | Reason::ApprovalExpired
+        | Reason::OutcomeUnknown
+        | Reason::Unevaluable
+        | Reason::ConditionUnmet
+        | Reason::TooManyPending
+        | Reason::ApprovalVoid
+        | Reason::OutcomeNotKept
+        | Reason::IntentMissing => true,
+        Reason::CredentialMissing
+        | Reason::CredentialInvalid
+        | Reason::TargetAmbiguous
+        | Reason::BodyTooLarge
+        | Reason::BodyUnreadable
+        | Reason::RequestMalformed
+        | Reason::FieldForbidden
+        | Reason::InvalidInput
+        | Reason::NotFound
+        | Reason::RoleMissing
+        | Reason::Conflict
+        | Reason::UpstreamFailed
+        | Reason::UpstreamTimeout
+        | Reason::LedgerUnavailable
+        | Reason::StoreUnavailable
+        | Reason::Overloaded
+        | Reason::Internal => false,
+    }
+}
+
+/// Longest question, or all questions of one request, that are read.
+const QUESTION_BYTES_MAX: u64 = 256 * 1024;
+/// Stands for a name that no route can have.
+const TOO_LONG: &str = "/(longer than any name)";

@@ -1,0 +1,107 @@
+//! A body as a judge reads it: of which media type it says it is, and what it then says. One reading, for the gate and for
+//! whoever asks what the gate would do.
+//!
+//! Nothing is repaired: a body of another type, coding or charset, or one that readers take differently, is refused.
+
+use super::condition::{Content, Found};
+use super::json::{JsonError, Value};
+use std::borrow::Cow;
+
+/// The value of a header field, of those that have its name: one that stands there once.
+pub fn one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Found<'v> {
+    match (values.next(), values.next()) {
+        (None, _) => Found::Absent,
+        (Some(_), Some(_)) => Found::Many,
+        (Some(value), None) => match std::str::from_utf8(value) {
+            Ok(text) => Found::One(Cow::Borrowed(text)),
+            Err(_) => Found::Unreadable,
+        },
+    }
+}
+
+/// Why a body can't be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is compressed, or encoded in another way.
+    #[error("it has a Content-Encoding")]
+    Coding,
+    /// None, more than one, or one that can't be read.
+    #[error("its media type is neither JSON nor a URL-encoded form, or is not said once")]
+    Media,
+    /// Another charset than UTF-8.
+    #[error("its charset is not UTF-8")]
+    Charset,
+    /// No JSON, or JSON that readers take differently.
+    #[error("it is not JSON that can be judged: {0}")]
+    Json(#[from] JsonError),
+    /// A form is ASCII, and everything else in it is percent-encoded.
+    #[error("it is not a URL-encoded form")]
+    Form,
+}
+
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// `application/json`, or a type that ends in `+json`.
+    Json,
+    /// `application/x-www-form-urlencoded`.
+    Form,
+}
+
+/// What no form has unencoded. Some backends take any body for JSON, whatever its type says; a text without these is
+/// none that has a name in it.
+const NOT_OF_A_FORM: fn(char) -> bool =
+    |char| !matches!(char, ' '..='~') || matches!(char, '"' | '{' | '}' | '<' | '>' | '\\');
+
+impl Media {
+    /// What the fields of a call say: each value of its `Content-Encoding` and of its `Content-Type`.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn read<'v>(
+        mut codings: impl Iterator<Item = &'v [u8]>,
+        types: impl Iterator<Item = &'v [u8]>,
+    ) -> Result<Self, Unreadable> {
+        if codings.any(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+            return Err(Unreadable::Coding);
+        }
+        let Found::One(text) = one(types) else {
+            return Err(Unreadable::Media);
+        };
+        let mut parts = text.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+        for parameter in parts {
+            let (name, value) = parameter.split_once('=').ok_or(Unreadable::Media)?;
+            let value = value.trim_matches('"');
+            // RFC 8259 has no charset, and a form has one by its own account: both are UTF-8 or nothing.
+            if name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
+                return Err(Unreadable::Charset);
+            }
+        }
+        match &*essence {
+            "application/x-www-form-urlencoded" => Ok(Media::Form),
+            "application/json" => Ok(Media::Json),
+            other => {
+                let (kind, name) = other.split_once('/').ok_or(Unreadable::Media)?;
+                // RFC 6839 section 3.1.
+                let json = !kind.is_empty() && name.len() > 5 && name.ends_with("+json");
+                json.then_some(Media::Json).ok_or(Unreadable::Media)
+            }
+        }
+    }
+
+    /// What a whole body says.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    pub fn content(self, bytes: &[u8]) -> Result<Content<'_>, Unreadable> {
+        match self {
+            Media::Json => Ok(Content::Json(Value::read(bytes)?)),
+            Media::Form => {
+                let text = std::str::from_utf8(bytes).ok();
+                let text = text.filter(|text| !text.contains(NOT_OF_A_FORM));
+                text.map(Content::Form).ok_or(Unreadable::Form)
+            }
+        }
+    }
+}
