@@ -4,10 +4,12 @@
 
 mod approvals;
 pub(super) mod conditions;
+mod oauth;
 mod project;
 mod server;
 
 pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
+pub(super) use oauth::OAuth;
 pub(super) use project::{
     Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Per, Project, Protocol,
     Resources, Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,

@@ -23,6 +23,7 @@ use crate::store::live::approvals::LiveApproval;
 use http::StatusCode;
 use serde_json::json;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call that does not pass. One pointer wide: refusals are rare, results are everywhere.
@@ -46,6 +47,8 @@ pub(super) struct Parts {
     pub allow: Option<&'static str>,
     /// How the call ended, where it had been allowed before.
     pub fault: Option<Fault>,
+    /// Where a challenge sends those who want a token (RFC 9728, section 5.1).
+    pub metadata: Option<Arc<str>>,
 }
 
 impl Refusal {
@@ -62,6 +65,7 @@ impl Refusal {
             next: None,
             allow: None,
             fault: None,
+            metadata: None,
         }))
     }
 
@@ -93,6 +97,11 @@ impl Refusal {
     fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(&mut self.0);
         self
+    }
+
+    /// With the place that tells how to get a token, for a challenge.
+    pub(super) fn challenging(self, metadata: Option<Arc<str>>) -> Self {
+        self.with(|parts| parts.metadata = metadata)
     }
 
     /// With another status than the reason's own.

@@ -107,7 +107,10 @@ struct Book {
     /// Costs from before the restart, until the counters they belong to are made.
     saved: Option<Box<Saved>>,
     /// Sessions of tools' own protocols, oldest first.
-    #[expect(clippy::box_collection, reason = "few sessions have any, and their memory is counted in bytes")]
+    #[expect(
+        clippy::box_collection,
+        reason = "few sessions have any, and their memory is counted in bytes"
+    )]
     endpoints: Option<Box<Vec<endpoints::EndpointKey>>>,
 }
 

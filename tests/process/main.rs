@@ -25,6 +25,7 @@ mod export;
 mod isolation;
 mod life;
 mod load;
+mod metadata;
 mod operations;
 mod reload;
 mod replay;

@@ -24,7 +24,9 @@ impl LiveSession {
     /// Whether it is one of its own.
     pub fn has_endpoint(&self, key: &EndpointKey) -> bool {
         let book = locked(&self.book);
-        book.endpoints.as_ref().is_some_and(|bound| bound.contains(key))
+        book.endpoints
+            .as_ref()
+            .is_some_and(|bound| bound.contains(key))
     }
 
     /// It has ended.
