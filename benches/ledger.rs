@@ -85,6 +85,7 @@ fn hand_in(ledger: &Ledger, (project, agent): &(ProjectName, AgentName)) {
             decision: Verdict::Allow,
             reason: None,
             grant: None,
+            shadow: None,
             approval: None,
             limit: None,
             client: "127.0.0.1".parse().unwrap(),

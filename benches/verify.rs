@@ -63,6 +63,7 @@ fn ledger() -> &'static (TempDir, PathBuf, u64) {
                 decision: Verdict::Allow,
                 reason: None,
                 grant: None,
+                shadow: None,
                 approval: None,
                 limit: None,
                 client: "127.0.0.1".parse().unwrap(),

@@ -16,6 +16,7 @@ mod proofs;
 mod resources;
 mod routes;
 mod server;
+mod shadow;
 mod telemetry;
 mod tools;
 mod upstream;

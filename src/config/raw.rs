@@ -11,8 +11,8 @@ mod server;
 pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
 pub(super) use oauth::OAuth;
 pub(super) use project::{
-    Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Per, Project, Protocol,
-    Resources, Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,
+    Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Mode, Per, Project,
+    Protocol, Resources, Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,
 };
 pub(super) use server::{
     Anchor, Caps, ClientAuth, Intent, Key, Ledger, Level, ListenerTls, Listeners, Otlp, Principal,

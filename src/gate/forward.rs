@@ -1,6 +1,6 @@
 //! Step 8 of the journey: the permitted call goes to its backend, the answer comes back.
 //!
-//! [`send`] takes the [`Permit`] that `policy` gave for the call and consumes it: nothing is forwarded without one. What
+//! [`send`] takes the [`Evidence`] that `policy` gave for the call and consumes it: nothing is forwarded without. What
 //! was matched is what is sent: the path is the canonical one behind the mount.
 //!
 //! It refuses to decide, to record and to retry on its own judgement. One thing alone is sent twice: a GET or HEAD
@@ -25,9 +25,9 @@ use crate::io::sweep::{self, Guard, Lapse, Liveness};
 use crate::io::telemetry::Context;
 use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
 use crate::ledger::record::Fault;
-use crate::policy::decision::{GrantUse, Permit};
+use crate::policy::decision::{Evidence, GrantUse};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use std::future::{Future, poll_fn};
@@ -138,20 +138,20 @@ impl SendFault {
     }
 }
 
-/// Sends the call that `permit` was given for; with a `handshake`, asks the backend to become a tunnel. Dropping the
+/// Sends the call that `evidence` was given for; with a `handshake`, asks the backend to become a tunnel. Dropping the
 /// future cancels it at the backend.
 ///
 /// # Errors
 /// [`SendFault`]: the backend's answer did not begin.
 pub async fn send(
-    permit: Permit<'_>,
+    evidence: Evidence<'_>,
     call: Outbound<'_>,
     body: RequestBody,
     handshake: Option<Handshake>,
 ) -> Result<Response<Passage>, SendFault> {
     match handshake {
         Some(handshake) => upgrade::exchange(call, handshake, Arc::clone(body.meter())).await,
-        None => exchange(call, body, permit.grant())
+        None => exchange(call, body, evidence.grant())
             .await
             .map(|answer| answer.map(Passage::Body)),
     }
@@ -166,11 +166,12 @@ enum Again {
 }
 
 impl Again {
-    fn of(method: &Method, framing: Framing, grant: GrantUse) -> Self {
+    fn of(method: &Method, framing: Framing, grant: Option<GrantUse>) -> Self {
         let safe = matches!(*method, Method::GET | Method::HEAD);
         match (grant, framing) {
-            (GrantUse::OnUse, Framing::None) if safe => Again::Once,
-            (GrantUse::OnUse | GrantUse::Stored(_), _) => Again::Never,
+            (Some(GrantUse::OnUse), Framing::None) if safe => Again::Once,
+            // What passes in shadow might have gone on a stored grant.
+            (Some(GrantUse::OnUse | GrantUse::Stored(_)) | None, _) => Again::Never,
         }
     }
 }
@@ -178,7 +179,7 @@ impl Again {
 async fn exchange(
     call: Outbound<'_>,
     mut body: RequestBody,
-    grant: GrantUse,
+    grant: Option<GrantUse>,
 ) -> Result<Response<UpstreamBody>, SendFault> {
     let meter = body.meter().clone();
     let guard = sweep::here(call.clock).guard(Some(call.session.clone()), call.outfit.timeout);
@@ -307,6 +308,9 @@ impl Outbound<'_> {
                 trace: self.trace.as_ref(),
             },
         );
+        if outfit.plain {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let uri = self.path_and_query().ok_or(target)?;
         let uri = if version == Version::HTTP_2 {
             fields::for_http2(&mut headers, body.size_hint().exact());

@@ -20,7 +20,7 @@ use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked as AskedOf, Stage};
 use crate::policy::choice::Unfit;
-use crate::policy::decision::Reason;
+use crate::policy::decision::{Evidence, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;
 use crate::policy::model::{IntentRule, Policy, Route};
@@ -244,9 +244,8 @@ impl Gate {
         gate.take_shared(caller, route, entry).await?;
         gate.spend(caller, &permit).await?;
         // In the ledger before the yes leaves.
-        entry
-            .allow(permit.grant(), level_of(&permit, route.irreversible))
-            .await?;
+        let level = level_of(Some(permit.grant()), route.irreversible);
+        entry.allow(&Evidence::Permit(permit), level).await?;
         gate.still_live(caller)?;
         Ok(Answer::Yes(None))
     }

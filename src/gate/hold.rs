@@ -25,6 +25,7 @@ pub(super) use yes::{Patience, Question, Word};
 
 use super::body::RequestBody;
 use super::describe::Described;
+use super::mcp;
 use super::record::{Caller, Content, Entry};
 use super::refusal::Refusal;
 use super::respond;
@@ -144,14 +145,20 @@ impl Gate {
                 Come::Approved => {
                     tried = true;
                     if let Some(answer) = run::run(gate, &approval, arrival, entry).await? {
-                        return Ok(answer);
+                        return mcp::for_attempt(entry, &approval, answer);
                     }
                 }
-                Come::Executed => return answer::replay(gate, &approval, arrival.peer),
+                Come::Executed => {
+                    let answer = answer::replay(gate, &approval, arrival.peer)?;
+                    return mcp::for_attempt(entry, &approval, answer);
+                }
                 Come::Nothing => {
                     entry.pending();
                     let mut response = respond::pending(&approval, Some(entry));
                     preferred.applied(wait.applied(preferred), response.headers_mut());
+                    if let Some(asked) = &entry.asked {
+                        response = mcp::told(asked, Reason::PendingApproval, response);
+                    }
                     return Ok(response.map(|own| Sequel::Body(Content::Own(own))));
                 }
             }
@@ -220,6 +227,23 @@ impl Inner {
         let Ok(target) = target else {
             return Ok(None);
         };
+        let asked = self.asked_before(caller, head, target, body, entry).await?;
+        // Who asks again although a person said no is counted as for any other call.
+        Ok(asked.filter(|approval| approval.stage() != Stage::Denied))
+    }
+
+    /// The approval that was asked for by the same request, a denied one too.
+    ///
+    /// # Errors
+    /// The request's body failed.
+    pub(super) async fn asked_before(
+        &self,
+        caller: &Arc<Caller>,
+        head: &Parts,
+        target: &Target,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Option<Arc<LiveApproval>>, Refusal> {
         // The body is read for nothing that was not asked for before.
         let alike = |approval: &Arc<LiveApproval>| match &approval.facts.asked {
             Asked::Call(call) => {
@@ -235,11 +259,8 @@ impl Inner {
         let Some(request) = Request::again(caller, head, target, body, entry).await? else {
             return Ok(None);
         };
-        let standing = self
-            .sessions
-            .standing(&caller.session, request.digest, self.clock.now());
-        // Who asks again although a person said no is counted as for any other call.
-        Ok(standing.filter(|approval| approval.stage() != Stage::Denied))
+        let now = self.clock.now();
+        Ok(self.sessions.standing(&caller.session, request.digest, now))
     }
 
     /// Refuses where an approval ended that nobody decided: by the agent itself, by the gate, or with its session.

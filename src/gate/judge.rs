@@ -8,6 +8,7 @@
 use crate::gate::body::{Prefix, RequestBody};
 use crate::gate::describe::{self, Described};
 use crate::gate::fields;
+use crate::gate::mcp;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
@@ -15,7 +16,8 @@ use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, one};
-use crate::policy::model::{Policy, Route};
+use crate::policy::json::Value;
+use crate::policy::model::{Policy, Protocol, Route, RouteIndex};
 use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
@@ -37,12 +39,12 @@ use std::net::IpAddr;
 pub(super) async fn chosen<'a>(
     caller: &'a Caller,
     (head, target): (&Parts, &Target),
-    first: Described<'a>,
+    first: &Described<'a>,
     body: &mut Option<RequestBody>,
     entry: &mut Entry,
 ) -> Result<Described<'a>, Refusal> {
     if first.route.conditions.is_none() {
-        return Ok(first);
+        return Ok(first.clone());
     }
     let policy = &caller.ruleset.policy;
     let said = Said::sent(caller, (head, target), entry);
@@ -71,7 +73,7 @@ pub(super) async fn chosen<'a>(
     entry.route = Some(matched.route);
     Ok(Described {
         filled,
-        ..first.taken(matched, policy)
+        ..first.clone().taken(matched, policy)
     })
 }
 
@@ -113,6 +115,23 @@ pub(super) async fn acted_on(
     Ok(resource)
 }
 
+/// The call as one route of its match would have it, of those that were asked and did not judge it.
+pub(super) fn arm<'a>(
+    caller: &'a Caller,
+    first: Described<'a>,
+    route: Option<RouteIndex>,
+) -> Described<'a> {
+    let policy = &caller.ruleset.policy;
+    let mut arm = Some(first.matched);
+    while let Some(matched) = arm {
+        if Some(matched.route) == route {
+            return first.taken(matched, policy);
+        }
+        arm = policy.table.behind(&matched);
+    }
+    first
+}
+
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
 pub(super) fn asked<'a>(
     caller: &'a Caller,
@@ -151,6 +170,7 @@ pub(super) fn kept<'t>(
         query: target.query(),
         fields: Fields::Kept(&call.fields),
         body: Body::Unread,
+        message: policy.tool(first.tool).protocol == Protocol::Mcp,
         session,
         client: facts.client,
         now: now.wall,
@@ -239,6 +259,8 @@ struct Said<'a> {
     query: Option<&'a str>,
     fields: Fields<'a>,
     body: Body<'a>,
+    /// Whether the body is a message whose parameters hold the arguments.
+    message: bool,
     session: &'a Session,
     client: IpAddr,
     now: Timestamp,
@@ -258,6 +280,9 @@ impl<'a> Said<'a> {
             query: target.query(),
             fields: Fields::Sent(&head.headers),
             body: Body::Unread,
+            message: entry
+                .tool
+                .is_some_and(|tool| caller.ruleset.policy.tool(tool).protocol == Protocol::Mcp),
             session: &caller.session.facts,
             client: entry.client,
             now: entry.opened.wall,
@@ -312,6 +337,13 @@ impl Call for Said<'_> {
 
     fn body(&self) -> Body<'_> {
         self.body
+    }
+
+    fn args(&self) -> Option<&Value<'_>> {
+        match self.body {
+            Body::Read(Content::Json(message)) if self.message => mcp::arguments(message),
+            Body::Read(_) | Body::Unread => None,
+        }
     }
 
     fn session(&self, name: &str) -> Option<&str> {

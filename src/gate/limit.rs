@@ -20,7 +20,8 @@ use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick, seconds_up};
 use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest;
-use cost::{Reported, fixed_cost, reported_cost};
+pub(super) use cost::fixed_cost;
+use cost::{Reported, reported_cost};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use std::fmt::Write;
@@ -123,7 +124,7 @@ impl Caller {
     }
 
     /// Cost that the answer reported: always added. The first limit that must quarantine the session for it.
-    fn charge(&self, cost: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
+    pub(super) fn charge(&self, cost: &[LimitIndex], now: Tick, micros: u64) -> Option<Exceedance> {
         [
             Some(&self.cells),
             self.agent_cells(),
@@ -410,7 +411,7 @@ impl Inner {
     }
 
     /// Cost counters that changed are on their way to the store.
-    fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
+    pub(super) fn note_cost(&self, caller: &Caller, route: &Route, micros: u64) {
         if micros > 0 {
             self.costs
                 .mark(&caller.ruleset, &caller.session, &route.cost_limits);
@@ -428,6 +429,9 @@ impl Inner {
         match reported_cost(route, answer) {
             Reported::Nothing => {}
             Reported::Unreadable => entry.cost_unreadable(),
+            Reported::Micros(micros) if entry.shadowed() => {
+                self.charge_despite(caller, route, micros, entry);
+            }
             Reported::Micros(micros) => {
                 let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
                 self.note_cost(caller, route, micros);
@@ -474,6 +478,12 @@ async fn digest_of(
             };
             // A call without a body has none on record.
             entry.body = (digest.bytes > 0).then_some(digest);
+            // A message is the same whatever number it has.
+            let identity = entry.asked.as_ref().and_then(|asked| asked.identity);
+            let digest = BodyDigest {
+                sha256: identity.unwrap_or(digest.sha256),
+                ..digest
+            };
             Ok(Some(call_digest(&head.method, tool, target, &digest)))
         }
     }

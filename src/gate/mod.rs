@@ -13,6 +13,7 @@ mod client;
 mod describe;
 mod intent;
 mod judge;
+mod mcp;
 mod metadata;
 mod own;
 
@@ -25,6 +26,7 @@ pub mod body;
 mod record;
 
 mod permit;
+mod shadow;
 
 mod hold;
 
@@ -49,19 +51,20 @@ use crate::io::metrics::Metrics;
 use crate::io::telemetry::Telemetry;
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};
-use crate::policy::AccessRequest;
 use crate::policy::approval::Approvers;
 use crate::policy::certificate::Thumbprint;
-use crate::policy::decision::{GrantUse, Permit};
+use crate::policy::decision::{Evidence, GrantUse};
 use crate::policy::model::Policy;
 use crate::policy::name::{ProjectName, ToolName};
 use crate::store::CostRow;
 use crate::store::live::Sessions;
+use crate::store::live::approvals::LiveApproval;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
+use describe::{Described, Place};
 use forward::Passage;
-use forward::upgrade::{Bounds, Tunnel};
+use forward::upgrade::{Bounds, Handshake, Tunnel};
 use forward::{Outfit, OutfitError};
 use hold::Arrival;
 use http::request::Parts;
@@ -70,6 +73,7 @@ use hyper::body::Incoming;
 use permit::Ruling;
 use record::{Content, Entry};
 use refusal::Refusal;
+use shadow::Noted;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -273,7 +277,11 @@ impl Gate {
         }
         let hashes: Vec<_> = rulesets
             .values()
-            .map(|ruleset| (ruleset.policy.project.clone(), ruleset.policy.hash))
+            .map(|ruleset| {
+                let policy = &ruleset.policy;
+                let shadow = policy.routes.iter().filter(|route| route.shadow).count();
+                (policy.project.clone(), policy.hash, shadow)
+            })
             .collect();
         gate.rulesets.store(Arc::new(rulesets));
         gate.metrics.policies(&hashes);
@@ -344,9 +352,17 @@ impl Gate {
         let mut response = match outcome.unwrap_or_else(|Panicked| Err(Refusal::internal())) {
             Ok(response) => response,
             Err(refusal) => {
+                // What it was about, where that stands in a body that was not read yet.
+                let reason = refusal.reason();
+                gate.overhear(&head, &mut body, &mut entry, reason).await;
                 // Written down before it is said.
                 let refusal = entry.deny(refusal).await;
-                respond::refused(refusal, &entry).map(|own| Sequel::Body(Content::Own(own)))
+                let reason = refusal.reason();
+                let mut own = respond::refused(refusal, &entry);
+                if let Some(asked) = &entry.asked {
+                    own = mcp::told(asked, reason, own);
+                }
+                own.map(|own| Sequel::Body(Content::Own(own)))
             }
         };
         entry.answer(&mut response);
@@ -398,9 +414,14 @@ impl Gate {
         }
         // Before head and target are judged, so that refused calls count too. Who asks again for what people are asked
         // already is no new call, and counts by rates alone.
-        let standing = gate
+        let taken = gate
             .take_session_wide(caller, head, &target, body, entry)
-            .await?;
+            .await;
+        // What denies a call for a route in shadow is noted, and passes; whatever else refuses, refuses there too.
+        let (standing, noted) = match taken {
+            Ok(standing) => (standing, None),
+            Err(refusal) => (None, Some(gate.put_off(refusal, caller, head, &target)?)),
+        };
         // Canonical from here on; nothing rereads the raw target.
         let target = &target?;
         if own::is_own(target.path()) {
@@ -408,73 +429,129 @@ impl Gate {
         }
 
         // One match. What is matched here is what is forwarded.
-        let Some(call) = describe::matched(caller, head, target, entry) else {
-            // A loop on a path that does not exist is a loop: it is watched like any other.
-            gate.take_unrouted(caller, head, target, body, entry)
-                .await?;
-            return Err(Refusal::no_route());
+        let asking = Asking {
+            arrival: Arrival::new(caller, head, target, peer),
+            standing,
+            noted,
+            intent,
+        };
+        let first = match describe::matched(caller, head, target, entry) {
+            Place::Route(first) => first,
+            // What is called there stands in the body.
+            Place::Endpoint(tool) => {
+                return Box::pin(self.converse(tool, asking, body, entry)).await;
+            }
+            Place::Nowhere => {
+                // A loop on a path that does not exist is a loop: it is watched like any other.
+                gate.take_unrouted(caller, head, target, body, entry)
+                    .await?;
+                return Err(Refusal::no_route());
+            }
         };
         // After matching, because the tool says which fields it allows.
-        fields::check_request(&head.headers, target.as_str(), call.outfit.rules())
+        fields::check_request(&head.headers, target.as_str(), first.outfit.rules())
             .map_err(Refusal::field)?;
+        self.call(first, asking, body, entry).await
+    }
+
+    /// Everything that is done to a call once it is known which routes answer to it.
+    async fn call<'a>(
+        &self,
+        first: Described<'a>,
+        asking: Asking<'a>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Sequel>, Refusal> {
+        let gate = &*self.0;
+        let Asking {
+            arrival,
+            standing,
+            mut noted,
+            intent,
+        } = asking;
+        let Arrival {
+            caller,
+            head,
+            target,
+            ..
+        } = arrival;
         // Of the routes of one match, the first whose conditions hold. What can't be judged falls through to none.
-        let chosen = match &standing {
-            Some(approval) => Ok(judge::asked(caller, call, approval, entry)),
-            None => judge::chosen(caller, (head, target), call, body, entry).await,
+        let chosen = match (&standing, &noted) {
+            (_, Some(_)) => Ok(first),
+            (Some(approval), None) => Ok(judge::asked(caller, first, approval, entry)),
+            (None, None) => judge::chosen(caller, (head, target), &first, body, entry)
+                .await
+                .map_err(|refusal| (refusal, first)),
         };
         let mut call = match chosen {
             Ok(call) => call,
-            Err(refusal) => {
-                gate.take_unrouted(caller, head, target, body, entry)
-                    .await?;
-                return Err(refusal);
+            Err((refusal, first)) => {
+                let over = gate.take_unrouted(caller, head, target, body, entry).await;
+                let refusal = over.err().unwrap_or(refusal);
+                noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                judge::arm(caller, first, entry.route)
             }
         };
         // Two readers must not differ on whether this is still HTTP.
         let handshake = call.handshake(head, body.as_ref())?;
-        // Scope, tool and route limits; runaway sessions are quarantined here, whatever would be decided. The body is
-        // read ahead only where repeats of it are counted.
-        gate.take_of_route(
-            caller,
-            &call,
-            (head, target),
-            body,
-            standing.as_ref(),
-            entry,
-        )
-        .await?;
-        call.demand_intent(intent?.as_deref())?;
-
-        let arrival = Arrival::new(caller, head, target, peer);
         // Whoever comes back for what people were asked gets what came of it.
         if let Some(approval) = standing {
+            gate.admit(&call, arrival, Some(&approval), intent, body, entry)
+                .await?;
             entry.resource.clone_from(&approval.facts.resource);
             drop(body.take());
             return Box::pin(self.stand(approval, arrival, entry)).await;
         }
-        // What it acts on. Where nothing else needed the body, it is read here, before a byte leaves.
-        let resource = judge::acted_on(caller, (head, target), &mut call, body, entry).await?;
-        let access = AccessRequest {
-            route: call.route,
-            resource,
+        // Limits, and the pure decision: scope and resource within the ceiling, and a grant to go on, whose use is taken.
+        let ruled = match noted {
+            None => gate.rule(&mut call, arrival, intent, body, entry).await,
+            Some(Noted(refusal)) => Err(refusal),
         };
-        // The pure decision: scope and resource within the ceiling, and a grant to go on.
-        let permit = match gate.decide(caller, access, now)? {
-            Ruling::Allow(permit) => permit,
+        let denied = match ruled {
+            Ok(Ruling::Allow(permit)) => Ok(permit),
             // Once people agree, what they saw is judged anew, recorded and sent.
-            Ruling::Hold(hold) => {
+            Ok(Ruling::Hold(hold)) if !call.route.shadow => {
                 call.can_be_held(handshake.as_ref())?;
                 return Box::pin(self.hold(hold, &call, arrival, body, entry)).await;
             }
+            Ok(Ruling::Hold(hold)) => Err(gate.unheld(hold, caller, entry).await),
+            Err(refusal) => Err(refusal),
         };
-        // Money, and what other sessions share, only for calls that would be forwarded: nobody's refusals starve others.
-        gate.take_shared(caller, call.route, entry).await?;
-        // A stored grant's use is taken atomically and durably, and never given back.
-        gate.spend(caller, &permit).await?;
+        let evidence = match denied {
+            Ok(permit) => Evidence::Permit(permit),
+            // On a route in shadow it passes, on nothing.
+            Err(refusal) => {
+                let despite = gate.despite(refusal, &call, arrival, body, entry);
+                Evidence::Shadowed(despite.await?)
+            }
+        };
+        let level = level(&evidence, &head.method);
+        let place = (call.outfit, call.path);
+        let sent = self.send((evidence, level), place, arrival, handshake, body, entry);
+        let answer = sent.await?;
+        // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
+        gate.charge(caller, call.route, answer.headers(), entry);
+        Ok(answer.map(Sequel::from))
+    }
+
+    /// The one way out: recorded, and then sent.
+    async fn send<'a>(
+        &'a self,
+        (evidence, level): (Evidence<'_>, Level),
+        place: (&'a Outfit, &'a str),
+        Arrival {
+            caller,
+            head,
+            target,
+            peer,
+        }: Arrival<'a>,
+        handshake: Option<Handshake>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Passage>, Refusal> {
+        let gate = &*self.0;
         // In the ledger before a byte leaves.
-        entry
-            .allow(permit.grant(), level(&permit, &head.method))
-            .await?;
+        entry.allow(&evidence, level).await?;
         // Storing and recording took time: a kill that fell into it counts.
         gate.still_live(caller)?;
 
@@ -483,18 +560,26 @@ impl Gate {
             .expect("the body is handed on once, and only here");
         entry.sent();
         let answer = forward::send(
-            permit,
-            gate.outbound(caller, &call, (head, target), peer, entry.context()),
+            evidence,
+            gate.outbound(caller, place, (head, target), peer, entry.context()),
             body,
             handshake,
         )
         .await;
         entry.answered();
-        let answer = answer.map_err(|fault| gate.unanswered(caller, fault))?;
-        // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
-        gate.charge(caller, call.route, answer.headers(), entry);
-        Ok(answer.map(Sequel::from))
+        answer.map_err(|fault| gate.unanswered(caller, fault))
     }
+}
+
+/// A call of a session that may go on, with what was found before its target was matched.
+struct Asking<'a> {
+    arrival: Arrival<'a>,
+    /// What people are asked about this very call already.
+    standing: Option<Arc<LiveApproval>>,
+    /// What denies it, unless its route is in shadow.
+    noted: Option<Noted>,
+    /// What the agent says it is for.
+    intent: Result<Option<Arc<str>>, Refusal>,
 }
 
 impl From<Passage> for Sequel {
@@ -519,18 +604,16 @@ impl Inner {
 }
 
 /// How far the decision must have got before the call may leave.
-fn level(permit: &Permit<'_>, method: &Method) -> Level {
-    level_of(
-        permit,
-        permit.route().irreversible || *method == Method::DELETE,
-    )
+fn level(evidence: &Evidence<'_>, method: &Method) -> Level {
+    let irreversible = evidence.route().is_some_and(|route| route.irreversible);
+    level_of(evidence.grant(), irreversible || *method == Method::DELETE)
 }
 
-fn level_of(permit: &Permit<'_>, irreversible: bool) -> Level {
-    match permit.grant() {
-        GrantUse::Stored(_) => Level::Sync,
-        GrantUse::OnUse if irreversible => Level::Sync,
-        GrantUse::OnUse => Level::Written,
+fn level_of(grant: Option<GrantUse>, irreversible: bool) -> Level {
+    match grant {
+        Some(GrantUse::Stored(_)) => Level::Sync,
+        Some(GrantUse::OnUse) | None if irreversible => Level::Sync,
+        Some(GrantUse::OnUse) | None => Level::Written,
     }
 }
 

@@ -1,14 +1,16 @@
-//! Steps 5 to 8: the policy is asked, a stored grant's use is taken, the session is looked at once more, and the call is
-//! made ready to leave.
+//! Steps 4 to 8: limits are taken, the policy is asked, a stored grant's use is taken, the session is looked at once more,
+//! and the call is made ready to leave.
 //!
 //! Taking is atomic in memory and then durable, and never given back: a call that fails afterwards has used its grant,
 //! because nobody can say whether the backend acted.
 
+use crate::gate::body::RequestBody;
 use crate::gate::describe::Described;
-use crate::gate::forward::{Outbound, SendFault};
-use crate::gate::record::Caller;
+use crate::gate::forward::{Outbound, Outfit, SendFault};
+use crate::gate::hold::Arrival;
+use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
-use crate::gate::{Inner, Peer, client};
+use crate::gate::{Inner, Peer, client, judge};
 use crate::io::sweep::Liveness;
 use crate::io::telemetry::Context;
 use crate::ledger::record::Fault;
@@ -17,9 +19,11 @@ use crate::policy::subject::Subject;
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::policy::{self, AccessRequest};
+use crate::store::live::approvals::LiveApproval;
 use crate::store::live::{LiveSession, State};
 use http::Version;
 use http::request::Parts;
+use std::sync::Arc;
 
 /// What the policy says of a call that it does not refuse.
 pub(super) enum Ruling<'c> {
@@ -29,6 +33,54 @@ pub(super) enum Ruling<'c> {
 }
 
 impl Inner {
+    /// What is asked before the policy is: limits of scope, tool and route, and whether the agent said what it is doing.
+    /// Runaway sessions are quarantined here, whatever would be decided. The body is read ahead only where repeats of it
+    /// are counted.
+    pub(super) async fn admit(
+        &self,
+        call: &Described<'_>,
+        arrival: Arrival<'_>,
+        standing: Option<&Arc<LiveApproval>>,
+        intent: Result<Option<Arc<str>>, Refusal>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<(), Refusal> {
+        let caller = arrival.caller;
+        let asked = (arrival.head, arrival.target);
+        self.take_of_route(caller, call, asked, body, standing, entry)
+            .await?;
+        call.demand_intent(intent?.as_deref())
+    }
+
+    /// What the policy says of a call within its limits. A permit's stored use is taken when this returns.
+    pub(super) async fn rule<'c>(
+        &self,
+        call: &mut Described<'c>,
+        arrival: Arrival<'c>,
+        intent: Result<Option<Arc<str>>, Refusal>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Ruling<'c>, Refusal> {
+        let caller = arrival.caller;
+        self.admit(call, arrival, None, intent, body, entry).await?;
+        // What it acts on. Where nothing else needed the body, it is read here, before a byte leaves.
+        let asked = (arrival.head, arrival.target);
+        let resource = judge::acted_on(caller, asked, call, body, entry).await?;
+        let access = AccessRequest {
+            route: call.route,
+            resource,
+        };
+        let permit = match self.decide(caller, access, entry.opened)? {
+            Ruling::Allow(permit) => permit,
+            hold @ Ruling::Hold(_) => return Ok(hold),
+        };
+        // Money, and what other sessions share, only for calls that would be forwarded: nobody's refusals starve others.
+        self.take_shared(caller, call.route, entry).await?;
+        // A stored grant's use is taken atomically and durably, and never given back.
+        self.spend(caller, &permit).await?;
+        Ok(Ruling::Allow(permit))
+    }
+
     /// Asks the policy. Grants are read where they are kept and may be gone right after: spending settles that.
     pub(super) fn decide<'c>(
         &self,
@@ -86,16 +138,16 @@ impl Inner {
     pub(super) fn outbound<'a>(
         &'a self,
         caller: &'a Caller,
-        call: &Described<'a>,
+        (outfit, path): (&'a Outfit, &'a str),
         (head, target): (&'a Parts, &'a Target),
         peer: &'a Peer,
         trace: Option<Context>,
     ) -> Outbound<'a> {
         Outbound {
-            outfit: call.outfit,
+            outfit,
             method: &head.method,
             headers: &head.headers,
-            path: call.matched.path,
+            path,
             query: target.query(),
             authority: target.authority(),
             peer: peer.address.ip(),

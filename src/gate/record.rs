@@ -8,6 +8,7 @@ use crate::gate::body::Meter;
 use crate::gate::forward::upgrade::Ended;
 use crate::gate::hold::Begun;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
+use crate::gate::mcp::Asked;
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Channel, Inner, Sequel, describe, intent};
@@ -17,13 +18,14 @@ use crate::ledger::record::{
     BodyDigest, DecisionRecord, Fault, FrameCounts, OutcomeRecord, Verdict,
 };
 use crate::ledger::{Level, Slot, Unavailable};
-use crate::policy::decision::{GrantUse, Reason};
+use crate::policy::decision::{Evidence, GrantUse, Reason};
 use crate::policy::function::METHOD;
 use crate::policy::id::{ApprovalId, RequestId};
 use crate::policy::limit::{Cells, Exceedance};
 use crate::policy::model::{RouteIndex, ToolIndex};
 use crate::policy::name::{LimitId, ScopeName};
 use crate::policy::resource::Resource;
+use crate::policy::shadow::WouldBe;
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
@@ -68,6 +70,8 @@ pub(super) struct Entry {
     reason: Option<Reason>,
     slot: Option<Slot>,
     grant: Option<GrantUse>,
+    /// What would have been decided: it passes because its route is in shadow.
+    shadow: Option<WouldBe>,
     /// What it waits for, or runs by the word of.
     approval: Option<ApprovalId>,
     /// Since when it waits for people, and for how long it did.
@@ -81,6 +85,10 @@ pub(super) struct Entry {
     status: Option<u16>,
     fault: Option<Fault>,
     frames: Option<FrameCounts>,
+    /// Of a message of MCP: what is asked and how it is answered.
+    pub asked: Option<Box<Asked>>,
+    /// It belongs to the tool's protocol itself.
+    protocol: bool,
     settled: bool,
 }
 
@@ -126,6 +134,7 @@ impl Entry {
             reason: None,
             slot: None,
             grant: None,
+            shadow: None,
             approval: None,
             held: None,
             hold_micros: None,
@@ -136,6 +145,8 @@ impl Entry {
             status: None,
             fault: None,
             frames: None,
+            asked: None,
+            protocol: false,
             settled: false,
         })
     }
@@ -167,6 +178,7 @@ impl Entry {
             limit: None,
             decided: None,
             reason: None,
+            shadow: None,
             slot: None,
             grant: None,
             approval: None,
@@ -179,6 +191,8 @@ impl Entry {
             status: None,
             fault: None,
             frames: None,
+            asked: None,
+            protocol: false,
             settled: false,
         })
     }
@@ -223,14 +237,21 @@ impl Entry {
         Some(caller.ruleset.policy.route(self.route?).id.as_str())
     }
 
-    /// The call may be forwarded once this returns `Ok`, and not before.
-    pub(super) async fn allow(&mut self, grant: GrantUse, level: Level) -> Result<(), Refusal> {
-        self.commit(Verdict::Allow, Some(grant), level)
+    /// The call may be forwarded once this returns `Ok`, and not before. What passes in shadow goes on no grant.
+    pub(super) async fn allow(
+        &mut self,
+        evidence: &Evidence<'_>,
+        level: Level,
+    ) -> Result<(), Refusal> {
+        let grant = evidence.grant();
+        self.shadow = evidence.would();
+        self.protocol = matches!(evidence, Evidence::Protocol(_));
+        self.commit(Verdict::Allow, grant, level)
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
         self.decided = Some((Decided::Allow, self.gate.clock.now().tick));
-        self.grant = Some(grant);
-        if grant == GrantUse::OnUse
+        self.grant = grant;
+        if grant == Some(GrantUse::OnUse)
             && let Some(caller) = &self.caller
         {
             self.gate
@@ -238,6 +259,16 @@ impl Entry {
                 .grant_made(&caller.ruleset.policy.project, GrantKind::OnUse);
         }
         Ok(())
+    }
+
+    /// Whether it passes because its route is in shadow.
+    pub(super) fn shadowed(&self) -> bool {
+        self.shadow.is_some()
+    }
+
+    /// The limit that was exceeded.
+    pub(super) fn limited(&mut self, limit: Option<&LimitId>) {
+        self.limit = limit.cloned();
     }
 
     /// Writes a refusal down before it is said. Where the ledger does not take it, that is what is said instead.
@@ -319,6 +350,11 @@ impl Entry {
             intent: self.intent.clone(),
             method: self.method.clone(),
             target: self.target.clone(),
+            call: self
+                .asked
+                .as_ref()
+                .and_then(|asked| asked.call())
+                .map(Into::into),
             client: self.client,
             body: self.body,
         }
@@ -358,14 +394,15 @@ impl Entry {
             route: route.map(|route| &route.id),
             method: self.method.as_str(),
             target: &self.target,
-            call: None,
-            protocol: false,
+            call: self.asked.as_ref().and_then(|asked| asked.call()),
+            protocol: self.protocol,
             record_query: tool.map_or(&[], |tool| &tool.record_query),
             scope: route.map(|route| &route.scope).or(self.scope.as_ref()),
             resource: self.resource.as_ref(),
             decision,
             reason: self.reason,
             grant,
+            shadow: self.shadow,
             approval: self.approval,
             limit: self.limit.as_ref(),
             client: self.client,
@@ -499,6 +536,10 @@ impl Entry {
                 decided,
                 self.reason,
             ),
+        }
+        if let (Decided::Allow, Some(would)) = (decided, self.shadow) {
+            let route = self.route_id().unwrap_or_default();
+            metrics.let_pass(&ruleset.policy.project, route, would.reason());
         }
         if let Some(tool) = tool.map(|tool| &handles.tools[tool]) {
             if let (Some(status), Some(micros)) = (self.status, self.upstream_micros) {

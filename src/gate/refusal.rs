@@ -279,6 +279,30 @@ impl Refusal {
         }
     }
 
+    /// A message that is longer than is read of any.
+    pub(super) fn too_large_to_read(most: u64) -> Self {
+        Self::new(
+            Reason::BodyTooLarge,
+            format!("the message is longer than {most} bytes; send less in one request"),
+        )
+    }
+
+    /// The answer is to be looked through before it goes on, and can't be read.
+    pub(super) fn garbled() -> Self {
+        Self::new(
+            Reason::UpstreamFailed,
+            "the tool answered with a list that can't be read; tell the user that the tool is out of order",
+        )
+        .after(Fault::UpstreamFailed)
+    }
+
+    /// Neither a message nor the stream of a session of the protocol.
+    pub(super) fn method_of_endpoint() -> Self {
+        Self::no_route()
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+            .with(|parts| parts.allow = Some("POST"))
+    }
+
     /// A body that conditions read is over its bound.
     pub(super) fn too_large_to_judge(route: &Route) -> Self {
         let most = route.body_limit;
@@ -350,6 +374,11 @@ impl Refusal {
                 seconds: None,
             });
         })
+    }
+
+    /// What is noted of a call that people would be asked about. It is never said.
+    pub(super) fn would_hold() -> Self {
+        Self::new(Reason::PendingApproval, "people would be asked")
     }
 
     /// A person said no to it.

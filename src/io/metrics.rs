@@ -44,6 +44,8 @@ pub struct Metrics {
     approval_wait: Histogram,
     limit_exceeded: IntCounterVec,
     quarantines: IntCounterVec,
+    shadow: IntCounterVec,
+    shadow_routes: IntGaugeVec,
     cost: CounterVec,
     ledger: ledger::LedgerMetrics,
     reloads: IntCounterVec,
@@ -224,6 +226,22 @@ impl Metrics {
                     &["project", "limit"],
                 ),
             ),
+            shadow: registered(
+                &registry,
+                int_counters(
+                    "toolgate_shadow_total",
+                    "Calls that passed because their route is in shadow, by why they would not have.",
+                    &["project", "route", "reason"],
+                ),
+            ),
+            shadow_routes: registered(
+                &registry,
+                int_gauges(
+                    "toolgate_shadow_routes",
+                    "Routes in shadow: what the policy denies on them is recorded and let through.",
+                    &["project"],
+                ),
+            ),
             cost: registered(
                 &registry,
                 counters(
@@ -321,14 +339,25 @@ impl Metrics {
         }
     }
 
-    /// Which policies are in force now, all of them.
-    pub fn policies(&self, hashes: &[(ProjectName, PolicyHash)]) {
+    /// Which policies are in force now, all of them, and how many of their routes are in shadow.
+    pub fn policies(&self, hashes: &[(ProjectName, PolicyHash, usize)]) {
         self.policy.reset();
-        for (project, hash) in hashes {
+        self.shadow_routes.reset();
+        for (project, hash, shadow) in hashes {
             self.policy
                 .with_label_values(&[project.as_str(), &hash.to_string()])
                 .set(1);
+            self.shadow_routes
+                .with_label_values(&[project.as_str()])
+                .set(i64::try_from(*shadow).unwrap_or(i64::MAX));
         }
+    }
+
+    /// A call passed because its route is in shadow.
+    pub fn let_pass(&self, project: &ProjectName, route: &str, reason: Reason) {
+        self.shadow
+            .with_label_values(&[project.as_str(), route, reason.as_str()])
+            .inc();
     }
 
     /// A call that was not forwarded. `tool` and `route` are empty where nothing matched, `project` before the session

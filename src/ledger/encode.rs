@@ -82,6 +82,11 @@ impl Encoder {
         }
         line.seq();
         line.shown("session", record.session);
+        if let Some(would) = record.shadow {
+            let (decision, reason) = (would.decision().as_str(), would.reason().as_str());
+            line.key("shadow");
+            line.raw(format!("{{\"reason\":\"{reason}\",\"would\":\"{decision}\"}}").as_bytes());
+        }
         line.free("target", &mask_query(record.target, record.record_query));
         line.time();
         if let Some(tool) = record.tool {

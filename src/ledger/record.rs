@@ -11,7 +11,8 @@
 //! `call` (where the body names it: `tools/call list_issues`)
 //! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`, `hold`), `reason` (where
 //! denied), `grant` (`on_use`, the stored grant's id, or `protocol`: a message that acts on nothing and needs none), `approval` (it waits for that one, or runs by its word), `limit`
-//! (the one exceeded), `client` (address), `body_bytes` and `body_sha256` (where the body was read). A call that stands under
+//! (the one exceeded), `shadow` (of what passes because its route is in shadow, with the decision `allow` and no grant: what
+//! it `would` have been, `deny` or `hold`, and the `reason`), `client` (address), `body_bytes` and `body_sha256` (where the body was read). A call that stands under
 //! an approval has the decision `hold`, whether it is the first to ask, a retry that joins, or one that gets the answer of
 //! the run. What is decided behind it is a second decision of the same `request`: `allow`, of the one call by which what
 //! people agreed to ran, before a byte of it leaves; or `deny`. The one `outcome` is that of the request, and tells what its
@@ -66,6 +67,7 @@ use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
 };
 use crate::policy::resource::Resource;
+use crate::policy::shadow::WouldBe;
 use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use std::net::IpAddr;
@@ -115,6 +117,8 @@ pub struct DecisionRecord<'a> {
     pub grant: Option<GrantUse>,
     /// It belongs to the tool's protocol itself, and goes on no grant.
     pub protocol: bool,
+    /// What would have been decided, where it passes because its route is in shadow.
+    pub shadow: Option<WouldBe>,
     /// The one it waits for, or that lets it run.
     pub approval: Option<ApprovalId>,
     /// The one that was exceeded.

@@ -2,9 +2,11 @@
 
 use super::approval::Chain;
 use super::id::{ApprovalId, GrantId, SessionId};
+use super::mcp::Exempt;
 use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
+use super::shadow::{Shadowed, WouldBe};
 
 /// The outcome of [`super::decide`].
 #[derive(Debug)]
@@ -24,6 +26,44 @@ pub struct Permit<'p> {
     pub(super) resource: Option<Resource>,
     pub(super) grant: GrantUse,
     pub(super) approval: Option<ApprovalId>,
+}
+
+/// What a call is forwarded on: nothing leaves without one.
+#[derive(Debug)]
+pub enum Evidence<'p> {
+    /// It was allowed.
+    Permit(Permit<'p>),
+    /// It was not, on a route in shadow.
+    Shadowed(Shadowed<'p>),
+    /// It belongs to the tool's protocol itself, and needs neither route nor grant.
+    Protocol(Exempt),
+}
+
+impl<'p> Evidence<'p> {
+    /// The matched route.
+    pub fn route(&self) -> Option<&'p Route> {
+        match self {
+            Evidence::Permit(permit) => Some(permit.route),
+            Evidence::Shadowed(shadowed) => Some(shadowed.route()),
+            Evidence::Protocol(_) => None,
+        }
+    }
+
+    /// What would have been decided; `None`: it was allowed.
+    pub fn would(&self) -> Option<WouldBe> {
+        match self {
+            Evidence::Permit(_) | Evidence::Protocol(_) => None,
+            Evidence::Shadowed(shadowed) => Some(shadowed.would()),
+        }
+    }
+
+    /// What the call goes on; `None`: on none.
+    pub fn grant(&self) -> Option<GrantUse> {
+        match self {
+            Evidence::Permit(permit) => Some(permit.grant()),
+            Evidence::Shadowed(_) | Evidence::Protocol(_) => None,
+        }
+    }
 }
 
 /// Evidence that a person's word is all that one call lacks. Built only in `policy`; [`super::redeem`] makes a [`Permit`]
@@ -78,25 +118,6 @@ pub enum GrantUse {
     OnUse,
     /// One use of a stored grant; must be taken, durably, before forwarding.
     Stored(GrantId),
-}
-
-/// What forwarding takes: nothing is sent without evidence that the policy lets it pass.
-/// Only `policy` has any to give.
-pub trait Evidence: sealed::Sealed {
-    /// What it goes on; `None`: it belongs to the protocol itself and needs no grant.
-    fn grant(&self) -> Option<GrantUse>;
-}
-
-pub(super) mod sealed {
-    pub trait Sealed {}
-}
-
-impl sealed::Sealed for Permit<'_> {}
-
-impl Evidence for Permit<'_> {
-    fn grant(&self) -> Option<GrantUse> {
-        Some(self.grant)
-    }
 }
 
 impl<'p> Permit<'p> {

@@ -5,9 +5,10 @@
 //! hold would take is not shown.
 
 use super::ceiling::ceiling_of_route;
-use super::decision::{Evidence, GrantUse, sealed::Sealed};
+use super::choice::{Bare, Vague, acts_on};
 use super::json::Value;
 use super::model::{Policy, RouteIndex, ToolIndex};
+use super::resource::{Part, ResourceTemplate};
 use super::route::called;
 use super::subject::Session;
 
@@ -15,14 +16,6 @@ use super::subject::Session;
 /// consumed by forwarding.
 #[derive(Debug)]
 pub struct Exempt(());
-
-impl Sealed for Exempt {}
-
-impl Evidence for Exempt {
-    fn grant(&self) -> Option<GrantUse> {
-        None
-    }
-}
 
 /// A message of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +64,7 @@ pub enum List {
 
 impl List {
     /// All of them.
-    pub const ALL: [List; 4] = [
-        List::Tools,
-        List::Resources,
-        List::Templates,
-        List::Prompts,
-    ];
+    pub const ALL: [List; 4] = [List::Tools, List::Resources, List::Templates, List::Prompts];
 
     /// The list that a method asks for.
     pub fn of(method: &str) -> Option<Self> {
@@ -147,20 +135,28 @@ fn could_call(policy: &Policy, session: &Session, tool: ToolIndex, path: &str) -
     let mut arm = policy.table.find_call(tool, path);
     while let Some(matched) = arm {
         let route = policy.route(matched.route);
-        if let Some(ceiling) = ceiling_of_route(policy, session, route) {
-            let covered = match &route.resource {
-                None => ceiling.allows(None),
-                Some(template) => template
-                    .fill(&matched.captures, session)
-                    .is_some_and(|resource| ceiling.allows(Some(&resource))),
-            };
-            if covered {
-                return true;
+        if let Some(ceiling) = ceiling_of_route(policy, session, route)
+            && match acts_on(route, &matched.captures, &Bare(session)) {
+                Ok(resource) => ceiling.allows(resource.as_ref()),
+                // Arguments say it, which are not known yet.
+                Err(Vague::Unread) => true,
+                Err(Vague::Unfilled(_)) => route
+                    .resource
+                    .as_ref()
+                    .is_some_and(|template| !told_by_name(template)),
             }
+        {
+            return true;
         }
         arm = policy.table.behind(&matched);
     }
     false
+}
+
+/// Whether the name and the session say all that a call acts on.
+fn told_by_name(template: &ResourceTemplate) -> bool {
+    let known = |part: &Part| matches!(part, Part::Literal(_) | Part::Path(_) | Part::Session(_));
+    template.placeholders().all(known)
 }
 
 /// Whether a URI of this template could be read. Which URIs it stands for is the server's to know: it is shown where the
@@ -171,11 +167,15 @@ fn could_read(policy: &Policy, session: &Session, tool: ToolIndex, template: &st
     (0..).zip(&policy.routes).any(|(index, route)| {
         route.tool == tool
             && ceiling_of_route(policy, session, route).is_some()
-            && policy.written(RouteIndex(index)).split("; ").any(|written| {
-                let uri = written.strip_prefix("resources/read ");
-                uri.map(fixed)
-                    .is_some_and(|fixed| fixed.starts_with(&wanted) || wanted.starts_with(&fixed))
-            })
+            && policy
+                .written(RouteIndex(index))
+                .split("; ")
+                .any(|written| {
+                    let uri = written.strip_prefix("resources/read ");
+                    uri.map(fixed).is_some_and(|fixed| {
+                        fixed.starts_with(&wanted) || wanted.starts_with(&fixed)
+                    })
+                })
     })
 }
 

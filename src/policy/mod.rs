@@ -24,6 +24,7 @@ pub mod name;
 pub mod proofs;
 pub mod resource;
 pub mod route;
+pub mod shadow;
 pub mod sql;
 pub mod subject;
 pub mod target;
@@ -34,6 +35,7 @@ pub mod trace;
 
 pub use ceiling::{Effective, ceiling};
 pub use endorse::endorse;
+pub use shadow::{all_shadowed, shadowed};
 
 use approval::{Approvers, Asked, Facts, HeldCall, Vote};
 use decision::{Decision, Denial, GrantUse, Hold, Permit, Reason, Void};

@@ -232,6 +232,8 @@ pub struct Route {
     pub irreversible: bool,
     /// Whether the agent must say what it is doing.
     pub intent: IntentRule,
+    /// What would be denied is recorded and passes ([`super::shadow`]).
+    pub shadow: bool,
     /// What a call may become; of requests by GET alone.
     pub upgrade: Option<Upgrade>,
     /// Who must agree to each call; `None`: nobody.
@@ -314,6 +316,7 @@ impl Policy {
                 resource: part.resource,
                 cost: part.cost,
                 intent: part.intent,
+                shadow: part.shadow,
                 body_limit: part.body_limit,
                 upgrade: part.upgrade,
                 approval: part.approval,

@@ -106,6 +106,7 @@ impl Builder {
             cost: None,
             irreversible: false,
             intent: IntentRule::Optional,
+            shadow: false,
             body_limit: 1 << 20,
             upgrade: None,
             approval: None,

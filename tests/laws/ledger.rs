@@ -108,6 +108,7 @@ impl Call {
             decision: Verdict::Allow,
             reason: None,
             grant: None,
+            shadow: None,
             approval: None,
             limit: None,
             client: "127.0.0.1".parse().unwrap(),
@@ -642,6 +643,7 @@ fn an_approval_is_on_record_with_its_digest_and_every_word_and_without_what_was_
     let held = Call::new(6);
     let decision = DecisionRecord {
         decision: Verdict::Hold,
+        shadow: None,
         approval: Some(ApprovalId::new(Uuid::from_u128(3))),
         ..held.decision("/users/7", None)
     };

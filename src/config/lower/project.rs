@@ -6,7 +6,8 @@ use super::faults;
 use super::limits::{Known, limits};
 use super::notify::targets;
 use super::proofs;
-use super::routes::{RoutePlace, route};
+use super::routes::{RoutePlace, Usual, route};
+use super::shadow::{self, ShadowPlaces};
 use super::tools::tool;
 use crate::config::error::{Place, Reports};
 use crate::config::raw;
@@ -30,6 +31,7 @@ pub struct Places {
     pub agents: Vec<(AgentName, Place)>,
     pub scopes: ScopePlaces,
     pub tools: Vec<Place>,
+    pub shadow: ShadowPlaces,
     pub routes: Vec<RoutePlace>,
     pub limits: Vec<Place>,
     pub chains: Vec<ChainPlace>,
@@ -47,6 +49,8 @@ pub fn project(
     let chains = chains(raw.approvals.as_ref(), &targets, reports);
     let agents_raw = raw.agents.as_ref().map_or(&[][..], |at| &at.value.0);
     let (agents, scopes) = agents(agents_raw, &chains, reports);
+    let usual = Usual::of(&raw);
+    let mut shadow = ShadowPlaces::of(raw.mode.as_ref());
     let tools_raw = raw.tools.as_ref().map_or(&[][..], |at| &at.value.0);
     let (mut tools, mut tool_places) = (Vec::new(), Vec::new());
     let (mut routes, mut route_places) = (Vec::new(), Vec::new());
@@ -57,19 +61,22 @@ pub fn project(
         reports.enter(format!("tool `{}`", name.value));
         let lowered = tool(name, raw, vault, reports);
         reports.leave();
+        let usual = usual.within(&raw.value);
         let index = ToolIndex(u32::try_from(tools.len()).unwrap_or(u32::MAX));
         for raw in raw.value.routes.iter().flat_map(|at| &at.value.0) {
-            if let Some((part, place)) = route(index, &lowered, &raw.value, &chains, reports) {
+            let raw = (&raw.value, usual);
+            if let Some((part, place)) = route(index, &lowered, raw, &chains, reports) {
                 routes.push(part);
                 route_places.push(place);
             }
         }
         tools.push(lowered);
+        shadow.tool(&raw.value);
         let found_at = raw.value.mount.as_ref().map(|at| at.place);
         let found_at = found_at.or(raw.value.host.as_ref().map(|at| at.place));
         tool_places.push(found_at.unwrap_or(name.place));
     }
-    refuse_shadowed(&tools, &routes, &route_places, reports);
+    refuse_unreached(&tools, &routes, &route_places, reports);
     let limits_raw = raw.limits.as_ref().map_or(&[][..], |at| &at.value.0);
     let (limits, limit_places) = limits(limits_raw, &known(tools_raw), reports);
     let named = raw.project.as_ref();
@@ -81,6 +88,7 @@ pub fn project(
             .collect(),
         scopes,
         tools: tool_places,
+        shadow,
         routes: route_places,
         limits: limit_places,
         chains: chains.places,
@@ -110,6 +118,9 @@ fn assemble(parts: Parts, places: &Places, reports: &mut Reports) -> Option<Poli
     match Policy::assemble(parts) {
         Ok(policy) => {
             proofs::report(&policy, places, reports);
+            if !reports.failed() {
+                shadow::report(&policy, places, reports);
+            }
             (!reports.failed()).then_some(policy)
         }
         Err(faults) => {
@@ -146,7 +157,7 @@ fn known(tools: &[(At<ToolName>, Option<At<raw::Tool>>)]) -> Known<'_> {
 }
 
 /// A route under another tool's longer mount could never be reached: the longest mount wins.
-fn refuse_shadowed(
+fn refuse_unreached(
     tools: &[crate::policy::model::Tool],
     routes: &[crate::policy::model::RoutePart],
     places: &[RoutePlace],
@@ -169,11 +180,11 @@ fn refuse_shadowed(
     for (route, place) in routes.iter().zip(places) {
         for (part, at) in route.matches.iter().zip(&place.matches) {
             let text = part.template.as_str();
-            let shadow = inner[route.tool.0 as usize].iter().find(|(inner, _)| {
+            let longer = inner[route.tool.0 as usize].iter().find(|(inner, _)| {
                 text.strip_prefix(inner)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             });
-            if let Some((_, other)) = shadow {
+            if let Some((_, other)) = longer {
                 reports.error(
                     at.place,
                     format!("{}: the longer mount of tool `{other}` takes this path, so it could never be reached", place.subject),

@@ -24,10 +24,36 @@ pub struct RoutePlace {
     pub scope: Place,
     pub resource: Option<Place>,
     pub approval: Option<Place>,
+    pub mode: Option<Place>,
     /// One for each part of the match.
     pub matches: Vec<MatchPlace>,
     /// One for each condition.
     pub conditions: Vec<Place>,
+}
+
+/// What a route has that does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct Usual {
+    pub mode: raw::Mode,
+    pub intent: raw::IntentRule,
+}
+
+impl Usual {
+    /// As the project says.
+    pub fn of(raw: &raw::Project) -> Self {
+        Self {
+            mode: or(raw.mode.as_ref(), |mode| mode, raw::Mode::Enforce),
+            intent: or(raw.intent.as_ref(), |rule| rule, raw::IntentRule::Optional),
+        }
+    }
+
+    /// As one of its tools has it.
+    pub fn within(self, tool: &raw::Tool) -> Self {
+        Self {
+            mode: or(tool.mode.as_ref(), |mode| mode, self.mode),
+            ..self
+        }
+    }
 }
 
 /// One part of a match.
@@ -41,7 +67,7 @@ pub struct MatchPlace {
 pub fn route(
     index: ToolIndex,
     tool: &Tool,
-    raw: &raw::Route,
+    (raw, usual): (&raw::Route, Usual),
     chains: &Chains,
     reports: &mut Reports,
 ) -> Option<(RoutePart, RoutePlace)> {
@@ -82,6 +108,7 @@ pub fn route(
         scope: raw.scope.as_ref()?.place,
         resource: raw.resource.as_ref().map(|at| at.place),
         approval: raw.approval.as_ref().map(|at| at.place),
+        mode: raw.mode.as_ref().map(|at| at.place),
         matches: matches.iter().map(|(_, place)| place.clone()).collect(),
         conditions: condition_places,
     };
@@ -98,9 +125,13 @@ pub fn route(
         },
         cost: cost.flatten(),
         irreversible: or(raw.irreversible.as_ref(), |flag| flag.0, false),
-        intent: match raw.intent.as_ref().map(|at| at.value) {
-            Some(raw::IntentRule::Required) => IntentRule::Required,
-            Some(raw::IntentRule::Optional) | None => IntentRule::Optional,
+        intent: match or(raw.intent.as_ref(), |rule| rule, usual.intent) {
+            raw::IntentRule::Required => IntentRule::Required,
+            raw::IntentRule::Optional => IntentRule::Optional,
+        },
+        shadow: match or(raw.mode.as_ref(), |mode| mode, usual.mode) {
+            raw::Mode::Shadow => true,
+            raw::Mode::Enforce => false,
         },
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, tool.body_limit),
         approval,

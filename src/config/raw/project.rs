@@ -24,8 +24,11 @@ record! {
     required _version = "version": Version,
     /// Its name; unique over all files.
     required project = "project": ProjectName,
-    /// Whether decisions are enforced. Default: enforce.
-    optional _mode = "mode": Mode,
+    /// Whether decisions are enforced, on routes whose tool and who themselves do not say: enforce; shadow, decided and
+    /// recorded, and let through all the same. Default: enforce.
+    optional mode = "mode": Mode,
+    /// Whether agents must say what they are doing, on routes that do not say. Default: optional.
+    optional intent = "intent": IntentRule,
     /// Kinds of agents, and what each may ever be granted.
     required agents = "agents": Map<AgentName, Agent>,
     /// Backends and their routes.
@@ -43,7 +46,7 @@ words! {
     /// Whether decisions are enforced.
     Mode: "a value of `mode`";
     Enforce = "enforce",
-    ; later "shadow"
+    Shadow = "shadow",
 }
 
 record! {
@@ -200,7 +203,8 @@ record! {
     optional volatile_headers = "volatile_headers": ListOrNone<HeaderName>,
     /// Header fields of which approvers see length and SHA-256 instead of the value. Default: none.
     optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
-    ; later "mode"
+    /// Whether decisions are enforced, on its routes that do not say. Default: the project's.
+    optional mode = "mode": Mode,
     ; unless "protocol" is "function", one_of "mount", "host", needs "upstream"
     ; schema {
         "oneOf": [
@@ -336,12 +340,13 @@ record! {
     optional cost = "cost": Cost,
     /// Can't be undone. Default: false, and true for DELETE.
     optional irreversible = "irreversible": Flag,
-    /// Whether the agent must say what it is doing. Default: optional.
+    /// Whether the agent must say what it is doing. Default: the project's.
     optional intent = "intent": IntentRule,
     /// Bytes of a body read where one is needed. Default: the tool's.
     optional body_limit = "body_limit": Size<KIB, GIB>,
-    /// Whether decisions are enforced. Default: enforce.
-    optional _mode = "mode": Mode,
+    /// Whether decisions are enforced: enforce, or shadow: what would be denied is recorded and let through. Default: the
+    /// tool's.
+    optional mode = "mode": Mode,
     /// `websocket`: a call that asks for it becomes a tunnel. It lasts as long as its session, and is cut once neither
     /// side has sent anything, pings included, for the listener's `timeouts.idle`. Default: none.
     optional upgrade = "upgrade": Upgrade,

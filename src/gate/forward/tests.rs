@@ -222,7 +222,7 @@ async fn relay(
     };
     let answer = match handshake {
         Some(handshake) => upgrade::exchange(call, handshake, meter).await,
-        None => exchange(call, body, GrantUse::OnUse)
+        None => exchange(call, body, Some(GrantUse::OnUse))
             .await
             .map(|answer| answer.map(Passage::Body)),
     };

@@ -4,7 +4,7 @@ use crate::policy::model::{Cost, Route};
 use http::HeaderMap;
 
 /// What a call on this route costs before it is made; `None`: nothing, or the answer says.
-pub(super) fn fixed_cost(route: &Route) -> Option<u64> {
+pub(in crate::gate) fn fixed_cost(route: &Route) -> Option<u64> {
     match &route.cost {
         Some(Cost::Fixed(micros)) => Some(*micros),
         Some(Cost::Header { .. }) | None => None,

@@ -115,7 +115,10 @@ pub(super) fn mismatch(headers: &HeaderMap, message: &Message<'_>) -> Option<Hea
                 .collect(),
         };
         let named = decoded(name);
-        if !said.iter().any(|said| Some(said.as_bytes()) == named.as_deref()) {
+        if !said
+            .iter()
+            .any(|said| Some(said.as_bytes()) == named.as_deref())
+        {
             return Some(NAME);
         }
     }
@@ -204,21 +207,40 @@ mod tests {
             &[("mcpsessionid", "x")],
             &[("mcp.method", "x")],
             &[("mcp-session-id", "a"), ("mcp-session-id", "b")],
-            &[("mcp-session-id", "a"), ("connection", "close, Mcp-Session-Id")],
+            &[
+                ("mcp-session-id", "a"),
+                ("connection", "close, Mcp-Session-Id"),
+            ],
         ] {
             assert!(plain(&headers(fields)).is_err(), "{fields:?}");
         }
-        assert!(plain(&headers(&[("mcp-session-id", "a"), ("mcp-param-region", "eu")])).is_ok());
+        assert!(
+            plain(&headers(&[
+                ("mcp-session-id", "a"),
+                ("mcp-param-region", "eu")
+            ]))
+            .is_ok()
+        );
     }
 
     #[test]
     fn only_json_in_utf_8_is_json() {
         let json = |value| is_json(&headers(&[("content-type", value)]));
         assert!(json("application/json") && json("Application/JSON; charset=\"UTF-8\""));
-        for other in ["text/plain", "application/json-rpc", "application/x+json", "application/json; charset=utf-16", "application/json;", ""] {
+        for other in [
+            "text/plain",
+            "application/json-rpc",
+            "application/x+json",
+            "application/json; charset=utf-16",
+            "application/json;",
+            "",
+        ] {
             assert!(!json(other), "{other}");
         }
-        assert!(!is_json(&headers(&[("content-type", "application/json"), ("content-encoding", "gzip")])));
+        assert!(!is_json(&headers(&[
+            ("content-type", "application/json"),
+            ("content-encoding", "gzip")
+        ])));
         assert!(!is_json(&headers(&[])));
     }
 }

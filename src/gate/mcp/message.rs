@@ -6,6 +6,7 @@
 
 use crate::policy::json::Value;
 use crate::policy::mcp::{NOTIFICATIONS, Said};
+use crate::policy::route::called;
 
 /// A message. Borrows the value that was read.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,9 @@ impl<'v> Message<'v> {
         let members = match value {
             Value::Object(members) => members,
             Value::List(_) => {
-                return Err(fault("a batch is not taken; send each message in a request of its own"));
+                return Err(fault(
+                    "a batch is not taken; send each message in a request of its own",
+                ));
             }
             _ => return Err(fault("the body must be one JSON-RPC message, an object")),
         };
@@ -57,7 +60,9 @@ impl<'v> Message<'v> {
             Ok(None) => None,
             Ok(Some(id)) if is_id(id) => Some(id),
             Ok(Some(_)) | Err(_) => {
-                return Err(fault("`id` must be a text or an integer, and stand there once"));
+                return Err(fault(
+                    "`id` must be a text or an integer, and stand there once",
+                ));
             }
         };
         let fault = |detail| Fault {
@@ -125,7 +130,11 @@ impl<'v> Message<'v> {
         };
         message.name = match member(named)? {
             Some(Value::Text(name)) => Some(name),
-            _ => return Err(fault("`params` must say once and as a text what is called: `name` of a tool or prompt, `uri` of a resource")),
+            _ => {
+                return Err(fault(
+                    "`params` must say once and as a text what is called: `name` of a tool or prompt, `uri` of a resource",
+                ));
+            }
         };
         if has_arguments {
             message.args = match member("arguments")? {
@@ -173,6 +182,22 @@ impl<'v> Message<'v> {
             (None, _) => "response".to_owned(),
         }
     }
+}
+
+/// The arguments of a message that was read, for conditions and resources; where it sends none there are none in them.
+pub(in crate::gate) fn arguments<'v>(message: &'v Value<'_>) -> Option<&'v Value<'v>> {
+    match message.at(["params", "arguments"]) {
+        Ok(None) => Some(&NO_ARGUMENTS),
+        Ok(found) => found,
+        Err(_) => None,
+    }
+}
+
+/// What stands in the table of routes for the call of a kept body. `None`: it is no message.
+pub(in crate::gate) fn path_of(body: &[u8]) -> Option<String> {
+    let value = Value::read(body).ok()?;
+    let message = Message::read(&value).ok()?;
+    called(message.method()?, message.name)
 }
 
 /// A text or an integer, neither longer than anybody needs.
@@ -295,7 +320,14 @@ mod tests {
         };
         let first = call("1", "", "5");
         assert_eq!(first, call("\"x\"", "", "5"));
-        assert_eq!(first, call("2", r#","_meta":{"progressToken":9,"traceparent":"00-a"}"#, "5"));
+        assert_eq!(
+            first,
+            call(
+                "2",
+                r#","_meta":{"progressToken":9,"traceparent":"00-a"}"#,
+                "5"
+            )
+        );
         assert_ne!(first, call("1", "", "50"));
         assert_ne!(first, call("1", "", "5.0"));
         assert_ne!(first, call("1", r#","_meta":{"approved":true}"#, "5"));

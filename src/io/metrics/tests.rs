@@ -34,7 +34,7 @@ fn promtool_finds_nothing_to_say_where_it_is_installed() {
     metrics.grant_made(&project, GrantKind::OnUse);
     metrics.limit_exceeded(&project, &limit);
     metrics.quarantined(&project, None);
-    metrics.policies(&[(project.clone(), PolicyHash([7; 32]))]);
+    metrics.policies(&[(project.clone(), PolicyHash([7; 32]), 2)]);
     metrics.request_took(1200);
     metrics.decision_took(3);
     metrics

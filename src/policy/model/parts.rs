@@ -50,6 +50,8 @@ pub struct RoutePart {
     pub irreversible: bool,
     /// Whether the agent must say what it is doing.
     pub intent: IntentRule,
+    /// What would be denied is recorded and passes.
+    pub shadow: bool,
     /// Bytes of a body read where one is needed.
     pub body_limit: u64,
     /// What a call may become.

@@ -84,6 +84,7 @@ fn a_decision_says_everything_that_is_known_of_the_call_and_nothing_that_is_not(
         decision: Verdict::Deny,
         reason: Some(Reason::LimitExceeded),
         grant: Some(GrantUse::Stored(grant)),
+        shadow: None,
         approval: Some(approval),
         limit: Some(&limit),
         client: "::ffff:192.0.2.1".parse().unwrap(),

@@ -182,19 +182,41 @@ async fn an_agent_that_leaves_cancels_the_call_at_the_backend_before_and_during_
 
 #[test]
 fn only_a_bodyless_get_or_head_on_no_stored_grant_may_be_sent_again() {
-    let stored = GrantUse::Stored(crate::io::clock::grant_id(SystemClock.now()));
+    let stored = Some(GrantUse::Stored(crate::io::clock::grant_id(
+        SystemClock.now(),
+    )));
     for (method, framing, grant, again) in [
-        (Method::GET, Framing::None, GrantUse::OnUse, Again::Once),
-        (Method::HEAD, Framing::None, GrantUse::OnUse, Again::Once),
+        (
+            Method::GET,
+            Framing::None,
+            Some(GrantUse::OnUse),
+            Again::Once,
+        ),
+        (
+            Method::HEAD,
+            Framing::None,
+            Some(GrantUse::OnUse),
+            Again::Once,
+        ),
         (Method::GET, Framing::None, stored, Again::Never),
-        (Method::GET, Framing::Sized, GrantUse::OnUse, Again::Never),
+        (
+            Method::GET,
+            Framing::Sized,
+            Some(GrantUse::OnUse),
+            Again::Never,
+        ),
         (
             Method::OPTIONS,
             Framing::None,
-            GrantUse::OnUse,
+            Some(GrantUse::OnUse),
             Again::Never,
         ),
-        (Method::DELETE, Framing::None, GrantUse::OnUse, Again::Never),
+        (
+            Method::DELETE,
+            Framing::None,
+            Some(GrantUse::OnUse),
+            Again::Never,
+        ),
     ] {
         assert_eq!(
             Again::of(&method, framing, grant),
