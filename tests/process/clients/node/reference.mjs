@@ -1,4 +1,4 @@
-// The reference server on a port that the system chooses, which it says once it listens. Ends with its standard input.
+// The reference server on a port that the system chooses, which it says once it listens.
 import http from "node:http";
 
 const { listen } = http.Server.prototype;
@@ -8,5 +8,4 @@ http.Server.prototype.listen = function (_port, told) {
     console.log(`port ${this.address().port}`);
   });
 };
-process.stdin.on("end", () => process.exit(0)).resume();
 await import("./reference-server.ts");
