@@ -375,6 +375,16 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn each_of_several_resources_has_a_row_of_its_own() {
+        let mut several = sample();
+        several["resource"] = "user:7 user:8".into();
+        let text = whole(&several, at(0));
+        let rows = text.lines().filter(|line| line.starts_with("resource"));
+        let rows: Vec<_> = rows.filter_map(|row| row.split(' ').next_back()).collect();
+        assert_eq!(rows, ["user:7", "user:8"], "{text}");
+    }
+
+    #[test]
     fn the_time_left_is_counted_down_and_then_there_is_none() {
         let left = |seconds| left(&sample(), at(seconds));
         assert_eq!(left(0).as_deref(), Some("5m 00s"));

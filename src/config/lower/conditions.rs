@@ -212,7 +212,7 @@ pub fn forwarded(
         || ["toolgate-", "proxy-", "x-forwarded"]
             .iter()
             .any(|family| name.starts_with(family))
-        || credential.is_some_and(|credential| *credential.header == *name);
+        || credential.is_some_and(|own| own.header.eq_ignore_ascii_case(name));
     if kept {
         let message = format!("`{name}` is not forwarded as the agent sent it");
         reports.error(

@@ -97,6 +97,7 @@ pub fn route(
         .as_ref()
         .map(|at| conditions(at, calls, reports));
     let approval = approval(raw, &matches, chains, reports);
+    refuse_unsent(raw, tool.protocol, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
     refuse_held_upgrade(raw, approval, &matches, reports);
     refuse_judged_upgrade(raw, conditions.as_ref(), resource.as_ref(), reports);
@@ -424,6 +425,29 @@ fn refuse_judged_upgrade(
 }
 
 /// A WebSocket is asked for with GET alone (RFC 6455 section 4.1); elsewhere the key could never have an effect.
+/// Nothing is sent for a function: what says how would have no effect.
+fn refuse_unsent(raw: &raw::Route, protocol: Protocol, reports: &mut Reports) {
+    if protocol != Protocol::Function {
+        return;
+    }
+    let cost = raw.cost.as_ref().and_then(|at| at.value.header.as_ref());
+    let written = [
+        ("body_limit", raw.body_limit.as_ref().map(|at| at.place)),
+        ("upgrade", raw.upgrade.as_ref().map(|at| at.place)),
+        ("cost: { header: ... }", cost.map(|at| at.place)),
+    ];
+    for (key, place) in written {
+        if let Some(place) = place {
+            let message = format!("`{key}` has no effect on a function: nothing is sent anywhere");
+            reports.error(
+                place,
+                message,
+                "remove it; `cost: { fixed: ... }` counts for functions too",
+            );
+        }
+    }
+}
+
 fn refuse_unasked_upgrade(
     raw: &raw::Route,
     matches: &[(MatchPart, MatchPlace)],
