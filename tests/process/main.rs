@@ -24,6 +24,7 @@ mod export;
 mod isolation;
 mod life;
 mod load;
+mod mcp;
 mod operations;
 mod reload;
 mod replay;
