@@ -19,7 +19,7 @@ use crate::ledger::record::BodyDigest;
 use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked as AskedOf, Stage};
-use crate::policy::choice::Unfit;
+use crate::policy::choice::{Unfit, sql_told};
 use crate::policy::decision::{Evidence, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;

@@ -178,7 +178,6 @@ impl Entry {
             limit: None,
             decided: None,
             reason: None,
-            shadow: None,
             slot: None,
             grant: None,
             shadow: None,
