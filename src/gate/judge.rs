@@ -105,15 +105,19 @@ pub(super) async fn acted_on(
         }
     };
     let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
-    // A body may have one in it, and what a call acts on is shown and recorded.
-    let text = resource.as_ref().map_or("", Resource::as_str);
-    if describe::holds_token(text) {
-        return Err(Refusal::field_forbidden(
-            "what this call acts on is read from a place that holds a token or a key; leave it out",
-        ));
-    }
+    refuse_token(resource.as_ref())?;
     entry.resource.clone_from(&resource);
     Ok(resource)
+}
+
+/// A body may have one in it, and what a call acts on is shown and recorded.
+pub(super) fn refuse_token(resource: Option<&Resource>) -> Result<(), Refusal> {
+    match describe::holds_token(resource.map_or("", Resource::as_str)) {
+        false => Ok(()),
+        true => Err(Refusal::field_forbidden(
+            "what this call acts on is read from a place that holds a token or a key; leave it out",
+        )),
+    }
 }
 
 /// What is said of a call that no route judges; on record is the one that ended the search.

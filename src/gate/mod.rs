@@ -477,7 +477,7 @@ impl Gate {
             Err((refusal, first)) => {
                 let over = gate.take_unrouted(caller, head, target, body, entry).await;
                 let refusal = over.err().unwrap_or(refusal);
-                noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                noted = Some(shadow::unjudged(refusal, caller, &first.matched)?);
                 judge::arm(caller, first, entry.route)
             }
         };

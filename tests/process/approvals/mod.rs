@@ -10,6 +10,7 @@ mod binding;
 mod change;
 mod crowd;
 mod escape;
+mod functions;
 mod grants;
 mod kills;
 mod once;
