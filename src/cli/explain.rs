@@ -197,7 +197,7 @@ fn prose(explanation: &Explanation, request: &Request) -> String {
     for (step, says) in explanation.steps.iter().zip(&said) {
         let (mark, style) = match (step.passes, step.step, explanation.decision) {
             (true, ..) if step.next => ("--", dim),
-            (false, _, "unknown") => ("??", of),
+            (false, _, "unknown") if !explanation.leaves_open(step) => ("??", of),
             (false, ..) => ("no", bad),
             (true, "approval", "hold") => ("??", of),
             (true, ..) => ("ok", good),

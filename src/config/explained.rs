@@ -529,13 +529,19 @@ fn in_words(condition: &Condition, judged: &Judged) -> String {
 }
 
 impl Explanation {
+    /// Whether a step does not decide because something else was not said.
+    pub fn leaves_open(&self, step: &StepSaid) -> bool {
+        let unknown = self.unknown.as_ref();
+        unknown.is_some_and(|unknown| !step.passes && !step.says.contains(&**unknown))
+    }
+
     /// The step that decided.
     pub fn deciding(&self) -> Option<&StepSaid> {
         let mut steps = self.steps.iter();
         match self.decision {
-            "allow" => steps.rfind(|step| step.step == "grant"),
+            "allow" => steps.rfind(|step| step.step == "route"),
             "hold" => steps.rfind(|step| step.step == "approval"),
-            _ => steps.rfind(|step| !step.passes),
+            _ => steps.rfind(|step| !step.passes && !self.leaves_open(step)),
         }
     }
 }

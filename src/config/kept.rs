@@ -96,7 +96,7 @@ fn help(explanation: &Explanation) -> String {
         format!("; say `{key}` of the call")
     });
     format!(
-        "decided by: {} {}{at}{}",
+        "{}: {}{at}{}",
         step.step,
         step.says,
         give.unwrap_or_default()

@@ -253,7 +253,7 @@ impl Gate {
             )?),
         };
         // In the ledger before the yes leaves.
-        let level = level_of(&evidence, route.irreversible);
+        let level = level_of(evidence.grant(), route.irreversible);
         entry.allow(&evidence, level).await?;
         gate.still_live(caller)?;
         Ok(Answer::Yes(None))

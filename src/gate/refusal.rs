@@ -267,11 +267,12 @@ impl Refusal {
         if unfilled.reason() != Reason::Unevaluable {
             return Self::resource_unfilled(route);
         }
-        let cure = match unfilled.why {
+        let (part, why) = (&unfilled.part, unfilled.why);
+        let cure = match why {
             Why::Count | Why::Long => "ask for less in one call",
             _ => "send it once and plainly",
         };
-        let detail = format!("what this call acts on is read from {unfilled}; {cure}");
+        let detail = format!("what this call acts on is read from `{part}`, which {why}; {cure}");
         Self::new(Reason::Unevaluable, detail).about(Some(route.scope.clone()), None)
     }
 
@@ -289,6 +290,30 @@ impl Refusal {
             }
             Unreadable::Json(_) | Unreadable::Form => refusal,
         }
+    }
+
+    /// A message that is longer than is read of any.
+    pub(super) fn too_large_to_read(most: u64) -> Self {
+        Self::new(
+            Reason::BodyTooLarge,
+            format!("the message is longer than {most} bytes; send less in one request"),
+        )
+    }
+
+    /// The answer is to be looked through before it goes on, and can't be read.
+    pub(super) fn garbled() -> Self {
+        Self::new(
+            Reason::UpstreamFailed,
+            "the tool answered with a list that can't be read; tell the user that the tool is out of order",
+        )
+        .after(Fault::UpstreamFailed)
+    }
+
+    /// Neither a message nor the stream of a session of the protocol.
+    pub(super) fn method_of_endpoint() -> Self {
+        Self::no_route()
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+            .with(|parts| parts.allow = Some("POST"))
     }
 
     /// A body that conditions read is over its bound.

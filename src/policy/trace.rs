@@ -11,7 +11,7 @@
 mod arms;
 mod told;
 
-pub use arms::{Arm, Fit, Judged, Verdict};
+pub use arms::{Arm, Fit, Judged, Verdict, search};
 pub use told::{Told, ToldBody};
 
 use super::attributes::Attributes;

@@ -15,7 +15,7 @@ use toolgate::config::{self, Secrets};
 use toolgate::policy::token::{Token, TokenKind};
 
 /// Principals of every scene: name, roles, projects.
-const PRINCIPALS: &[(&str, &str, &str)] = &[
+pub const PRINCIPALS: &[(&str, &str, &str)] = &[
     ("issuer", "issuer", "dev"),
     ("operator", "operator", "dev"),
     ("auditor", "auditor", "dev"),

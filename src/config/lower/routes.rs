@@ -83,8 +83,13 @@ pub fn route(
         .resource
         .as_ref()
         .map(|at| (resource(at, tool, &matches, reports), at.place));
+    let parameters = parameters(&matches);
+    let all_read = raw
+        .matches
+        .as_ref()
+        .is_some_and(|at| at.value.0.len() == matches.len());
     let calls = Calls {
-        parameters: &parameters(&matches),
+        parameters: all_read.then_some(&parameters[..]),
         tool,
     };
     let conditions = raw
@@ -212,6 +217,9 @@ fn called(
     let wrong = match protocol {
         Protocol::Function if method != "call" => Some("a match of a function begins with `call`"),
         Protocol::Function if name.is_none() => Some("a match of a function names it"),
+        _ if METHODS.contains(&method) => {
+            Some("calls of such a tool are named by the method of JSON-RPC, not by HTTP's")
+        }
         _ if method.is_empty() || !method.bytes().all(is_method_byte) => {
             Some("this is no JSON-RPC method")
         }

@@ -70,7 +70,7 @@ pub fn promise(policy: &Policy, raw: &At<raw::Test>, reports: &mut Reports) -> O
     reports.leave();
     Some(Promise {
         subject,
-        place: name.place,
+        place: test.tool.as_ref().map_or(name.place, |tool| tool.place),
         caller: caller?,
         request: request?,
         now,

@@ -59,7 +59,10 @@ pub enum Fit {
 }
 
 /// The route that judges a call; else the one where the search ended, and how.
-pub(super) fn search<'t>(
+///
+/// # Errors
+/// Where no route judges it, or it is not known which.
+pub fn search<'t>(
     policy: &'t Policy,
     first: Matched<'t>,
     call: &dyn Call,

@@ -16,5 +16,6 @@ mod kills;
 mod once;
 mod outcome;
 mod patience;
+mod several;
 mod traced;
 mod void;
