@@ -10,9 +10,10 @@ use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
 use crate::policy::attributes::Attributes;
 use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, GrantUse, Reason};
+use crate::policy::function;
 use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::model::{
-    Agent, IntentRule, Mount, Policy, PolicyHash, Resources, Route, RouteIndex, Tool,
+    Agent, IntentRule, Mount, Policy, PolicyHash, Protocol, Resources, Route, RouteIndex, Tool,
 };
 use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::resource::{Part, Resource, ResourcePattern};
@@ -240,11 +241,29 @@ impl Past<'_> {
             .collect()
     }
 
+    /// Whether it was a function that was asked about: by its record, unless that names a tool which is none.
+    fn is_of_a_function(&self, old: &Old) -> bool {
+        let named = |policy: &Policy| {
+            let mut tools = policy.tools.iter();
+            let tool = tools.find(|tool| Some(tool.name.as_str()) == old.tool.as_deref());
+            tool.map(|tool| tool.protocol)
+        };
+        let protocol = self.old.and_then(named).or_else(|| named(self.new));
+        old.method == function::METHOD
+            && old.path().starts_with("/call/")
+            && protocol.is_none_or(|protocol| protocol == Protocol::Function)
+    }
+
     fn at_host(&self, old: &Old, host: &str) -> Tried {
         let Ok(target) = Target::parse(&old.target, host) else {
             return Tried::one(Err("target".to_owned()));
         };
-        let first = match self.new.table.find(&old.method, &target) {
+        let table = &self.new.table;
+        let found = match self.is_of_a_function(old) {
+            true => table.find_function(target.path()).ok_or(NoRoute::Tool),
+            false => table.find(&old.method, &target),
+        };
+        let first = match found {
             Ok(first) => first,
             // What it calls stands in its body.
             Err(NoRoute::Called(tool)) => {
