@@ -19,10 +19,11 @@ use super::ceiling::{self, Listed};
 use super::choice::{self, Call, RefusedBody, acts_on};
 use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
-use super::model::{GrantMode, LimitIndex, Policy, Route, RouteIndex, ToolIndex};
+use super::model::{GrantMode, LimitIndex, Policy, Protocol, Route, RouteIndex, ToolIndex};
 use super::name::{AgentName, ScopeName};
 use super::resource::{Part, Resource, ResourcePattern, Unfilled};
 use super::route::{Matched, NoRoute, called};
+use super::shadow::{WouldBe, all_shadowed, shadowed};
 use super::subject::{Session, Subject};
 use super::target::{Ambiguity, Target};
 use super::time::Now;
@@ -142,6 +143,16 @@ impl Answer {
         }
     }
 
+    /// Why it does not pass, as far as a route in shadow would let it pass all the same.
+    fn would(&self) -> Option<Reason> {
+        let reason = match self.outcome {
+            Outcome::Deny(reason) => reason,
+            Outcome::Hold => Reason::PendingApproval,
+            Outcome::Allow | Outcome::Unknown => return None,
+        };
+        WouldBe::of(reason).map(WouldBe::reason)
+    }
+
     /// No route judges the call.
     fn unfit(self, fit: Fit) -> Self {
         let (outcome, unknown) = match fit {
@@ -178,7 +189,7 @@ pub fn answer(
     let found = match wanted {
         Wanted::Http(method, target) => policy.table.find(method, target),
         Wanted::Called(tool, path) => {
-            let found = policy.table.find_call(tool, path);
+            let found = find_called(policy, tool, path);
             found.ok_or(NoRoute::Route(tool))
         }
     };
@@ -188,6 +199,14 @@ pub fn answer(
         Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
             Answer::unrouted(Reason::NoRoute, Some(tool))
         }
+    }
+}
+
+/// Functions are found by their name, whichever tool they are of.
+fn find_called<'t>(policy: &'t Policy, tool: ToolIndex, path: &'t str) -> Option<Matched<'t>> {
+    match policy.tool(tool).protocol {
+        Protocol::Function => policy.table.find_function(path),
+        Protocol::Http | Protocol::Mcp => policy.table.find_call(tool, path),
     }
 }
 
@@ -322,6 +341,8 @@ pub enum Step {
     Grant(GrantMode, Option<GrantUse>),
     /// Whether people are asked.
     Approval(bool),
+    /// What keeps the call from passing does not: its route is in shadow.
+    Shadow,
     /// Limits that would count the call.
     Limits(Vec<LimitIndex>),
 }
@@ -440,11 +461,12 @@ fn walk(
         }
         Asked::Called { tool, method, name } => {
             steps.push(Step::Target(None));
-            steps.push(Step::Tool(Some(tool)));
             let path = called(method, name);
             let first = path
                 .as_deref()
-                .and_then(|path| policy.table.find_call(tool, path));
+                .and_then(|path| find_called(policy, tool, path));
+            let of = first.as_ref().map_or(tool, |first| first.tool);
+            steps.push(Step::Tool(Some(of)));
             let Some(first) = first else {
                 steps.push(Step::Route(Err(Vec::new())));
                 return Answer::unrouted(Reason::NoRoute, Some(tool));
@@ -462,7 +484,6 @@ fn judged(
     now: Now,
     steps: &mut Vec<Step>,
 ) -> Answer {
-    let session = subject.session;
     let found = arms::search(policy, first, call, &mut |arm, fit| {
         let captures = arm.captures.iter();
         steps.push(Step::Route(Ok(Routed {
@@ -473,8 +494,32 @@ fn judged(
     });
     let matched = match found {
         Ok(matched) => matched,
-        Err((route, fit)) => return Answer::of(policy.route(route), Outcome::Unknown).unfit(fit),
+        Err((route, fit)) => {
+            let answer = Answer::of(policy.route(route), Outcome::Unknown).unfit(fit);
+            // Which route would have judged it is not known.
+            if all_shadowed(policy, &first) && answer.would().is_some() {
+                steps.push(Step::Shadow);
+            }
+            return answer;
+        }
     };
+    let answer = decided(policy, subject, (matched, call), now, steps);
+    let would = answer.would();
+    if would.is_some_and(|reason| shadowed(policy.route(matched.route), reason).is_some()) {
+        steps.push(Step::Shadow);
+    }
+    answer
+}
+
+/// From the route that judges the call on.
+fn decided(
+    policy: &Policy,
+    subject: Subject<'_>,
+    (matched, call): (Matched<'_>, &dyn Call),
+    now: Now,
+    steps: &mut Vec<Step>,
+) -> Answer {
+    let session = subject.session;
     let route = policy.route(matched.route);
     let denied = |reason| Answer::of(route, Outcome::Deny(reason));
     let resource = match resource_of(route, &matched, call) {

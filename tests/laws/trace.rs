@@ -111,7 +111,7 @@ proptest! {
 /// What a step says; `None`: nothing follows from it alone.
 fn passes(step: &Step) -> Option<bool> {
     Some(match step {
-        Step::Project(_) | Step::Agent(_) | Step::Limits(_) => return None,
+        Step::Project(_) | Step::Agent(_) | Step::Shadow | Step::Limits(_) => return None,
         Step::Target(target) => target.as_ref().is_none_or(Result::is_ok),
         Step::Tool(tool) => tool.is_some(),
         Step::Route(route) => route.is_ok(),

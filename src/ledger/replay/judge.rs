@@ -10,9 +10,10 @@ use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
 use crate::policy::attributes::Attributes;
 use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, GrantUse, Reason};
+use crate::policy::function;
 use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::model::{
-    Agent, IntentRule, Mount, Policy, PolicyHash, Resources, Route, RouteIndex, Tool,
+    Agent, IntentRule, Mount, Policy, PolicyHash, Protocol, Resources, Route, RouteIndex, Tool,
 };
 use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::resource::{Part, Resource, ResourcePattern};
@@ -35,7 +36,7 @@ pub(super) struct Old {
     pub session: SessionId,
     pub policy: PolicyHash,
     pub method: String,
-    target: String,
+    pub target: String,
     tool: Option<String>,
     pub words: Words,
     pub approval: Option<ApprovalId>,
@@ -153,6 +154,19 @@ impl Old {
         self.words.reason.as_deref() == Some(reason.as_str())
     }
 
+    /// Whether its tool is one of functions.
+    fn is_function_of(&self, policy: &Policy) -> bool {
+        let is = |tool: &Tool| {
+            tool.protocol == Protocol::Function && self.tool.as_deref() == Some(tool.name.as_str())
+        };
+        policy.tools.iter().any(is)
+    }
+
+    /// Whether a function was asked about, or an agent used a method of that name.
+    pub fn asks(&self) -> bool {
+        self.method == function::METHOD
+    }
+
     /// Whether this route judged it.
     pub fn is_of(&self, route: &str) -> bool {
         self.words.route.as_deref() == Some(route)
@@ -241,15 +255,16 @@ impl Past<'_> {
     }
 
     fn at_host(&self, old: &Old, host: &str) -> Tried {
-        let Ok(target) = Target::parse(&old.target, host) else {
-            return Tried::one(Err("target".to_owned()));
-        };
-        let first = match self.new.table.find(&old.method, &target) {
+        let target = Target::parse(&old.target, host);
+        let first = match look_up(self.new, old, target.as_ref().ok()) {
             Ok(first) => first,
             // What it calls stands in its body.
             Err(NoRoute::Called(tool)) => {
                 let routes = self.new.routes.iter().filter(|route| route.tool == tool);
                 return unjudged("body".to_owned(), routes);
+            }
+            Err(NoRoute::Tool | NoRoute::Route(_)) if target.is_err() && !old.asks() => {
+                return Tried::one(Err("target".to_owned()));
             }
             Err(NoRoute::Tool | NoRoute::Route(_)) => {
                 return Tried::one(Ok(Verdict {
@@ -260,7 +275,7 @@ impl Past<'_> {
                 }));
             }
         };
-        let matched = match self.arm(old, first, &target) {
+        let matched = match self.arm(old, first, target.as_ref().ok()) {
             Ok(matched) => matched,
             Err(Ok(verdict)) => return Tried::one(Ok(verdict)),
             Err(Err(subject)) => {
@@ -539,6 +554,28 @@ impl Past<'_> {
             one = session.parent.as_deref();
         }
         "session".to_owned()
+    }
+}
+
+/// The first route of a call's match.
+pub(super) fn look_up<'t>(
+    policy: &'t Policy,
+    old: &'t Old,
+    target: Option<&'t Target>,
+) -> Result<Matched<'t>, NoRoute> {
+    let by_target = || match target {
+        Some(target) => policy.table.find(&old.method, target),
+        None => Err(NoRoute::Tool),
+    };
+    if !old.asks() {
+        return by_target();
+    }
+    let by_name = policy.table.find_function(&old.target);
+    match (by_name, by_target()) {
+        // An agent may have sent a method of that name: records tell the two apart by the tool alone.
+        (Some(first), Err(_)) if old.is_function_of(policy) => Ok(first),
+        (Some(first), _) => Err(NoRoute::Called(first.tool)),
+        (None, found) => found,
     }
 }
 
