@@ -77,6 +77,8 @@ fn hand_in(ledger: &Ledger, (project, agent): &(ProjectName, AgentName)) {
             route: None,
             method: "GET",
             target: "/",
+            call: None,
+            protocol: false,
             record_query: &[],
             scope: None,
             resource: None,

@@ -55,6 +55,8 @@ fn ledger() -> &'static (TempDir, PathBuf, u64) {
                 route: None,
                 method: "GET",
                 target: "/",
+                call: None,
+                protocol: false,
                 record_query: &[],
                 scope: None,
                 resource: None,

@@ -198,13 +198,6 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
     text
 }
 
-/// How many tests a project has, if any. Of what is valid all have passed.
-fn tests(loaded: &Loaded, policy: &Policy) -> Option<usize> {
-    let mut lines = loaded.lines.iter();
-    let lines = lines.find(|lines| lines.are_of(policy))?;
-    Some(lines.tests).filter(|tests| *tests > 0)
-}
-
 /// Whether decisions are enforced.
 fn mode(policy: &Policy) -> String {
     let shadow: Vec<String> = shadowed(policy).collect();
@@ -220,6 +213,13 @@ fn mode(policy: &Policy) -> String {
 fn shadowed(policy: &Policy) -> impl Iterator<Item = String> {
     let routes = policy.routes.iter().filter(|route| route.shadow);
     routes.map(|route| route.id.to_string())
+}
+
+/// How many tests a project has, if any. Of what is valid all have passed.
+fn tests(loaded: &Loaded, policy: &Policy) -> Option<usize> {
+    let mut lines = loaded.lines.iter();
+    let lines = lines.find(|lines| lines.are_of(policy))?;
+    Some(lines.tests).filter(|tests| *tests > 0)
 }
 
 fn of_ledger(settings: &LedgerSettings, signer: &Signer) -> String {

@@ -227,6 +227,10 @@ impl Explainer<'_> {
                 let says = self.unmatched(asked, answer.tool, others);
                 self.said("route", false, says, None)
             }
+            Step::Exempt => {
+                let says = "needs none: such messages belong to the protocol itself, and what is listed is what the session could be granted";
+                self.said("route", true, says, None)
+            }
             // They have their own lines.
             Step::Arm(_) => return None,
             Step::Vague(why) => self.said(

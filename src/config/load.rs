@@ -58,6 +58,7 @@ fn load_all(
     let mut drafts: Vec<(Reports, Draft)> =
         found.iter().map(|path| project(path, &mut vault)).collect();
     refuse_equal_names(&mut drafts);
+    lower::refuse_different(&mut drafts);
     let names: Option<Vec<ProjectName>> = drafts
         .iter()
         .map(|(_, draft)| Some(draft.name.as_ref()?.value.clone()))
@@ -155,6 +156,23 @@ pub fn load_project(path: &Path) -> Result<Project, ConfigErrors> {
     }
 }
 
+/// Whether a text is a project file, judged by itself: nothing is read beside it, and what is interpolated is not looked for.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn check_project(text: &str) -> Result<(), ConfigErrors> {
+    let path = Path::new("(the project file)");
+    let mut vault = Vault::new(Secrets::Optional, &|_| None);
+    let (mut reports, raw) = parsed::<raw::Project>(path, text.to_owned());
+    if let Some(raw) = raw {
+        lower::project(raw, PolicyHash(sha256(text)), &mut vault, &mut reports);
+    }
+    match reports.into_reports() {
+        (errors, _) if errors.is_empty() => Ok(()),
+        (errors, _) => Err(ConfigErrors::new(errors, Vec::new(), 0)),
+    }
+}
+
 /// Reports the promises that are not kept, where all else is well: only of what is valid can it be said what it decides.
 fn test(drafts: &mut [(Reports, Draft)], server: &Server) -> usize {
     let valid = |(reports, draft): &(Reports, Draft)| !reports.failed() && draft.policy.is_some();
@@ -192,18 +210,19 @@ fn warning(report: Report) -> Warning {
 /// A file as it is written; `None` where that was reported.
 fn read<T: Read>(path: &Path) -> (Reports, Option<T>) {
     match files::read_text(path) {
-        Ok(text) => {
-            let mut reports = Reports::new(path, text.clone());
-            let raw =
-                tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
-            (reports, raw)
-        }
+        Ok(text) => parsed(path, text),
         Err((message, help)) => {
             let mut reports = Reports::new(path, String::new());
             reports.error(Place::default(), message, help);
             (reports, None)
         }
     }
+}
+
+fn parsed<T: Read>(path: &Path, text: String) -> (Reports, Option<T>) {
+    let mut reports = Reports::new(path, text.clone());
+    let raw = tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
+    (reports, raw)
 }
 
 fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {

@@ -11,7 +11,7 @@ use crate::gate::judge::Filled;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::io::telemetry::Parent;
-use crate::policy::model::{IntentRule, Policy, Route, Upgrade};
+use crate::policy::model::{IntentRule, Policy, Route, ToolIndex, Upgrade};
 use crate::policy::route::{Matched, NoRoute};
 use crate::policy::target::Target;
 use http::header::HOST;
@@ -83,8 +83,20 @@ pub(super) struct Described<'a> {
     pub outfit: &'a Outfit,
     /// What the table found: the first route of its match, or the one whose conditions hold.
     pub matched: Matched<'a>,
+    /// Behind the mount, as it is forwarded.
+    pub path: &'a str,
     /// What it acts on, where choosing the route needed the body, which tells that too.
     pub filled: Option<Filled>,
+}
+
+/// What a canonical target is for.
+pub(super) enum Place<'a> {
+    /// A call of a route, or of several whose conditions tell them apart.
+    Route(Described<'a>),
+    /// A tool whose calls are named by what is sent there.
+    Endpoint(ToolIndex),
+    /// Nothing that the policy knows.
+    Nowhere,
 }
 
 /// The one match of a canonical target; on record from here on. Why nothing matched stays with the record: the agent
@@ -94,27 +106,37 @@ pub(super) fn matched<'a>(
     head: &Parts,
     target: &'a Target,
     entry: &mut Entry,
-) -> Option<Described<'a>> {
+) -> Place<'a> {
     let policy = &caller.ruleset.policy;
     match policy.table.find(head.method.as_str(), target) {
         Ok(matched) => {
             (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
-            Some(Described {
-                route: policy.route(matched.route),
-                outfit: caller.ruleset.outfit(matched.tool),
-                matched,
-                filled: None,
-            })
+            Place::Route(Described::first(caller, matched, matched.path))
         }
-        Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
+        Err(NoRoute::Called(tool)) => {
             entry.tool = Some(tool);
-            None
+            Place::Endpoint(tool)
         }
-        Err(NoRoute::Tool) => None,
+        Err(NoRoute::Route(tool)) => {
+            entry.tool = Some(tool);
+            Place::Nowhere
+        }
+        Err(NoRoute::Tool) => Place::Nowhere,
     }
 }
 
 impl<'a> Described<'a> {
+    /// A call as the first route of its match has it.
+    pub(super) fn first(caller: &'a Caller, matched: Matched<'a>, path: &'a str) -> Self {
+        Described {
+            route: caller.ruleset.policy.route(matched.route),
+            outfit: caller.ruleset.outfit(matched.tool),
+            matched,
+            path,
+            filled: None,
+        }
+    }
+
     /// The same call, judged by this route of its match.
     pub(super) fn taken(self, matched: Matched<'a>, policy: &'a Policy) -> Self {
         Described {

@@ -27,7 +27,7 @@ use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgo
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Evidence, GrantUse};
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use std::future::{Future, poll_fn};
@@ -308,6 +308,9 @@ impl Outbound<'_> {
                 trace: self.trace.as_ref(),
             },
         );
+        if outfit.plain {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let uri = self.path_and_query().ok_or(target)?;
         let uri = if version == Version::HTTP_2 {
             fields::for_http2(&mut headers, body.size_hint().exact());

@@ -25,6 +25,7 @@ pub(super) use yes::{Patience, Question, Word};
 
 use super::body::RequestBody;
 use super::describe::Described;
+use super::mcp;
 use super::record::{Caller, Content, Entry};
 use super::refusal::Refusal;
 use super::respond;
@@ -144,14 +145,20 @@ impl Gate {
                 Come::Approved => {
                     tried = true;
                     if let Some(answer) = run::run(gate, &approval, arrival, entry).await? {
-                        return Ok(answer);
+                        return mcp::for_attempt(entry, &approval, answer);
                     }
                 }
-                Come::Executed => return answer::replay(gate, &approval, arrival.peer),
+                Come::Executed => {
+                    let answer = answer::replay(gate, &approval, arrival.peer)?;
+                    return mcp::for_attempt(entry, &approval, answer);
+                }
                 Come::Nothing => {
                     entry.pending();
                     let mut response = respond::pending(&approval, Some(entry));
                     preferred.applied(wait.applied(preferred), response.headers_mut());
+                    if let Some(asked) = &entry.asked {
+                        response = mcp::told(asked, Reason::PendingApproval, response);
+                    }
                     return Ok(response.map(|own| Sequel::Body(Content::Own(own))));
                 }
             }

@@ -8,6 +8,7 @@
 use crate::gate::body::{Prefix, RequestBody};
 use crate::gate::describe::{self, Described};
 use crate::gate::fields;
+use crate::gate::mcp;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
@@ -15,7 +16,8 @@ use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, one};
-use crate::policy::model::{Policy, Route, RouteIndex};
+use crate::policy::json::Value;
+use crate::policy::model::{Policy, Protocol, Route, RouteIndex};
 use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
@@ -103,15 +105,19 @@ pub(super) async fn acted_on(
         }
     };
     let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
-    // A body may have one in it, and what a call acts on is shown and recorded.
-    let text = resource.as_ref().map_or("", Resource::as_str);
-    if describe::holds_token(text) {
-        return Err(Refusal::field_forbidden(
-            "what this call acts on is read from a place that holds a token or a key; leave it out",
-        ));
-    }
+    refuse_token(resource.as_ref())?;
     entry.resource.clone_from(&resource);
     Ok(resource)
+}
+
+/// A body may have one in it, and what a call acts on is shown and recorded.
+pub(super) fn refuse_token(resource: Option<&Resource>) -> Result<(), Refusal> {
+    match describe::holds_token(resource.map_or("", Resource::as_str)) {
+        false => Ok(()),
+        true => Err(Refusal::field_forbidden(
+            "what this call acts on is read from a place that holds a token or a key; leave it out",
+        )),
+    }
 }
 
 /// What is said of a call that no route judges; on record is the one that ended the search.
@@ -184,6 +190,7 @@ pub(super) fn kept<'t>(
         query: target.query(),
         fields: Fields::Kept(&call.fields),
         body: Body::Unread,
+        message: policy.tool(first.tool).protocol == Protocol::Mcp,
         session,
         client: facts.client,
         now: now.wall,
@@ -266,6 +273,8 @@ struct Said<'a> {
     query: Option<&'a str>,
     fields: Fields<'a>,
     body: Body<'a>,
+    /// Whether the body is a message whose parameters hold the arguments.
+    message: bool,
     session: &'a Session,
     client: IpAddr,
     now: Timestamp,
@@ -285,6 +294,9 @@ impl<'a> Said<'a> {
             query: target.query(),
             fields: Fields::Sent(&head.headers),
             body: Body::Unread,
+            message: entry
+                .tool
+                .is_some_and(|tool| caller.ruleset.policy.tool(tool).protocol == Protocol::Mcp),
             session: &caller.session.facts,
             client: entry.client,
             now: entry.opened.wall,
@@ -339,6 +351,13 @@ impl Call for Said<'_> {
 
     fn body(&self) -> Body<'_> {
         self.body
+    }
+
+    fn args(&self) -> Option<&Value<'_>> {
+        match self.body {
+            Body::Read(Content::Json(message)) if self.message => mcp::arguments(message),
+            Body::Read(_) | Body::Unread => None,
+        }
     }
 
     fn session(&self, name: &str) -> Option<&str> {

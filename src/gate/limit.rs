@@ -478,6 +478,12 @@ async fn digest_of(
             };
             // A call without a body has none on record.
             entry.body = (digest.bytes > 0).then_some(digest);
+            // A message is the same whatever number it has.
+            let identity = entry.asked.as_ref().and_then(|asked| asked.identity);
+            let digest = BodyDigest {
+                sha256: identity.unwrap_or(digest.sha256),
+                ..digest
+            };
             Ok(Some(call_digest(&head.method, tool, target, &digest)))
         }
     }

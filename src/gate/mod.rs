@@ -13,6 +13,8 @@ mod client;
 mod describe;
 mod intent;
 mod judge;
+mod mcp;
+mod metadata;
 mod own;
 
 pub mod fields;
@@ -56,11 +58,13 @@ use crate::policy::model::Policy;
 use crate::policy::name::{ProjectName, ToolName};
 use crate::store::CostRow;
 use crate::store::live::Sessions;
+use crate::store::live::approvals::LiveApproval;
 use arc_swap::ArcSwap;
 use body::RequestBody;
 use caught::{Panicked, caught};
+use describe::{Described, Place};
 use forward::Passage;
-use forward::upgrade::{Bounds, Tunnel};
+use forward::upgrade::{Bounds, Handshake, Tunnel};
 use forward::{Outfit, OutfitError};
 use hold::Arrival;
 use http::request::Parts;
@@ -174,6 +178,8 @@ pub(crate) struct Inner {
     metrics: Arc<Metrics>,
     settings: Settings,
     rulesets: ArcSwap<HashMap<ProjectName, Arc<Ruleset>>>,
+    /// What is told to those who have no token.
+    metadata: ArcSwap<metadata::Directory>,
     strangers: strangers::Strangers,
     costs: costs::Costs,
     /// Whose word counts, as the server file says now.
@@ -207,6 +213,7 @@ impl Gate {
             metrics: parts.metrics,
             settings: parts.settings,
             rulesets: ArcSwap::default(),
+            metadata: ArcSwap::default(),
             strangers: strangers::Strangers::new(|client, count| Event::Strangers {
                 client,
                 count,
@@ -256,6 +263,8 @@ impl Gate {
         let gate = &self.0;
         let before = gate.rulesets.load();
         let now = gate.clock.now();
+        let metadata = metadata::Directory::new(&policies);
+        gate.metadata.store(Arc::new(metadata));
         let mut rulesets = HashMap::with_capacity(policies.len());
         for policy in policies {
             let project = policy.project.clone();
@@ -343,9 +352,17 @@ impl Gate {
         let mut response = match outcome.unwrap_or_else(|Panicked| Err(Refusal::internal())) {
             Ok(response) => response,
             Err(refusal) => {
+                // What it was about, where that stands in a body that was not read yet.
+                let reason = refusal.reason();
+                gate.overhear(&head, &mut body, &mut entry, reason).await;
                 // Written down before it is said.
                 let refusal = entry.deny(refusal).await;
-                respond::refused(refusal, &entry).map(|own| Sequel::Body(Content::Own(own)))
+                let reason = refusal.reason();
+                let mut own = respond::refused(refusal, &entry);
+                if let Some(asked) = &entry.asked {
+                    own = mcp::told(asked, reason, own);
+                }
+                own.map(|own| Sequel::Body(Content::Own(own)))
             }
         };
         entry.answer(&mut response);
@@ -373,11 +390,17 @@ impl Gate {
         if let Some(page) = own::public(&head.method, &target) {
             return entry.own(page);
         }
+        // So is what tells how to get a token, where the configuration publishes that.
+        if let Some(document) = gate.metadata.load().page(&head.method, &target) {
+            return entry.own(document);
+        }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
         let caller = &authenticate::authenticate(&head.headers, &gate.sessions, peer, now.tick)
             .and_then(|session| gate.caller(session))
-            .map_err(|refusal| authenticate::stranger(&mut target, refusal))?;
+            .map_err(|refusal| {
+                authenticate::stranger(&mut target, refusal, &gate.metadata.load())
+            })?;
         let intent = entry.identify(caller, head, &target);
         // Whatever else is wrong with its calls, a session in quarantine hears only this.
         authenticate::not_quarantined(caller, now)?;
@@ -395,7 +418,7 @@ impl Gate {
             .take_session_wide(caller, head, &target, body, entry)
             .await;
         // What denies a call for a route in shadow is noted, and passes; whatever else refuses, refuses there too.
-        let (standing, mut noted) = match taken {
+        let (standing, noted) = match taken {
             Ok(standing) => (standing, None),
             Err(refusal) => (None, Some(gate.put_off(refusal, caller, head, &target)?)),
         };
@@ -407,15 +430,52 @@ impl Gate {
         }
 
         // One match. What is matched here is what is forwarded.
-        let Some(first) = describe::matched(caller, head, target, entry) else {
-            // A loop on a path that does not exist is a loop: it is watched like any other.
-            gate.take_unrouted(caller, head, target, body, entry)
-                .await?;
-            return Err(Refusal::no_route());
+        let asking = Asking {
+            arrival: Arrival::new(caller, head, target, peer),
+            standing,
+            noted,
+            intent,
+        };
+        let first = match describe::matched(caller, head, target, entry) {
+            Place::Route(first) => first,
+            // What is called there stands in the body.
+            Place::Endpoint(tool) => {
+                return Box::pin(self.converse(tool, asking, body, entry)).await;
+            }
+            Place::Nowhere => {
+                // A loop on a path that does not exist is a loop: it is watched like any other.
+                gate.take_unrouted(caller, head, target, body, entry)
+                    .await?;
+                return Err(Refusal::no_route());
+            }
         };
         // After matching, because the tool says which fields it allows.
         fields::check_request(&head.headers, target.as_str(), first.outfit.rules())
             .map_err(Refusal::field)?;
+        self.call(first, asking, body, entry).await
+    }
+
+    /// Everything that is done to a call once it is known which routes answer to it.
+    async fn call<'a>(
+        &self,
+        first: Described<'a>,
+        asking: Asking<'a>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Sequel>, Refusal> {
+        let gate = &*self.0;
+        let Asking {
+            arrival,
+            standing,
+            mut noted,
+            intent,
+        } = asking;
+        let Arrival {
+            caller,
+            head,
+            target,
+            ..
+        } = arrival;
         // Of the routes of one match, the first whose conditions hold. What can't be judged falls through to none.
         let chosen = match (&standing, &noted) {
             (_, Some(_)) => Ok(first),
@@ -429,13 +489,12 @@ impl Gate {
             Err((refusal, first)) => {
                 let over = gate.take_unrouted(caller, head, target, body, entry).await;
                 let refusal = over.err().unwrap_or(refusal);
-                noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                noted = Some(shadow::unjudged(refusal, caller, &first.matched)?);
                 judge::arm(caller, first, entry.route)
             }
         };
         // Two readers must not differ on whether this is still HTTP.
         let handshake = call.handshake(head, body.as_ref())?;
-        let arrival = Arrival::new(caller, head, target, peer);
         // Whoever comes back for what people were asked gets what came of it.
         if let Some(approval) = standing {
             gate.admit(&call, arrival, Some(&approval), intent, body, entry)
@@ -467,10 +526,33 @@ impl Gate {
                 Evidence::Shadowed(despite.await?)
             }
         };
+        let level = level(&evidence, &head.method);
+        let place = (call.outfit, call.path);
+        let sent = self.send((evidence, level), place, arrival, handshake, body, entry);
+        let answer = sent.await?;
+        // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
+        gate.charge(caller, call.route, answer.headers(), entry);
+        Ok(answer.map(Sequel::from))
+    }
+
+    /// The one way out: recorded, and then sent.
+    async fn send<'a>(
+        &'a self,
+        (evidence, level): (Evidence<'_>, Level),
+        place: (&'a Outfit, &'a str),
+        Arrival {
+            caller,
+            head,
+            target,
+            peer,
+        }: Arrival<'a>,
+        handshake: Option<Handshake>,
+        body: &mut Option<RequestBody>,
+        entry: &mut Entry,
+    ) -> Result<Response<Passage>, Refusal> {
+        let gate = &*self.0;
         // In the ledger before a byte leaves.
-        entry
-            .allow(&evidence, level(&evidence, &head.method))
-            .await?;
+        entry.allow(&evidence, level).await?;
         // Storing and recording took time: a kill that fell into it counts.
         gate.still_live(caller)?;
 
@@ -480,17 +562,25 @@ impl Gate {
         entry.sent();
         let answer = forward::send(
             evidence,
-            gate.outbound(caller, &call, (head, target), peer, entry.context()),
+            gate.outbound(caller, place, (head, target), peer, entry.context()),
             body,
             handshake,
         )
         .await;
         entry.answered();
-        let answer = answer.map_err(|fault| gate.unanswered(caller, fault))?;
-        // What the answer says it cost counts from now on; a quarantine for it waits for the answer's end.
-        gate.charge(caller, call.route, answer.headers(), entry);
-        Ok(answer.map(Sequel::from))
+        answer.map_err(|fault| gate.unanswered(caller, fault))
     }
+}
+
+/// A call of a session that may go on, with what was found before its target was matched.
+struct Asking<'a> {
+    arrival: Arrival<'a>,
+    /// What people are asked about this very call already.
+    standing: Option<Arc<LiveApproval>>,
+    /// What denies it, unless its route is in shadow.
+    noted: Option<Noted>,
+    /// What the agent says it is for.
+    intent: Result<Option<Arc<str>>, Refusal>,
 }
 
 impl From<Passage> for Sequel {
@@ -516,14 +606,12 @@ impl Inner {
 
 /// How far the decision must have got before the call may leave.
 fn level(evidence: &Evidence<'_>, method: &Method) -> Level {
-    level_of(
-        evidence,
-        evidence.route().irreversible || *method == Method::DELETE,
-    )
+    let irreversible = evidence.route().is_some_and(|route| route.irreversible);
+    level_of(evidence.grant(), irreversible || *method == Method::DELETE)
 }
 
-fn level_of(evidence: &Evidence<'_>, irreversible: bool) -> Level {
-    match evidence.grant() {
+fn level_of(grant: Option<GrantUse>, irreversible: bool) -> Level {
+    match grant {
         Some(GrantUse::Stored(_)) => Level::Sync,
         Some(GrantUse::OnUse) | None if irreversible => Level::Sync,
         Some(GrantUse::OnUse) | None => Level::Written,

@@ -6,7 +6,7 @@
 
 use crate::gate::body::RequestBody;
 use crate::gate::describe::Described;
-use crate::gate::forward::{Outbound, SendFault};
+use crate::gate::forward::{Outbound, Outfit, SendFault};
 use crate::gate::hold::Arrival;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
@@ -138,16 +138,16 @@ impl Inner {
     pub(super) fn outbound<'a>(
         &'a self,
         caller: &'a Caller,
-        call: &Described<'a>,
+        (outfit, path): (&'a Outfit, &'a str),
         (head, target): (&'a Parts, &'a Target),
         peer: &'a Peer,
         trace: Option<Context>,
     ) -> Outbound<'a> {
         Outbound {
-            outfit: call.outfit,
+            outfit,
             method: &head.method,
             headers: &head.headers,
-            path: call.matched.path,
+            path,
             query: target.query(),
             authority: target.authority(),
             peer: peer.address.ip(),

@@ -8,6 +8,7 @@ use crate::gate::body::Meter;
 use crate::gate::forward::upgrade::Ended;
 use crate::gate::hold::Begun;
 use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
+use crate::gate::mcp::Asked;
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Channel, Inner, Sequel, describe, intent};
@@ -84,6 +85,10 @@ pub(super) struct Entry {
     status: Option<u16>,
     fault: Option<Fault>,
     frames: Option<FrameCounts>,
+    /// Of a message of MCP: what is asked and how it is answered.
+    pub asked: Option<Box<Asked>>,
+    /// It belongs to the tool's protocol itself.
+    protocol: bool,
     settled: bool,
 }
 
@@ -140,6 +145,8 @@ impl Entry {
             status: None,
             fault: None,
             frames: None,
+            asked: None,
+            protocol: false,
             settled: false,
         })
     }
@@ -184,6 +191,8 @@ impl Entry {
             status: None,
             fault: None,
             frames: None,
+            asked: None,
+            protocol: false,
             settled: false,
         })
     }
@@ -236,6 +245,7 @@ impl Entry {
     ) -> Result<(), Refusal> {
         let grant = evidence.grant();
         self.shadow = evidence.would();
+        self.protocol = matches!(evidence, Evidence::Protocol(_));
         self.commit(Verdict::Allow, grant, level)
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
@@ -340,6 +350,11 @@ impl Entry {
             intent: self.intent.clone(),
             method: self.method.clone(),
             target: self.target.clone(),
+            call: self
+                .asked
+                .as_ref()
+                .and_then(|asked| asked.call())
+                .map(Into::into),
             client: self.client,
             body: self.body,
         }
@@ -379,6 +394,8 @@ impl Entry {
             route: route.map(|route| &route.id),
             method: self.method.as_str(),
             target: &self.target,
+            call: self.asked.as_ref().and_then(|asked| asked.call()),
+            protocol: self.protocol,
             record_query: tool.map_or(&[], |tool| &tool.record_query),
             scope: route.map(|route| &route.scope).or(self.scope.as_ref()),
             resource: self.resource.as_ref(),

@@ -23,6 +23,7 @@ use crate::store::live::approvals::LiveApproval;
 use http::StatusCode;
 use serde_json::json;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call that does not pass. One pointer wide: refusals are rare, results are everywhere.
@@ -48,6 +49,8 @@ pub(super) struct Parts {
     pub fault: Option<Fault>,
     /// A problem type of a standard, instead of the reason's own.
     pub kind: Option<&'static str>,
+    /// Where a challenge sends those who want a token (RFC 9728, section 5.1).
+    pub metadata: Option<Arc<str>>,
 }
 
 impl Refusal {
@@ -65,6 +68,7 @@ impl Refusal {
             allow: None,
             fault: None,
             kind: None,
+            metadata: None,
         }))
     }
 
@@ -96,6 +100,11 @@ impl Refusal {
     fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(&mut self.0);
         self
+    }
+
+    /// With the place that tells how to get a token, for a challenge.
+    pub(super) fn challenging(self, metadata: Option<Arc<str>>) -> Self {
+        self.with(|parts| parts.metadata = metadata)
     }
 
     /// With another status than the reason's own.
@@ -267,11 +276,12 @@ impl Refusal {
         if unfilled.reason() != Reason::Unevaluable {
             return Self::resource_unfilled(route);
         }
-        let cure = match unfilled.why {
+        let (part, why) = (&unfilled.part, unfilled.why);
+        let cure = match why {
             Why::Count | Why::Long => "ask for less in one call",
             _ => "send it once and plainly",
         };
-        let detail = format!("what this call acts on is read from {unfilled}; {cure}");
+        let detail = format!("what this call acts on is read from `{part}`, which {why}; {cure}");
         Self::new(Reason::Unevaluable, detail).about(Some(route.scope.clone()), None)
     }
 
@@ -289,6 +299,30 @@ impl Refusal {
             }
             Unreadable::Json(_) | Unreadable::Form => refusal,
         }
+    }
+
+    /// A message that is longer than is read of any.
+    pub(super) fn too_large_to_read(most: u64) -> Self {
+        Self::new(
+            Reason::BodyTooLarge,
+            format!("the message is longer than {most} bytes; send less in one request"),
+        )
+    }
+
+    /// The answer is to be looked through before it goes on, and can't be read.
+    pub(super) fn garbled() -> Self {
+        Self::new(
+            Reason::UpstreamFailed,
+            "the tool answered with a list that can't be read; tell the user that the tool is out of order",
+        )
+        .after(Fault::UpstreamFailed)
+    }
+
+    /// Neither a message nor the stream of a session of the protocol.
+    pub(super) fn method_of_endpoint() -> Self {
+        Self::no_route()
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+            .with(|parts| parts.allow = Some("POST"))
     }
 
     /// A body that conditions read is over its bound.

@@ -28,6 +28,8 @@ pub struct Ruleset {
     /// Limits that watch every request for repeats, routed or not.
     pub(super) unrouted_repeats: Box<[LimitIndex]>,
     pub(super) metrics: PolicyMetrics,
+    /// By [`ToolIndex`]: the widest of its own and its routes' bounds.
+    body_limits: Box<[u64]>,
     /// By [`ToolIndex`].
     outfits: Box<[Option<Outfit>]>,
 }
@@ -78,6 +80,15 @@ impl Ruleset {
             unrouted: RouteLimits::of(&policy, None),
             unrouted_repeats,
             metrics: metrics.route_handles(&policy),
+            body_limits: {
+                let tools = policy.tools.iter();
+                let mut widest: Box<[u64]> = tools.map(|tool| tool.body_limit).collect();
+                for route in &policy.routes {
+                    let of_tool = &mut widest[route.tool.0 as usize];
+                    *of_tool = route.body_limit.max(*of_tool);
+                }
+                widest
+            },
             outfits: policy
                 .tools
                 .iter()
@@ -94,6 +105,11 @@ impl Ruleset {
     pub(super) fn outfit(&self, index: ToolIndex) -> &Outfit {
         let outfit = self.outfits[index.0 as usize].as_ref();
         outfit.expect("a tool that is mounted has a backend")
+    }
+
+    /// The most that is read of a body sent to a tool before it is known which of its routes is meant.
+    pub(super) fn body_limit(&self, tool: ToolIndex) -> u64 {
+        self.body_limits[tool.0 as usize]
     }
 
     /// The limits of a route, or of a call that has none.

@@ -37,6 +37,9 @@ impl Encoder {
             line.number("body_bytes", body.bytes);
             line.hex("body_sha256", &body.sha256);
         }
+        if let Some(call) = record.call {
+            line.free("call", call);
+        }
         line.client(record.client);
         line.text(
             "decision",
@@ -48,6 +51,8 @@ impl Encoder {
         );
         if let Some(grant) = record.grant {
             goes_on(&mut line, grant);
+        } else if record.protocol {
+            line.text("grant", "protocol");
         }
         line.text("instance", &self.instance);
         self.intent(&mut line, record.intent);

@@ -7,9 +7,10 @@
 //! SHA-256 of the line before, without its newline; 64 zeros in the first), `kind`, `instance` (names this log).
 //!
 //! **`decision`:** `request`, `trace` (W3C trace id), `project`, `policy` (SHA-256 of the project file), `agent`,
-//! `session`, `run`, `intent` (or `intent_sha256`, or neither, as configured), `tool`, `route`, `method`, `target`
+//! `session`, `run`, `intent` (or `intent_sha256`, or neither, as configured), `tool`, `route`, `method`, `target`,
+//! `call` (where the body names it: `tools/call list_issues`)
 //! (query values are `*` unless listed), `scope`, `resource`, `decision` (`allow`, `deny`, `hold`), `reason` (where
-//! denied), `grant` (`on_use`, or the stored grant's id), `approval` (it waits for that one, or runs by its word), `limit`
+//! denied), `grant` (`on_use`, the stored grant's id, or `protocol`: a message that acts on nothing and needs none), `approval` (it waits for that one, or runs by its word), `limit`
 //! (the one exceeded), `shadow` (of what passes because its route is in shadow, with the decision `allow` and no grant: what
 //! it `would` have been, `deny` or `hold`, and the `reason`), `client` (address), `body_bytes` and `body_sha256` (where the body was read). A call that stands under
 //! an approval has the decision `hold`, whether it is the first to ask, a retry that joins, or one that gets the answer of
@@ -100,6 +101,8 @@ pub struct DecisionRecord<'a> {
     pub method: &'a str,
     /// Canonical path and query (the raw one, percent-escaped, where it is ambiguous).
     pub target: &'a str,
+    /// What the body names as called, where it is bodies that name calls.
+    pub call: Option<&'a str>,
     /// Query names whose values are recorded; all other values are masked.
     pub record_query: &'a [Box<str>],
     /// The permission that was needed.
@@ -112,6 +115,8 @@ pub struct DecisionRecord<'a> {
     pub reason: Option<Reason>,
     /// What it goes on.
     pub grant: Option<GrantUse>,
+    /// It belongs to the tool's protocol itself, and goes on no grant.
+    pub protocol: bool,
     /// What would have been decided, where it passes because its route is in shadow.
     pub shadow: Option<WouldBe>,
     /// The one it waits for, or that lets it run.

@@ -2,6 +2,7 @@
 
 use super::approval::Chain;
 use super::id::{ApprovalId, GrantId, SessionId};
+use super::mcp::Exempt;
 use super::model::{Route, Tool};
 use super::name::ScopeName;
 use super::resource::Resource;
@@ -34,21 +35,24 @@ pub enum Evidence<'p> {
     Permit(Permit<'p>),
     /// It was not, on a route in shadow.
     Shadowed(Shadowed<'p>),
+    /// It belongs to the tool's protocol itself, and needs neither route nor grant.
+    Protocol(Exempt),
 }
 
 impl<'p> Evidence<'p> {
     /// The matched route.
-    pub fn route(&self) -> &'p Route {
+    pub fn route(&self) -> Option<&'p Route> {
         match self {
-            Evidence::Permit(permit) => permit.route,
-            Evidence::Shadowed(shadowed) => shadowed.route(),
+            Evidence::Permit(permit) => Some(permit.route),
+            Evidence::Shadowed(shadowed) => Some(shadowed.route()),
+            Evidence::Protocol(_) => None,
         }
     }
 
     /// What would have been decided; `None`: it was allowed.
     pub fn would(&self) -> Option<WouldBe> {
         match self {
-            Evidence::Permit(_) => None,
+            Evidence::Permit(_) | Evidence::Protocol(_) => None,
             Evidence::Shadowed(shadowed) => Some(shadowed.would()),
         }
     }
@@ -57,7 +61,7 @@ impl<'p> Evidence<'p> {
     pub fn grant(&self) -> Option<GrantUse> {
         match self {
             Evidence::Permit(permit) => Some(permit.grant()),
-            Evidence::Shadowed(_) => None,
+            Evidence::Shadowed(_) | Evidence::Protocol(_) => None,
         }
     }
 }

@@ -5,7 +5,10 @@
 //! somebody asks for their value, and then they are exact. Names that differ only by case stand beside each other, but
 //! [`Value::at`] does not choose between them: some readers ignore case.
 //!
-//! It reads and never writes: what was judged is forwarded byte for byte.
+//! What was judged is forwarded byte for byte. What the gate changes itself, an answer's list, it writes anew ([`Value::write`])
+//! without loss: members keep their order, numbers their digits.
+
+mod write;
 
 use super::decimal::Decimal;
 use std::borrow::Cow;

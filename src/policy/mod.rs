@@ -18,6 +18,7 @@ mod held;
 pub mod id;
 pub mod json;
 pub mod limit;
+pub mod mcp;
 pub mod model;
 pub mod name;
 pub mod proofs;

@@ -19,6 +19,7 @@ use super::ceiling::{self, Listed};
 use super::choice::{self, Call, RefusedBody, acts_on};
 use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
+use super::mcp;
 use super::model::{GrantMode, LimitIndex, Policy, Protocol, Route, RouteIndex, ToolIndex};
 use super::name::{AgentName, ScopeName};
 use super::resource::{Part, Resource, ResourcePattern, Unfilled};
@@ -57,8 +58,8 @@ pub enum Asked<'a> {
 pub enum Wanted<'a> {
     /// By method, in upper case, and target.
     Http(&'a str, &'a Target),
-    /// By its body: what [`called`] makes of it.
-    Called(ToolIndex, &'a str),
+    /// By its body: a method, and what it is for.
+    Called(ToolIndex, &'a str, Option<&'a str>),
 }
 
 /// What was decided, without what lets it happen: no permit comes out of here.
@@ -131,6 +132,14 @@ impl Answer {
         }
     }
 
+    /// Of a message that needs no route.
+    fn exempt(tool: ToolIndex) -> Self {
+        Self {
+            outcome: Outcome::Allow,
+            ..Self::unrouted(Reason::NoRoute, Some(tool))
+        }
+    }
+
     fn of(route: &Route, outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -186,10 +195,16 @@ pub fn answer(
     call: &dyn Call,
     now: Now,
 ) -> Answer {
+    let path;
     let found = match wanted {
         Wanted::Http(method, target) => policy.table.find(method, target),
-        Wanted::Called(tool, path) => {
-            let found = find_called(policy, tool, path);
+        Wanted::Called(tool, method, name) => {
+            path = called(method, name);
+            let found = path.as_deref();
+            let found = found.and_then(|path| find_called(policy, tool, path));
+            if found.is_none() && is_exempt(policy, tool, method) {
+                return Answer::exempt(tool);
+            }
             found.ok_or(NoRoute::Route(tool))
         }
     };
@@ -208,6 +223,15 @@ fn find_called<'t>(policy: &'t Policy, tool: ToolIndex, path: &'t str) -> Option
         Protocol::Function => policy.table.find_function(path),
         Protocol::Http | Protocol::Mcp => policy.table.find_call(tool, path),
     }
+}
+
+/// Whether a message belongs to the protocol of the tool itself, and passes without a route.
+pub fn is_exempt(policy: &Policy, tool: ToolIndex, method: &str) -> bool {
+    let said = match method.starts_with(mcp::NOTIFICATIONS) {
+        true => mcp::Said::Notification(method),
+        false => mcp::Said::Request(method),
+    };
+    policy.tool(tool).protocol == Protocol::Mcp && mcp::exempt(said).is_some()
 }
 
 /// The same from the first route of its match on.
@@ -329,6 +353,8 @@ pub enum Step {
     Tool(Option<ToolIndex>),
     /// The route that answers; else the methods that would find one there.
     Route(Result<Routed, Vec<&'static str>>),
+    /// It needs none: the message belongs to the protocol itself.
+    Exempt,
     /// A route with conditions was asked.
     Arm(Arm),
     /// The resource that the route acts on can't be computed.
@@ -468,6 +494,10 @@ fn walk(
             let of = first.as_ref().map_or(tool, |first| first.tool);
             steps.push(Step::Tool(Some(of)));
             let Some(first) = first else {
+                if is_exempt(policy, tool, method) {
+                    steps.push(Step::Exempt);
+                    return Answer::exempt(tool);
+                }
                 steps.push(Step::Route(Err(Vec::new())));
                 return Answer::unrouted(Reason::NoRoute, Some(tool));
             };

@@ -15,6 +15,7 @@
 //! It is long because the order above can only be judged where all of the table is in sight.
 
 pub mod approvals;
+pub mod endpoints;
 mod error;
 mod grants;
 mod kill;
@@ -105,6 +106,12 @@ struct Book {
     intent: Option<Arc<str>>,
     /// Costs from before the restart, until the counters they belong to are made.
     saved: Option<Box<Saved>>,
+    /// Sessions of tools' own protocols, oldest first.
+    #[expect(
+        clippy::box_collection,
+        reason = "few sessions have any, and their memory is counted in bytes"
+    )]
+    endpoints: Option<Box<Vec<endpoints::EndpointKey>>>,
 }
 
 /// Stored grants. Most sessions never ask for one, and their memory is counted in bytes: nothing until the first.

@@ -125,11 +125,6 @@ fn a_call_that_a_person_must_agree_to_waits_and_runs_once_as_it_was_shown() {
 }
 
 #[test]
-fn what_a_call_acts_on_is_read_from_it_once_and_each_of_several_is_judged() {
-    check("resources");
-}
-
-#[test]
 fn in_shadow_every_denial_of_the_policy_passes_and_is_recorded_and_nothing_else_passes() {
     check("shadow");
 }
@@ -196,4 +191,9 @@ fn decisions(transcript: &str) -> Vec<(String, String)> {
         decisions.extend(std::iter::repeat_n((call, word), often));
     }
     decisions
+}
+
+#[test]
+fn what_a_call_acts_on_is_read_from_it_once_and_each_of_several_is_judged() {
+    check("resources");
 }

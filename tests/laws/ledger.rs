@@ -100,6 +100,8 @@ impl Call {
             route: None,
             method: "GET",
             target,
+            call: None,
+            protocol: false,
             record_query: &[],
             scope: None,
             resource: None,

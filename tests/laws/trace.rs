@@ -115,6 +115,7 @@ fn passes(step: &Step) -> Option<bool> {
         Step::Target(target) => target.as_ref().is_none_or(Result::is_ok),
         Step::Tool(tool) => tool.is_some(),
         Step::Route(route) => route.is_ok(),
+        Step::Exempt => true,
         Step::Arm(arm) => match arm.fit {
             Fit::Taken | Fit::Next => true,
             Fit::Refused(_) | Fit::RefusedBody(_) | Fit::Unknown(_) => false,

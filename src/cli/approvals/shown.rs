@@ -2,6 +2,7 @@
 //! is the only thing that is added. What stands in a body can't pass for what is said about it: each of its lines has a bar.
 
 use crate::cli::output::{harmless, plain};
+use crate::ledger::timestamp;
 use crate::policy::time::Timestamp;
 use crate::serve::pretty;
 use crate::serve::visible::{Lines, visible};
@@ -105,8 +106,8 @@ pub(super) fn left(approval: &Value, now: Timestamp) -> Option<String> {
     if !matches!(approval["state"].as_str(), Some("pending" | "approved")) {
         return None;
     }
-    let end: jiff::Timestamp = approval["expires_at"].as_str()?.parse().ok()?;
-    let seconds = (end.as_microsecond() - now.micros()) / 1_000_000;
+    let end = timestamp(approval["expires_at"].as_str()?)?;
+    let seconds = (end.micros() - now.micros()) / 1_000_000;
     Some(match seconds {
         ..=0 => "none".to_owned(),
         1..60 => format!("{seconds}s"),
@@ -371,6 +372,16 @@ pub(super) mod tests {
             text.chars().all(|c| c == '\n' || !c.is_control()),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn each_of_several_resources_has_a_row_of_its_own() {
+        let mut several = sample();
+        several["resource"] = "user:7 user:8".into();
+        let text = whole(&several, at(0));
+        let rows = text.lines().filter(|line| line.starts_with("resource"));
+        let rows: Vec<_> = rows.filter_map(|row| row.split(' ').next_back()).collect();
+        assert_eq!(rows, ["user:7", "user:8"], "{text}");
     }
 
     #[test]

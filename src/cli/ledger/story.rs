@@ -114,8 +114,9 @@ impl<'a> Story<'a> {
             .filter(|call| call["shadow"].is_object())
             .count();
         let mut parts = vec![format!(
-            "{} calls: decided {} allow, {} deny, {} hold",
+            "{} {}: decided {} allow, {} deny, {} hold",
             calls.len(),
+            if calls.len() == 1 { "call" } else { "calls" },
             count("allow"),
             count("deny"),
             count("hold")

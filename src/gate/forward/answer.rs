@@ -21,6 +21,8 @@ pub struct UpstreamBody {
     /// The connection and the watch, until the end.
     running: Option<Running>,
     meter: Arc<Meter>,
+    /// Whether what comes is what goes on.
+    counts: bool,
 }
 
 struct Running {
@@ -70,9 +72,20 @@ impl UpstreamBody {
                 reuse,
             }),
             meter,
+            counts: true,
         };
         body.finish_if_over();
         body
+    }
+
+    /// Something else goes on than what comes: who writes that counts it.
+    pub(in crate::gate) fn uncounted(&mut self) {
+        self.counts = false;
+    }
+
+    /// What comes goes on after all.
+    pub(in crate::gate) fn counted(&mut self) {
+        self.counts = true;
     }
 
     fn finish_if_over(&mut self) {
@@ -132,7 +145,9 @@ impl Body for UpstreamBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(chunk) = frame.data_ref() {
-                    this.meter.count_out(chunk.len());
+                    if this.counts {
+                        this.meter.count_out(chunk.len());
+                    }
                     this.finish_if_over();
                 } else {
                     // Trailers are the end.

@@ -4,7 +4,7 @@ use super::super::fields::Rules;
 use super::location::Places;
 use crate::io::upstream::{Place, PlaceError};
 use crate::ledger::record::TlsFault;
-use crate::policy::model::{Tool, Upstream};
+use crate::policy::model::{Protocol, Tool, Upstream};
 use crate::policy::time::Tick;
 use http::header::{HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
 use http::uri::{Authority, InvalidUri, Scheme, Uri};
@@ -32,6 +32,8 @@ pub struct Outfit {
     pub(super) timeout: Duration,
     pub(super) connect_timeout: Duration,
     pub(super) rules: Rules,
+    /// Whether its answers are read on the way: then they must not be compressed.
+    pub(super) plain: bool,
     pub(super) places: Places,
     secret: Option<SecretString>,
 }
@@ -101,6 +103,7 @@ impl Outfit {
             timeout: upstream.timeout,
             connect_timeout: upstream.connect_timeout,
             rules: Rules::new(tool, name),
+            plain: tool.protocol == Protocol::Mcp,
             places: Places::new(tool, upstream),
             secret,
         })

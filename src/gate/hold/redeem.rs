@@ -3,6 +3,7 @@
 
 use crate::gate::Inner;
 use crate::gate::judge;
+use crate::gate::mcp;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::Cause;
@@ -12,6 +13,7 @@ use crate::policy::function::{self, Question};
 use crate::policy::json::Value;
 use crate::policy::model::{Policy, RouteIndex, ToolIndex};
 use crate::policy::resource::Resource;
+use crate::policy::route::{Matched, NoRoute};
 use crate::policy::subject::{Session, Subject};
 use crate::policy::target::Target;
 use crate::policy::time::Now;
@@ -38,6 +40,8 @@ impl From<Void> for Stale {
 pub(super) enum Kept {
     /// A request, which is for this.
     Request(Target),
+    /// A message, which is for this, and names what it calls so.
+    Message(Target, String),
     /// A function, which its body names.
     Function,
 }
@@ -63,13 +67,21 @@ impl Inner {
     }
 
     /// What a kept call is for. Its target was canonical when it was kept; a request always names a host.
-    pub(super) fn kept(call: &HeldCall) -> Result<Kept, Stale> {
+    pub(super) fn kept(caller: &Caller, call: &HeldCall) -> Result<Kept, Stale> {
         if *call.method == *function::METHOD && call.authority.is_empty() {
             return Ok(Kept::Function);
         }
-        Target::parse(&call.target, &call.authority)
-            .map(Kept::Request)
-            .map_err(|why| Stale::Void(format!("its target can't be read any more: {why}")))
+        let target = Target::parse(&call.target, &call.authority);
+        let target = target
+            .map_err(|why| Stale::Void(format!("its target can't be read any more: {why}")))?;
+        let policy = &caller.ruleset.policy;
+        match policy.table.find(&call.method, &target) {
+            Err(NoRoute::Called(_)) => match mcp::path_of(&call.body) {
+                Some(path) => Ok(Kept::Message(target, path)),
+                None => Err(Void::Changed("route").into()),
+            },
+            _ => Ok(Kept::Request(target)),
+        }
     }
 
     /// What the present policy says of the kept request.
@@ -92,7 +104,32 @@ impl Inner {
             path,
             resource,
         } = match kept {
-            Kept::Request(target) => wants(policy, &session.facts, (facts, call), target, now)?,
+            Kept::Request(target) => {
+                let matched = policy.table.find(&call.method, target).ok();
+                wants(
+                    policy,
+                    &session.facts,
+                    (facts, call),
+                    (target, matched),
+                    now,
+                )?
+            }
+            Kept::Message(target, path) => {
+                let place = policy.table.find(&call.method, target);
+                let matched = match place {
+                    Err(NoRoute::Called(tool)) => policy.table.find_call(tool, path),
+                    Ok(_) | Err(_) => None,
+                };
+                let wants = wants(
+                    policy,
+                    &session.facts,
+                    (facts, call),
+                    (target, matched),
+                    now,
+                )?;
+                // What is called is no part of the path.
+                Wants { path: "", ..wants }
+            }
             Kept::Function => asks(policy, &session.facts, (facts, call), now)?,
         };
         let route = policy.route(index);
@@ -149,7 +186,7 @@ impl Inner {
     ) -> Result<(), Refusal> {
         let stale = match &approval.facts.asked {
             Asked::Grant(_) => return Ok(()),
-            Asked::Call(call) => Self::kept(call).and_then(|kept| {
+            Asked::Call(call) => Self::kept(caller, call).and_then(|kept| {
                 let judged =
                     self.judge(caller, (&approval.facts, call), &kept, self.clock.now())?;
                 policy::unchanged(&judged.evidence, &approval.facts)?;
@@ -193,13 +230,10 @@ fn wants<'p>(
     policy: &'p Policy,
     session: &Session,
     (facts, call): (&Facts, &HeldCall),
-    target: &'p Target,
+    (target, matched): (&'p Target, Option<Matched<'p>>),
     now: Now,
 ) -> Result<Wants<'p>, Stale> {
-    let matched = policy
-        .table
-        .find(&call.method, target)
-        .map_err(|_| Void::Changed("route"))?;
+    let matched = matched.ok_or(Void::Changed("route"))?;
     let judged = judge::kept(policy, matched, (session, facts), (call, target), now);
     let (matched, resource) = judged.map_err(|refusal| may_not(refusal.reason()))?;
     Ok(Wants {

@@ -7,13 +7,15 @@
 use super::Arrival;
 use crate::gate::body::{Prefix, RequestBody};
 use crate::gate::fields::{self, HeldField, Rules, Tells};
+use crate::gate::mcp;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Field, RequestDigest};
 use crate::policy::decision::Reason;
 use crate::policy::id::SessionId;
-use crate::policy::model::{Route, Tool};
+use crate::policy::model::{Protocol, Route, Tool, ToolIndex};
+use crate::policy::route::NoRoute;
 use crate::policy::target::Target;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use http::request::Parts;
@@ -65,16 +67,20 @@ impl Request {
         entry: &mut Entry,
     ) -> Result<Option<Self>, Refusal> {
         let policy = &caller.ruleset.policy;
-        let Ok(matched) = policy.table.find(head.method.as_str(), target) else {
-            return Ok(None);
+        // Which route it was judged by is not known yet: the widest of those that could be bounds what is read.
+        let place = match policy.table.find(head.method.as_str(), target) {
+            Ok(matched) => {
+                let mut place = Place::of(caller, policy.route(matched.route));
+                let mut arm = policy.table.behind(&matched);
+                while let Some(next) = arm {
+                    place.bytes_max = place.bytes_max.max(policy.route(next.route).body_limit);
+                    arm = policy.table.behind(&next);
+                }
+                place
+            }
+            Err(NoRoute::Called(tool)) => Place::of_endpoint(caller, tool),
+            Err(NoRoute::Route(_) | NoRoute::Tool) => return Ok(None),
         };
-        // Which route of its match it was judged by is not known yet: the widest of them bounds what is read.
-        let mut place = Place::of(caller, policy.route(matched.route));
-        let mut arm = policy.table.behind(&matched);
-        while let Some(next) = arm {
-            place.bytes_max = place.bytes_max.max(policy.route(next.route).body_limit);
-            arm = policy.table.behind(&next);
-        }
         if fields::check_request(&head.headers, target.as_str(), place.rules).is_err() {
             return Ok(None);
         }
@@ -112,12 +118,16 @@ impl Request {
             });
         }
         let held = fields::held(&head.headers, place.rules, &place.tool.volatile_headers);
+        let identity = match place.tool.protocol {
+            Protocol::Mcp => mcp::identity(&bytes),
+            Protocol::Http | Protocol::Function => None,
+        };
         let bound = Bound {
             session: caller.session.facts.id,
             method: head.method.as_str(),
             authority: target.authority(),
             target: target.as_str(),
-            body: &bytes,
+            body: identity.as_deref().map_or(&*bytes, str::as_bytes),
         };
         Ok(Some(Self {
             digest: bound.digest(&held),
@@ -135,6 +145,15 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
+    /// Of a tool whose calls are named by what is sent there.
+    fn of_endpoint(caller: &'a Caller, tool: ToolIndex) -> Self {
+        Self {
+            tool: caller.ruleset.policy.tool(tool),
+            rules: caller.ruleset.outfit(tool).rules(),
+            bytes_max: caller.ruleset.body_limit(tool),
+        }
+    }
+
     fn of(caller: &'a Caller, route: &'a Route) -> Self {
         Self {
             tool: caller.ruleset.policy.tool(route.tool),

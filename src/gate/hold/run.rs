@@ -185,11 +185,11 @@ impl Errand {
         let now = gate.clock.now();
         // Under the policy in force now, which may not be that of the call that waits.
         let caller = &gate.caller(Arc::clone(&self.session))?;
-        let kept = &match Inner::kept(call) {
+        let kept = &match Inner::kept(caller, call) {
             Ok(kept) => kept,
             Err(stale) => return Err(self.stale(stale).await),
         };
-        let Kept::Request(target) = kept else {
+        let (Kept::Request(target) | Kept::Message(target, _)) = kept else {
             // Nothing is sent for a function.
             return Err(Refusal::internal().into());
         };

@@ -173,7 +173,7 @@ impl Giving {
         let now = gate.clock.now();
         // Under the policy in force now: the session, the ceiling, the route and those who agreed are looked at again.
         let caller = &gate.caller(Arc::clone(&self.session))?;
-        let kept = &match Inner::kept(call) {
+        let kept = &match Inner::kept(caller, call) {
             Ok(kept) => kept,
             Err(stale) => return Err(self.stale(stale).await),
         };

@@ -3,6 +3,7 @@
 use super::Entry;
 use crate::gate::forward::UpstreamBody;
 use crate::gate::hold::HeldBody;
+use crate::gate::mcp::Rewritten;
 use crate::ledger::record::Fault;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -29,16 +30,20 @@ pub(in crate::gate) enum Content {
     Upstream(UpstreamBody),
     /// The backend, of a call that people agreed to.
     Held(Box<HeldBody>),
+    /// The backend, message by message.
+    Rewritten(Box<Rewritten>),
 }
 
 impl ReplyBody {
     pub(in crate::gate) fn new(mut content: Content, entry: Box<Entry>) -> Self {
-        if let Content::Held(body) = &mut content {
-            body.set_out();
+        match &mut content {
+            Content::Held(body) => body.set_out(),
+            Content::Rewritten(body) => body.set_out(),
+            Content::Own(_) | Content::Upstream(_) => {}
         }
         Self(Some(Reply {
             announced: match &content {
-                Content::Own(_) | Content::Held(_) => None,
+                Content::Own(_) | Content::Held(_) | Content::Rewritten(_) => None,
                 Content::Upstream(body) => body.size_hint().exact(),
             },
             content,
@@ -59,6 +64,7 @@ impl Reply {
             // HEAD, or an agent that did not care to read: the gate's own answer was whole.
             Content::Own(_) => true,
             Content::Held(body) => body.is_over(),
+            Content::Rewritten(body) => body.is_over(),
             Content::Upstream(body) => {
                 body.is_end_stream()
                     || self
@@ -95,6 +101,14 @@ impl Body for ReplyBody {
                 }
                 polled
             }
+            Content::Rewritten(body) => {
+                let polled = body.poll_frame(cx);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    this.entry.meter.count_out(bytes);
+                }
+                polled
+            }
         };
         match ready!(polled) {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
@@ -115,6 +129,7 @@ impl Body for ReplyBody {
             Some(Content::Own(bytes)) => bytes.is_empty(),
             Some(Content::Upstream(body)) => body.is_end_stream(),
             Some(Content::Held(body)) => body.is_end_stream(),
+            Some(Content::Rewritten(body)) => body.is_end_stream(),
         }
     }
 
@@ -124,6 +139,7 @@ impl Body for ReplyBody {
             Some(Content::Own(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Some(Content::Upstream(body)) => body.size_hint(),
             Some(Content::Held(body)) => body.size_hint(),
+            Some(Content::Rewritten(_)) => SizeHint::new(),
         }
     }
 }

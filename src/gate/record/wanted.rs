@@ -22,6 +22,7 @@ pub(in crate::gate) struct Wanted {
     pub intent: Option<Arc<str>>,
     pub method: Method,
     pub target: Box<str>,
+    pub call: Option<Box<str>>,
     pub client: IpAddr,
     pub body: Option<BodyDigest>,
 }
@@ -51,6 +52,8 @@ impl Wanted {
             route: Some(&route.id),
             method: self.method.as_str(),
             target: &self.target,
+            call: self.call.as_deref(),
+            protocol: false,
             record_query: &tool.record_query,
             scope: Some(&route.scope),
             resource: permit.resource(),

@@ -220,6 +220,11 @@ impl Call {
             Some(GrantUse::Stored(id)) => say.text("toolgate.grant", id),
             None => {}
         }
+        let would = self
+            .shadow
+            .map(|would| (would.decision().as_str(), would.reason().as_str()));
+        say.some("toolgate.shadow.would", would.map(|(decision, _)| decision));
+        say.some("toolgate.shadow.reason", would.map(|(_, reason)| reason));
         say.some("toolgate.approval.id", self.approval);
         say.some("toolgate.limit", self.limit.as_ref());
         say.some("toolgate.fault", self.fault.map(Fault::as_str));
@@ -241,6 +246,11 @@ impl Call {
         span.name = "hold".to_owned();
         span.kind = SpanKind::Internal.into();
         let mut say = Attributes(&mut span.attributes);
+        let would = self
+            .shadow
+            .map(|would| (would.decision().as_str(), would.reason().as_str()));
+        say.some("toolgate.shadow.would", would.map(|(decision, _)| decision));
+        say.some("toolgate.shadow.reason", would.map(|(_, reason)| reason));
         say.some("toolgate.approval.id", self.approval);
         say.some("toolgate.decision", self.decision);
         say.some("toolgate.reason", self.reason.map(Reason::as_str));

@@ -2,6 +2,7 @@
 //!
 //! It refuses what can't be meant (a kind that is no kind, a time that is none) and says which parameter it was.
 
+use crate::ledger::timestamp;
 use crate::policy::name::ProjectName;
 use crate::policy::time::{Timestamp, duration};
 use std::time::Duration;
@@ -266,7 +267,7 @@ fn moment(text: &str, now: Timestamp, edge: Edge) -> Option<Timestamp> {
             Edge::End => at(start).plus(Duration::from_secs(24 * 3600)),
         });
     }
-    text.parse().ok().map(at)
+    timestamp(text)
 }
 
 const MOMENT: &str = "a length of time before now (`90m`, `24h`, `7d`), a day (`2026-11-17`, UTC) or a moment \

@@ -1,6 +1,5 @@
 //! What of a record is read to decide again.
 
-use crate::policy::time::Timestamp;
 use memchr::memmem;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -36,6 +35,7 @@ pub(super) struct Record {
     pub intent: Option<String>,
     pub intent_sha256: Option<String>,
     pub client: Option<String>,
+    pub call: Option<String>,
 }
 
 /// What would have been decided of a call that passed because its route was in shadow: that is what another policy's
@@ -74,11 +74,7 @@ impl Record {
     }
 }
 
-/// RFC 3339 to microseconds.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_micros(time.as_microsecond()))
-}
+pub(super) use crate::ledger::timestamp as time;
 
 /// 64 hex digits.
 pub(super) fn digest(text: &str) -> Option<[u8; 32]> {

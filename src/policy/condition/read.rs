@@ -167,7 +167,7 @@ fn time(facts: &dyn Facts, zone: &TimeZone) -> Result<jiff::Zoned, Why> {
     Ok(now.map_err(|_| Why::Unreadable)?.to_zoned(zone.clone()))
 }
 
-fn whole(number: i8) -> Decimal {
+pub(super) fn whole(number: i8) -> Decimal {
     Decimal::read(itoa::Buffer::new().format(number)).unwrap_or(Decimal::ZERO)
 }
 

@@ -76,6 +76,8 @@ fn a_decision_says_everything_that_is_known_of_the_call_and_nothing_that_is_not(
         route: Some(&route),
         method: "DELETE",
         target: "/crm/users/7?page=2&key=s3cret&bare",
+        call: None,
+        protocol: false,
         record_query: &listed,
         scope: Some(&scope),
         resource: Some(&resource),

@@ -6,6 +6,7 @@
 //! `metadata.sequence` is its number, `metadata.log_name` the instance.
 
 use super::micros;
+use crate::ledger::timestamp;
 use serde_json::{Value, json};
 
 /// A record as an event; `decision` is that of an outcome's call, where it is known.
@@ -272,8 +273,8 @@ fn resources(record: &Value) -> Option<Value> {
 }
 
 fn expires(record: &Value) -> Option<i64> {
-    let time: jiff::Timestamp = text(record, "expires")?.parse().ok()?;
-    Some(time.as_millisecond())
+    let time = timestamp(text(record, "expires")?)?;
+    Some(time.micros().div_euclid(1000))
 }
 
 fn activity(method: &str) -> (u64, &str) {
