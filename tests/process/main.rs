@@ -27,6 +27,7 @@ mod export;
 mod isolation;
 mod life;
 mod load;
+mod mcp;
 mod metadata;
 mod operations;
 mod reload;

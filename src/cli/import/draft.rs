@@ -296,6 +296,7 @@ fn leave_out_doubtful(
 /// As much of it as tells routes apart.
 fn tool(named: &Named) -> Tool {
     Tool {
+        oauth: None,
         name: named.tool.clone(),
         protocol: Protocol::Http,
         mount: Mount::Path(named.mount.as_str().into()),
