@@ -18,6 +18,7 @@ mod routes;
 mod server;
 mod shadow;
 mod telemetry;
+mod tests;
 mod tools;
 mod upstream;
 
@@ -25,6 +26,7 @@ pub(super) use oauth::refuse_different;
 pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};
+pub(super) use tests::Promise;
 
 use super::read::At;
 

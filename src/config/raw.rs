@@ -7,6 +7,7 @@ pub(super) mod conditions;
 mod oauth;
 mod project;
 mod server;
+mod tests;
 
 pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
 pub(super) use oauth::OAuth;
@@ -18,6 +19,8 @@ pub(super) use server::{
     Anchor, Caps, ClientAuth, Intent, Key, Ledger, Level, ListenerTls, Listeners, Otlp, Principal,
     Role, Server, Telemetry, Timeouts,
 };
+
+pub(super) use tests::{Decision, Expect, Test, TestSession};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;

@@ -425,7 +425,8 @@ impl Gate {
         // Canonical from here on; nothing rereads the raw target.
         let target = &target?;
         if own::is_own(target.path()) {
-            return entry.own(own::serve(self, caller, entry, head, target, body).await);
+            let arrival = Arrival::new(caller, head, target, peer);
+            return entry.own(own::serve(self, arrival, entry, body).await);
         }
 
         // One match. What is matched here is what is forwarded.
@@ -488,7 +489,7 @@ impl Gate {
             Err((refusal, first)) => {
                 let over = gate.take_unrouted(caller, head, target, body, entry).await;
                 let refusal = over.err().unwrap_or(refusal);
-                noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                noted = Some(shadow::unjudged(refusal, caller, &first.matched)?);
                 judge::arm(caller, first, entry.route)
             }
         };

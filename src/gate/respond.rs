@@ -74,7 +74,9 @@ fn document<'a>(parts: &'a mut Parts, entry: &'a Entry) -> Document<'a> {
     let scope = parts.scope.as_ref().map(|it| without_tokens(it.as_str()));
     let resource = parts.resource.as_ref();
     Document {
-        r#type: problem_type(parts.reason),
+        r#type: parts
+            .kind
+            .map_or_else(|| problem_type(parts.reason), str::to_owned),
         title: described.title,
         status: parts.status.unwrap_or(described.status).as_u16(),
         detail: &parts.detail,

@@ -39,7 +39,8 @@ record! {
     optional approvals = "approvals": Map<ChainName, Chain>,
     /// Who can be told, by name.
     optional notify = "notify": Map<NotifyName, Notify>,
-    ; later "tests"
+    /// What the policy promises: calls, and what must be decided of them. A promise that is not kept refuses the file.
+    optional tests = "tests": List<super::tests::Test>,
 }
 
 words! {
