@@ -26,6 +26,7 @@ mod export;
 mod isolation;
 mod life;
 mod load;
+mod mcp;
 mod metadata;
 mod operations;
 mod reload;
