@@ -41,6 +41,21 @@ enum Answer {
     Pending(Arc<LiveApproval>),
 }
 
+/// What stops a question: of the route that judges it, where there is one.
+struct Stop<'p> {
+    refusal: Refusal,
+    route: Option<&'p Route>,
+}
+
+impl From<Refusal> for Stop<'_> {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            route: None,
+        }
+    }
+}
+
 /// What is the same for all evaluations of one request.
 struct Asking<'a> {
     caller: &'a Arc<Caller>,
@@ -160,29 +175,51 @@ impl Gate {
         all
     }
 
-    /// Everything that is done to a question.
+    /// Everything that is done to a question. What denies it on a route in shadow is recorded, and it is a yes.
     async fn answer(
         &self,
         asking: &Asking<'_>,
         question: &Question<'_>,
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
-        let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
+        let (gate, caller) = (&*self.0, asking.caller);
         // Also one that an evaluation before this one has put there.
-        authenticate::not_quarantined(caller, now)?;
+        authenticate::not_quarantined(caller, entry.opened)?;
         let (path, text) = (function::path(question.name()), question.text());
         let path = path.as_deref().unwrap_or(TOO_LONG);
         let asked = digest_of(&text);
         entry.asks(path, asked);
         let held = HeldQuestion::new(caller.session.facts.id, path, &text);
         let standing = match caller.session.holds_approvals() {
-            true => gate.sessions.standing(&caller.session, held.digest, now),
+            true => gate
+                .sessions
+                .standing(&caller.session, held.digest, entry.opened),
             false => None,
         };
+        let put = (question, path, asked, held);
+        let judged = self.judge(asking, put, standing.as_ref(), entry).await;
+        let (refusal, route) = match judged {
+            Ok(answer) => return Ok(answer),
+            Err(Stop { refusal, route }) => (refusal, route),
+        };
+        let evidence = gate.despite_function(refusal, caller, (path, route), standing, entry)?;
+        let level = level_of(None, evidence.route().irreversible);
+        entry.allow(&Evidence::Shadowed(evidence), level).await?;
+        gate.still_live(caller)?;
+        Ok(Answer::Yes(None))
+    }
+
+    /// What is said of it where no route is in shadow.
+    async fn judge<'c>(
+        &self,
+        asking: &Asking<'c>,
+        (question, path, asked, held): (&Question<'_>, &str, BodyDigest, HeldQuestion<'_>),
+        standing: Option<&Arc<LiveApproval>>,
+        entry: &mut Entry,
+    ) -> Result<Answer, Stop<'c>> {
+        let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
         // Who asks again although a person said no is counted as for any other call.
-        let again = standing
-            .as_ref()
-            .filter(|approval| approval.stage() != Stage::Denied);
+        let again = standing.filter(|approval| approval.stage() != Stage::Denied);
         gate.take_of_session(caller, again.is_some(), now.tick)
             .await?;
 
@@ -203,10 +240,14 @@ impl Gate {
                 // A loop on a function that does not exist is a loop.
                 gate.take_of_function(caller, None, (path, &asked), false, now.tick)
                     .await?;
-                return Err(refusal);
+                return Err(refusal.into());
             }
         };
         let route = policy.route(matched.route);
+        let stop = |refusal| Stop {
+            refusal,
+            route: Some(route),
+        };
         gate.take_of_function(
             caller,
             Some(route),
@@ -214,35 +255,40 @@ impl Gate {
             again.is_some(),
             now.tick,
         )
-        .await?;
+        .await
+        .map_err(stop)?;
         entry.intent = stated(question)?.or_else(|| asking.stated.clone());
-        demand_intent(route, entry.intent.as_deref())?;
+        demand_intent(route, entry.intent.as_deref()).map_err(stop)?;
         let resource = wants
             .resource(route, &matched.captures)
-            .map_err(|why| Refusal::unclear(&why, route))?;
+            .map_err(|why| stop(Refusal::unclear(&why, route)))?;
         entry.resource = resource.clone();
 
         // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
         let own = |id: &str| {
-            let own = standing.as_ref().map(|standing| standing.facts.id);
+            let own = standing.map(|standing| standing.facts.id);
             own.is_some_and(|own| own.to_string() == id)
         };
         if question.approval.is_some_and(|id| !own(id)) {
-            return Err(Refusal::other_approval());
+            return Err(Refusal::other_approval().into());
         }
         if let Some(approval) = again {
-            return self.stand_by(Arc::clone(approval), asking, entry).await;
+            let stood = self.stand_by(Arc::clone(approval), asking, entry).await;
+            return Ok(stood?);
         }
         let access = AccessRequest { route, resource };
-        let permit = match gate.decide(caller, access, now)? {
+        let permit = match gate.decide(caller, access, now).map_err(stop)? {
             Ruling::Allow(permit) => permit,
+            Ruling::Hold(hold) if route.shadow => {
+                return Err(stop(gate.unheld(hold, caller, entry).await));
+            }
             Ruling::Hold(hold) => {
                 let approval = self.hold_function(hold, caller, held, entry).await?;
-                return self.stand_by(approval, asking, entry).await;
+                return Ok(self.stand_by(approval, asking, entry).await?);
             }
         };
-        gate.take_shared(caller, route, entry).await?;
-        gate.spend(caller, &permit).await?;
+        gate.take_shared(caller, route, entry).await.map_err(stop)?;
+        gate.spend(caller, &permit).await.map_err(stop)?;
         // In the ledger before the yes leaves.
         let level = level_of(Some(permit.grant()), route.irreversible);
         entry.allow(&Evidence::Permit(permit), level).await?;
