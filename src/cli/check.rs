@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 /// `check`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  toolgate check --config config/toolgate.yaml --strict\n\nExit codes: 0 valid, 1 warnings under --strict, 78 not valid. Secrets may be unset here; `serve` needs them."
+    after_help = "Example:\n  toolgate check --config config/toolgate.yaml --strict\n\nThe projects' `tests` are run: what they promise of calls must be what is decided.\n\nExit codes: 0 valid, 1 a test fails or warnings under --strict, 78 not valid. Secrets may be unset here; `serve` needs them."
 )]
 pub struct Arguments {
     /// Take warnings for errors
@@ -32,9 +32,19 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     let mut loaded = match config::load(&globals.config, Secrets::Optional) {
         Ok(loaded) => loaded,
         Err(errors) => {
+            let broken = errors.broken();
             if globals.json {
                 let reports: Vec<Value> = errors.reports().iter().map(report).collect();
-                output::json(&json!({"valid": false, "errors": reports}))?;
+                output::json(&json!({"valid": false, "failed_tests": broken, "errors": reports}))?;
+            }
+            if broken > 0 {
+                anstream::eprintln!("{}\n", errors.coloured().trim_end());
+                let plural = if broken == 1 {
+                    "test fails"
+                } else {
+                    "tests fail"
+                };
+                return Err(Failure::No(format!("{broken} {plural}")));
             }
             return Err(Failure::Configuration(errors.coloured()));
         }
@@ -133,8 +143,10 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
     for policy in &loaded.projects {
         let _ = writeln!(
             text,
-            "project {}\n  policy  {}",
-            policy.project, policy.hash
+            "project {}\n  policy  {}\n  mode    {}",
+            policy.project,
+            policy.hash,
+            mode(policy)
         );
         let tools = policy
             .tools
@@ -163,6 +175,9 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
         for (name, items) in sections {
             let _ = writeln!(text, "  {name:<6}  {:>3}  {}", items.len(), some_of(&items));
         }
+        if let Some(tests) = tests(loaded, policy) {
+            let _ = writeln!(text, "  tests   {tests:>3}  passed");
+        }
         for (index, chain) in policy.chains.iter().enumerate() {
             let _ = writeln!(text, "  chain   {}", words_of(index, chain, policy, loaded));
         }
@@ -171,14 +186,40 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
     text.push_str(&of_ledger(&loaded.server.ledger, signer));
     let projects = loaded.projects.len();
     let warnings = loaded.warnings.len() + signer.warnings();
+    let tests: usize = loaded.lines.iter().map(|lines| lines.tests).sum();
     let plural = |count: usize| if count == 1 { "" } else { "s" };
     let _ = writeln!(
         text,
-        "valid: {projects} project{}, {warnings} warning{}",
+        "valid: {projects} project{}, {tests} test{} passed, {warnings} warning{}",
         plural(projects),
+        plural(tests),
         plural(warnings)
     );
     text
+}
+
+/// Whether decisions are enforced.
+fn mode(policy: &Policy) -> String {
+    let shadow: Vec<String> = shadowed(policy).collect();
+    match (shadow.len(), policy.routes.len()) {
+        (0, _) => "enforce".to_owned(),
+        (some, all) if some == all => {
+            "SHADOW: what the policy denies is recorded and let through".to_owned()
+        }
+        (some, all) => format!("SHADOW on {some} of {all} routes: {}", some_of(&shadow)),
+    }
+}
+
+fn shadowed(policy: &Policy) -> impl Iterator<Item = String> {
+    let routes = policy.routes.iter().filter(|route| route.shadow);
+    routes.map(|route| route.id.to_string())
+}
+
+/// How many tests a project has, if any. Of what is valid all have passed.
+fn tests(loaded: &Loaded, policy: &Policy) -> Option<usize> {
+    let mut lines = loaded.lines.iter();
+    let lines = lines.find(|lines| lines.are_of(policy))?;
+    Some(lines.tests).filter(|tests| *tests > 0)
 }
 
 fn of_ledger(settings: &LedgerSettings, signer: &Signer) -> String {
@@ -314,8 +355,10 @@ fn project(policy: &Policy, loaded: &Loaded) -> Value {
         "agents": agents(policy),
         "tools": tools,
         "routes": routes,
+        "shadow": shadowed(policy).collect::<Vec<_>>(),
         "limits": limits,
         "chains": chains,
+        "tests": tests(loaded, policy).unwrap_or_default(),
     })
 }
 

@@ -13,6 +13,7 @@ pub mod events;
 pub mod explain;
 mod failure;
 pub mod grants;
+pub mod import;
 pub mod key;
 pub mod ledger;
 pub mod man;
@@ -124,6 +125,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Say what the policy decides of a call, and why
     Explain(explain::Arguments),
+    /// Make a project file to start from
+    Import(import::Arguments),
     /// Print the JSON Schema of a configuration file
     Schema(schema::Arguments),
     /// Say which recorded calls another policy would decide otherwise
@@ -152,6 +155,7 @@ impl Command {
             Command::Demo(_) => Some("demo"),
             Command::Completions(_) => Some("completions"),
             Command::Man(_) => Some("man"),
+            Command::Import(_) => Some("import"),
             Command::Check(_)
             | Command::Explain(_)
             | Command::Replay(_)
@@ -183,6 +187,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(arguments) => check::run(globals, &arguments),
         Command::Explain(arguments) => explain::run(globals, &arguments),
         Command::Replay(arguments) => replay::run(globals, &arguments),
+        Command::Import(arguments) => import::run(globals, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Session(arguments) => block_on(session::run(globals, arguments)),
         Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// `replay`.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  toolgate replay --policy new.yaml --since 7d\n  toolgate replay data/ledger --policy new.yaml --agent support-bot --json\n\nEach call that the policy decided is decided again; limits are not replayed, and what quarantine, limits or people decided stays.\n\nThe ledger holds no attributes, only their digest: where one would decide, the call is counted as not recorded, unless the policy that decided then is at hand (the configuration's, or --before) and bounds the same.\n\nExit codes: 0 nothing is decided otherwise, 1 something is, 78 the file is not valid."
+    after_help = "Examples:\n  toolgate replay --policy new.yaml --since 7d\n  toolgate replay data/ledger --policy new.yaml --agent support-bot --json\n\nEach call that the policy decided is decided again; limits are not replayed, and what quarantine, limits or people decided stays.\n\nThe ledger holds no attributes, only their digest: where one would decide, the call is counted as not recorded, unless the policy that decided then is at hand (the configuration's, or --before) and bounds the same. Nor does it hold bodies, arguments, header fields, or query values that no tool lists: a call whose conditions or resource read them is not recorded either, unless that policy is at hand and chooses by the same.\n\nExit codes: 0 nothing is decided otherwise, 1 something is, 78 the file is not valid."
 )]
 pub struct Arguments {
     /// The ledger's directory; the configuration's unless given
@@ -38,8 +38,8 @@ pub struct Arguments {
     /// Only calls until then
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Calls of this project; that of the file unless given
-    #[arg(long, value_name = "NAME")]
+    /// Calls of these projects, with commas between them; of the file's own unless given
+    #[arg(long, value_name = "NAMES")]
     project: Option<String>,
     /// Only calls of this agent
     #[arg(long, value_name = "NAME")]
@@ -60,7 +60,7 @@ pub fn run(globals: &Globals, arguments: &Arguments) -> Result<(), Failure> {
     }
     let directory = ledger::directory(globals, arguments.directory.as_deref())?;
     // Where it is not valid, or not there, there is less to compare with.
-    let loaded = config::load(&globals.config, Secrets::Optional);
+    let loaded = config::load_untested(&globals.config, Secrets::Optional);
     let in_force = loaded.map(|loaded| loaded.projects).unwrap_or_default();
     let before = before.iter().chain(&in_force).collect();
     let report = read(&directory, Replay::new(&new, before, chosen))?;
@@ -93,7 +93,7 @@ fn chosen(arguments: &Arguments) -> Result<Chosen, Failure> {
         }
     }
     Ok(Chosen {
-        project: filter.projects.and_then(|all| all.into_iter().next()),
+        projects: filter.projects.unwrap_or_default(),
         agent: filter.agent,
         since: filter.since,
         until: filter.until,

@@ -22,6 +22,10 @@ pub(super) struct OneOrMore<T>(pub Vec<At<T>>);
 #[derive(Debug)]
 pub(super) struct Map<K, V>(pub Vec<(At<K>, Option<At<V>>)>);
 
+/// A mapping from names to values, in file order; may be empty, where that means none.
+#[derive(Debug)]
+pub(super) struct MapOrNone<K, V>(pub Vec<(At<K>, Option<At<V>>)>);
+
 impl<T: Read> Read for List<T> {
     fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
         let items = items(node, reports)?;
@@ -94,6 +98,15 @@ impl<K: Read, V: Read> Read for Map<K, V> {
     }
 }
 
+impl<K: Read, V: Read> Read for MapOrNone<K, V> {
+    fn read(node: &Node<'_>, reports: &mut Reports) -> Option<Self> {
+        match &node.value {
+            Value::Map(entries) if entries.is_empty() => Some(Self(Vec::new())),
+            _ => Map::read(node, reports).map(|map| Self(map.0)),
+        }
+    }
+}
+
 fn items<'n, 's>(node: &'n Node<'s>, reports: &mut Reports) -> Option<&'n [Node<'s>]> {
     match &node.value {
         Value::List(items) => Some(items),
@@ -141,6 +154,24 @@ collection_schema! {
     OneOrMore: generator => {
         json_schema!({ "anyOf": [generator.subschema_for::<T>(), generator.subschema_for::<List<T>>()] })
     };
+}
+
+impl<K: JsonSchema, V: JsonSchema> JsonSchema for MapOrNone<K, V> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("MapOrNone_of_{}", V::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "object",
+            "propertyNames": K::json_schema(generator),
+            "additionalProperties": generator.subschema_for::<V>(),
+        })
+    }
 }
 
 impl<K: JsonSchema, V: JsonSchema> JsonSchema for Map<K, V> {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct ConfigErrors {
     reports: Vec<Report>,
     files: Vec<PathBuf>,
+    broken: usize,
 }
 
 /// One error.
@@ -36,7 +37,7 @@ pub struct Report {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut reports: Vec<Report>, files: Vec<PathBuf>) -> Self {
+    pub(super) fn new(mut reports: Vec<Report>, files: Vec<PathBuf>, broken: usize) -> Self {
         let more = reports.len().saturating_sub(REPORTS_MAX);
         reports.truncate(REPORTS_MAX);
         if more > 0
@@ -46,7 +47,16 @@ impl ConfigErrors {
             last.rendered.push_str(&note);
             last.coloured.push_str(&note);
         }
-        Self { reports, files }
+        Self {
+            reports,
+            files,
+            broken,
+        }
+    }
+
+    /// How many tests failed: then nothing else is wrong.
+    pub fn broken(&self) -> usize {
+        self.broken
     }
 
     /// Each error: files in the order they were read, top to bottom within one.
@@ -204,6 +214,10 @@ impl Reports {
 
     pub fn failed(&self) -> bool {
         self.errors > 0
+    }
+
+    pub fn errors(&self) -> usize {
+        self.errors
     }
 
     /// So much is wrong that guesses at what was meant would cost more than they help.

@@ -33,11 +33,13 @@ macro_rules! leaf_schema {
 
 mod condition;
 mod outside;
+mod sent;
 
 pub(super) use condition::{Literal, Number, Whole};
 pub(super) use outside::{
     Address, AttributeName, HeaderName, HostName, Network, Sha256, Variable, is_host, is_variable,
 };
+pub(super) use sent::{FieldValue, Sent};
 
 /// The version of a file's format.
 #[derive(Clone, Copy, Debug)]

@@ -1,11 +1,12 @@
 //! Loading: every file of a configuration, and one report for all of them.
 
 use super::error::{ConfigErrors, Place, Report, Reports};
+use super::kept::report_broken;
 use super::lower::{self, Draft, Known};
 use super::raw;
 use super::read::Read;
 use super::secrets::Vault;
-use super::{Lines, Loaded, Secrets, Warning, files, tree};
+use super::{Lines, Loaded, Secrets, Server, Warning, files, tree};
 use crate::policy::model::{Policy, PolicyHash};
 use crate::policy::name::ProjectName;
 use std::collections::HashMap;
@@ -22,6 +23,14 @@ pub fn load(path: &Path, secrets: Secrets) -> Result<Loaded, ConfigErrors> {
     load_with(path, secrets, &|name| std::env::var_os(name))
 }
 
+/// As [`load`], but whether the policies keep the promises of their tests is not asked: for looking at only.
+///
+/// # Errors
+/// All that is wrong with all files.
+pub fn load_untested(path: &Path, secrets: Secrets) -> Result<Loaded, ConfigErrors> {
+    load_all(path, secrets, &|name| std::env::var_os(name), false)
+}
+
 /// As [`load`], with another environment.
 ///
 /// # Errors
@@ -30,6 +39,15 @@ pub fn load_with(
     path: &Path,
     secrets: Secrets,
     environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Loaded, ConfigErrors> {
+    load_all(path, secrets, environment, true)
+}
+
+fn load_all(
+    path: &Path,
+    secrets: Secrets,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    tested: bool,
 ) -> Result<Loaded, ConfigErrors> {
     let mut vault = Vault::new(secrets, environment);
     let (mut reports, raw) = read::<raw::Server>(path);
@@ -40,6 +58,7 @@ pub fn load_with(
     let mut drafts: Vec<(Reports, Draft)> =
         found.iter().map(|path| project(path, &mut vault)).collect();
     refuse_equal_names(&mut drafts);
+    lower::refuse_different(&mut drafts);
     let names: Option<Vec<ProjectName>> = drafts
         .iter()
         .map(|(_, draft)| Some(draft.name.as_ref()?.value.clone()))
@@ -63,6 +82,10 @@ pub fn load_with(
             }
         }
     }
+    let broken = match &server {
+        Some(server) if tested && !reports.failed() => test(&mut drafts, server),
+        Some(_) | None => 0,
+    };
 
     let mut files: Vec<PathBuf> = std::iter::once(path.to_owned()).chain(found).collect();
     files.append(&mut vault.files);
@@ -72,7 +95,7 @@ pub fn load_with(
     for (mut reports, draft) in drafts {
         dated.append(&mut reports.take_dated());
         projects.extend(draft.policy.map(|(policy, places)| {
-            let lines = Lines::new(&policy, &places, &reports);
+            let lines = Lines::new(&policy, &places, draft.promises.len(), &reports);
             (policy, lines)
         }));
         let (more_errors, more_warnings) = reports.into_reports();
@@ -80,7 +103,7 @@ pub fn load_with(
         warnings.extend(more_warnings);
     }
     let (Some(server), true) = (server, errors.is_empty()) else {
-        return Err(ConfigErrors::new(errors, files));
+        return Err(ConfigErrors::new(errors, files, broken));
     };
     projects.sort_by(|(a, _), (b, _)| a.project.cmp(&b.project));
     let (projects, lines) = projects.into_iter().unzip();
@@ -119,7 +142,7 @@ pub fn load_project(path: &Path) -> Result<Project, ConfigErrors> {
     let mut vault = Vault::new(Secrets::Optional, &environment);
     let (reports, draft) = self::project(path, &mut vault);
     let lowered = draft.policy.map(|(policy, places)| {
-        let lines = Lines::new(&policy, &places, &reports);
+        let lines = Lines::new(&policy, &places, draft.promises.len(), &reports);
         (policy, lines)
     });
     let (errors, warnings) = reports.into_reports();
@@ -129,8 +152,43 @@ pub fn load_project(path: &Path) -> Result<Project, ConfigErrors> {
             lines,
             warnings: warnings.into_iter().map(warning).collect(),
         }),
-        _ => Err(ConfigErrors::new(errors, vec![path.to_owned()])),
+        _ => Err(ConfigErrors::new(errors, vec![path.to_owned()], 0)),
     }
+}
+
+/// Whether a text is a project file, judged by itself: nothing is read beside it, and what is interpolated is not looked for.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn check_project(text: &str) -> Result<(), ConfigErrors> {
+    let path = Path::new("(the project file)");
+    let mut vault = Vault::new(Secrets::Optional, &|_| None);
+    let (mut reports, raw) = parsed::<raw::Project>(path, text.to_owned());
+    if let Some(raw) = raw {
+        lower::project(raw, PolicyHash(sha256(text)), &mut vault, &mut reports);
+    }
+    match reports.into_reports() {
+        (errors, _) if errors.is_empty() => Ok(()),
+        (errors, _) => Err(ConfigErrors::new(errors, Vec::new(), 0)),
+    }
+}
+
+/// Reports the promises that are not kept, where all else is well: only of what is valid can it be said what it decides.
+fn test(drafts: &mut [(Reports, Draft)], server: &Server) -> usize {
+    let valid = |(reports, draft): &(Reports, Draft)| !reports.failed() && draft.policy.is_some();
+    if !drafts.iter().all(valid) {
+        return 0;
+    }
+    let approvers = server.approvers();
+    let mut broken = 0;
+    for (reports, draft) in drafts {
+        if let Some((policy, places)) = &draft.policy {
+            let lines = Lines::new(policy, places, draft.promises.len(), reports);
+            report_broken(&draft.promises, (policy, &lines), &approvers, reports);
+            broken += reports.errors();
+        }
+    }
+    broken
 }
 
 fn warning(report: Report) -> Warning {
@@ -152,18 +210,19 @@ fn warning(report: Report) -> Warning {
 /// A file as it is written; `None` where that was reported.
 fn read<T: Read>(path: &Path) -> (Reports, Option<T>) {
     match files::read_text(path) {
-        Ok(text) => {
-            let mut reports = Reports::new(path, text.clone());
-            let raw =
-                tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
-            (reports, raw)
-        }
+        Ok(text) => parsed(path, text),
         Err((message, help)) => {
             let mut reports = Reports::new(path, String::new());
             reports.error(Place::default(), message, help);
             (reports, None)
         }
     }
+}
+
+fn parsed<T: Read>(path: &Path, text: String) -> (Reports, Option<T>) {
+    let mut reports = Reports::new(path, text.clone());
+    let raw = tree::parse(&text, &mut reports).and_then(|root| T::read(&root, &mut reports));
+    (reports, raw)
 }
 
 fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {
@@ -174,6 +233,7 @@ fn project(path: &Path, vault: &mut Vault<'_>) -> (Reports, Draft) {
         None => Draft {
             name: None,
             policy: None,
+            promises: Vec::new(),
         },
     };
     (reports, draft)

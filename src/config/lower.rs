@@ -9,6 +9,7 @@ mod faults;
 mod ledger;
 mod limits;
 mod notify;
+mod oauth;
 mod principals;
 mod project;
 mod proofs;
@@ -17,12 +18,15 @@ mod routes;
 mod server;
 mod shadow;
 mod telemetry;
+mod tests;
 mod tools;
 mod upstream;
 
+pub(super) use oauth::refuse_different;
 pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};
+pub(super) use tests::Promise;
 
 use super::read::At;
 

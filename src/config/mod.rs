@@ -6,7 +6,9 @@
 
 mod collection;
 mod error;
+pub mod explained;
 mod files;
+mod kept;
 mod leaf;
 mod load;
 mod lower;
@@ -21,7 +23,7 @@ mod units;
 pub mod watch;
 
 pub use error::{ConfigErrors, Report};
-pub use load::{Project, load, load_project, load_with};
+pub use load::{Project, check_project, load, load_project, load_untested, load_with};
 pub use pem::{certificates_in as certificates, identity_in as identity, thumbprint};
 pub use places::Lines;
 pub use schema::{SchemaKind, schema};

@@ -28,6 +28,8 @@ pub struct Lines {
     routes: Vec<OfRoute>,
     limits: Vec<u32>,
     chains: Vec<u32>,
+    /// How many tests it has.
+    pub tests: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -42,10 +44,11 @@ struct OfRoute {
     scope: u32,
     resource: Option<u32>,
     approval: Option<u32>,
+    conditions: Vec<u32>,
 }
 
 impl Lines {
-    pub(super) fn new(policy: &Policy, places: &Places, reports: &Reports) -> Self {
+    pub(super) fn new(policy: &Policy, places: &Places, tests: usize, reports: &Reports) -> Self {
         let line = |place: Place| u32::try_from(reports.line_of(place)).unwrap_or(u32::MAX);
         let all = |places: &[Place]| places.iter().copied().map(line).collect();
         let scopes = places.scopes.iter().map(|(key, place)| {
@@ -61,6 +64,7 @@ impl Lines {
             scope: line(place.scope),
             resource: place.resource.map(line),
             approval: place.approval.map(line),
+            conditions: place.conditions.iter().copied().map(line).collect(),
         });
         let agents = places.agents.iter();
         Self {
@@ -74,6 +78,7 @@ impl Lines {
             routes: routes.collect(),
             limits: all(&places.limits),
             chains: places.chains.iter().map(|at| line(at.name)).collect(),
+            tests,
         }
     }
 
@@ -141,6 +146,11 @@ impl Lines {
     /// Of its `approval`; `None` also: the file says nothing, and its method or `irreversible` decides.
     pub fn approval_of_route(&self, route: RouteIndex) -> Option<u32> {
         self.of_route(route)?.approval
+    }
+
+    /// Of one of its conditions.
+    pub fn condition(&self, route: RouteIndex, condition: usize) -> Option<u32> {
+        self.of_route(route)?.conditions.get(condition).copied()
     }
 
     fn of_route(&self, route: RouteIndex) -> Option<&OfRoute> {

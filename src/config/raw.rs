@@ -4,10 +4,13 @@
 
 mod approvals;
 pub(super) mod conditions;
+mod oauth;
 mod project;
 mod server;
+mod tests;
 
 pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
+pub(super) use oauth::OAuth;
 pub(super) use project::{
     Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Mode, Per, Project,
     Protocol, Resources, Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,
@@ -16,6 +19,8 @@ pub(super) use server::{
     Anchor, Caps, ClientAuth, Intent, Key, Ledger, Level, ListenerTls, Listeners, Otlp, Principal,
     Role, Server, Telemetry, Timeouts,
 };
+
+pub(super) use tests::{Decision, Expect, Test, TestSession};
 
 const SECOND: u64 = 1000;
 const MINUTE: u64 = 60 * SECOND;

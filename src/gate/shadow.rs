@@ -19,11 +19,13 @@ use crate::policy::approval::Stage;
 use crate::policy::decision::{Hold, Reason};
 use crate::policy::limit::Exceeded;
 use crate::policy::model::{LimitIndex, Route};
+use crate::policy::route::Matched;
 use crate::policy::shadow::{Shadowed, WouldBe};
 use crate::policy::target::Target;
 use crate::policy::{all_shadowed, shadowed};
 use crate::store::live::approvals::LiveApproval;
 use http::request::Parts;
+use std::sync::Arc;
 
 /// What was decided of a call that is let through: why it would not have been.
 pub(super) struct Noted(pub Refusal);
@@ -76,11 +78,35 @@ impl Inner {
         {
             return Err(of_people(refusal, &approval));
         }
-        entry.limited(refusal.limit());
-        if let Some(micros) = fixed_cost(call.route) {
-            self.charge_despite(caller, call.route, micros, entry);
-        }
+        self.pass(&refusal, caller, call.route, entry);
         Ok(evidence)
+    }
+
+    /// The same of a function; `asked`: what people were asked about this very question.
+    pub(super) fn despite_of_function<'c>(
+        &self,
+        refusal: Refusal,
+        route: &'c Route,
+        caller: &Caller,
+        asked: Option<&Arc<LiveApproval>>,
+        entry: &mut Entry,
+    ) -> Result<Shadowed<'c>, Refusal> {
+        let Some(evidence) = shadowed(route, refusal.reason()) else {
+            return Err(refusal);
+        };
+        if let Some(approval) = asked {
+            return Err(of_people(refusal, approval));
+        }
+        self.pass(&refusal, caller, route, entry);
+        Ok(evidence)
+    }
+
+    /// On record, and paid for, as what passes in spite of this.
+    fn pass(&self, refusal: &Refusal, caller: &Caller, route: &Route, entry: &mut Entry) {
+        entry.limited(refusal.limit());
+        if let Some(micros) = fixed_cost(route) {
+            self.charge_despite(caller, route, micros, entry);
+        }
     }
 
     /// What stands for a call that people would be asked about, and that counts for what others share as held calls do.
@@ -114,9 +140,9 @@ impl Inner {
 pub(super) fn unjudged(
     refusal: Refusal,
     caller: &Caller,
-    first: &Described<'_>,
+    first: &Matched<'_>,
 ) -> Result<Noted, Refusal> {
-    let all = all_shadowed(&caller.ruleset.policy, &first.matched);
+    let all = all_shadowed(&caller.ruleset.policy, first);
     noted(refusal, all)
 }
 

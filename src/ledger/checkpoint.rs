@@ -10,7 +10,7 @@
 //!
 //! The file `checkpoints` is one of these notes behind the other, an empty line behind each.
 
-use super::line::{rfc3339, sha256};
+use super::line::{rfc3339, sha256, timestamp};
 use super::note::{Note, SigningKey, VerifierKey};
 use super::tree::Hash;
 use crate::policy::time::Timestamp;
@@ -90,9 +90,7 @@ impl Checkpoint {
                 return None;
             }
             if let Some(text) = line.strip_prefix(TIME) {
-                let time: jiff::Timestamp = text.parse().ok()?;
-                let time = Timestamp::from_micros(time.as_microsecond());
-                once(&mut checkpoint.time, time)?;
+                once(&mut checkpoint.time, timestamp(text)?)?;
             } else if let Some(text) = line.strip_prefix(PREV) {
                 once(&mut checkpoint.prev, hash(text)?)?;
             } else if let Some(text) = line.strip_prefix(KEY) {

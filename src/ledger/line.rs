@@ -239,7 +239,12 @@ pub(super) fn time_of(line: &[u8]) -> Option<Timestamp> {
         time: &'a str,
     }
     let dated: Dated<'_> = serde_json::from_slice(line).ok()?;
-    let time: jiff::Timestamp = dated.time.parse().ok()?;
+    timestamp(dated.time)
+}
+
+/// Of a text in RFC 3339, to the microsecond; `None`: it is none.
+pub fn timestamp(text: &str) -> Option<Timestamp> {
+    let time: jiff::Timestamp = text.parse().ok()?;
     Some(Timestamp::from_micros(time.as_microsecond()))
 }
 

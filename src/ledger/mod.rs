@@ -45,7 +45,7 @@ pub use ack::Ack;
 pub use clean::{untold, without_tokens};
 use encode::Encoder;
 use line::Template;
-pub use line::rfc3339;
+pub use line::{rfc3339, timestamp};
 use note::{SigningKey, VerifierKey};
 use queue::{BATCH, Entry, Fate, Queue, Rotation, locked};
 use record::{DecisionRecord, Event, OutcomeRecord};

@@ -3,11 +3,13 @@
 //! Fed with every line of a ledger, oldest first, it keeps what decisions read of sessions (agent, parent, narrowing, stored
 //! grants, attributes as far as they can be known) and asks [`decide`](crate::policy::decide) of each call that the policy
 //! decided. What is not recorded is not guessed: the call is decided in every way that the missing fact could turn out, and
-//! where these differ it is counted as not recorded, by subject. Stored grants are spent as the *new* policy spends them.
+//! where these differ it is counted as not recorded, by subject. Bodies, arguments and header fields are never recorded: a
+//! route that judges calls by them is found again only where nothing about it has changed. Stored grants are spent as the *new* policy spends them.
 //!
 //! It refuses to judge what was not the policy's: quarantine, limits, malformed requests, and the word of people keep
 //! what was recorded. It writes nothing.
 
+mod arms;
 mod judge;
 mod record;
 mod report;
@@ -26,8 +28,8 @@ use runs::Runs;
 /// Which calls are counted. What happened before them is read all the same.
 #[derive(Clone, Debug, Default)]
 pub struct Chosen {
-    /// Whose records; `None`: those of the project that the new policy is for.
-    pub project: Option<ProjectName>,
+    /// Whose records; empty: those of the project that the new policy is for.
+    pub projects: Vec<ProjectName>,
     /// The kind of agent.
     pub agent: Option<String>,
     /// Not earlier than this.
@@ -73,8 +75,13 @@ impl<'p> Replay<'p> {
     }
 
     fn record(&mut self, record: &Record) {
-        let project = self.chosen.project.as_ref().unwrap_or(&self.new.project);
-        if record.project.as_deref() != Some(project.as_str()) {
+        let own = std::slice::from_ref(&self.new.project);
+        let projects = match &*self.chosen.projects {
+            [] => own,
+            chosen => chosen,
+        };
+        let is_of = |project: &ProjectName| record.project.as_deref() == Some(project.as_str());
+        if !projects.iter().any(is_of) {
             self.report.elsewhere += u64::from(record.kind == "decision");
             return;
         }
@@ -141,10 +148,12 @@ impl<'p> Replay<'p> {
 }
 
 /// Reasons of the policy itself: what it would say now can be asked again.
-pub(super) const OF_THE_POLICY: [Reason; 5] = [
+pub(super) const OF_THE_POLICY: [Reason; 7] = [
     Reason::NoRoute,
     Reason::ScopeOutsideCeiling,
     Reason::ResourceOutsideCeiling,
     Reason::GrantMissing,
     Reason::IntentMissing,
+    Reason::Unevaluable,
+    Reason::ConditionUnmet,
 ];

@@ -4,7 +4,9 @@
 //! An arm that can't be judged ends the search: nothing falls through to a laxer one. The body is asked for only when an
 //! arm is reached that reads it, so that calls which no condition on a body concerns are never held up by theirs.
 
-use super::condition::{Content, Facts, Found, Why};
+use super::condition::{Content, Facts, Found, Subject, Why};
+use super::content::Unreadable;
+use super::decision::Reason;
 use super::json::Value;
 use super::model::{Policy, Route, RouteIndex};
 use super::resource::{Resource, Unfilled, decoded};
@@ -42,6 +44,37 @@ pub trait Call {
     fn client(&self) -> IpAddr;
     /// Wall time.
     fn now(&self) -> Timestamp;
+    /// Whether it is known what the call says there. Of a call that is made all is known; of one that is told of, what is
+    /// not known decides nothing: [`trace`](super::trace) says so, and nobody else asks.
+    fn knows(&self, _: &Subject) -> bool {
+        true
+    }
+    /// Why the body would be refused before anything is judged by it, where no more than this many bytes are read. Of a
+    /// call that is made, the gate finds out when it reads.
+    fn refused_body(&self, _bytes_max: u64) -> Option<RefusedBody> {
+        None
+    }
+}
+
+/// Why a body is refused before anything is judged by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedBody {
+    /// It is over the route's bound.
+    #[error("it is longer than {0} bytes")]
+    Long(u64),
+    /// It can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+impl RefusedBody {
+    /// What the agent is told.
+    pub const fn reason(self) -> Reason {
+        match self {
+            RefusedBody::Long(_) => Reason::BodyTooLarge,
+            RefusedBody::Unreadable(_) => Reason::BodyUnreadable,
+        }
+    }
 }
 
 /// A body as far as it is known.
@@ -120,6 +153,32 @@ pub fn choose<'t>(
             condition,
         })?;
     }
+}
+
+/// What is wrong with the SQL of a call that no arm judges, in words for the agent that wrote it. `None`: that is not it.
+pub fn sql_told(
+    policy: &Policy,
+    first: Matched<'_>,
+    call: &dyn Call,
+    unfit: Unfit,
+) -> Option<String> {
+    let (route, condition) = match unfit {
+        Unfit::Unread(_) => return None,
+        Unfit::Unevaluable {
+            route, condition, ..
+        }
+        | Unfit::Unmet { route, condition } => (route, condition),
+    };
+    let mut arm = first;
+    while arm.route != route {
+        arm = policy.table.behind(&arm)?;
+    }
+    let facts = OnPath {
+        captures: &arm.captures,
+        call,
+    };
+    let conditions = policy.route(route).conditions.as_deref()?;
+    conditions.0.get(condition)?.objection(&facts)
 }
 
 /// Why it can't be said what a call acts on.

@@ -7,6 +7,7 @@
 
 mod proof;
 mod read;
+mod words;
 
 use super::decimal::Decimal;
 use super::json::Value;
@@ -65,7 +66,7 @@ pub enum Literal {
 }
 
 /// What is asked of a subject.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Test {
     /// It is one of these; `equals` has one.
     OneOf(Box<[Literal]>),
@@ -101,7 +102,7 @@ pub struct Network {
 }
 
 /// One subject and all that is asked of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// What is looked at.
     pub subject: Subject,
@@ -110,7 +111,7 @@ pub struct Condition {
 }
 
 /// All conditions of one route, each subject once. All must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Where(pub Box<[Condition]>);
 
 /// A subject can't be judged: the call is refused.
@@ -282,7 +283,10 @@ impl Pattern {
             .build()
             .and(built)
             .map(Pattern)
-            .map_err(|error| error.to_string())
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+                other => other.to_string(),
+            })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Bounded in digits and size, so that every comparison takes the same small time. It refuses to calculate.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 /// A decimal number: `digits x 10^exponent`, without a trailing zero in `digits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,13 @@ impl Decimal {
         }
         let size = number.size();
         (-SIZE_MAX < size && size <= SIZE_MAX).then_some(number)
+    }
+
+    /// The number that readers have to whom every number is a binary fraction.
+    pub fn nearest(&self) -> f64 {
+        let sign = if self.negative { "-" } else { "" };
+        let text = format!("{sign}{}e{}", self.digits, self.exponent);
+        text.parse().unwrap_or(f64::NAN)
     }
 
     /// Nought; there is no negative one.
@@ -133,6 +141,28 @@ fn small(text: &str) -> Option<i32> {
 pub const DIGITS_MAX: u32 = 34;
 /// Where the numbers end that every common reader of JSON can hold.
 const SIZE_MAX: i64 = 308;
+
+impl fmt::Display for Decimal {
+    /// In JSON's form: in digits where those are few, else with an exponent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.negative { "-" } else { "" };
+        let digits = self.digits;
+        match u32::try_from(-i64::from(self.exponent)) {
+            Ok(0) => write!(f, "{sign}{digits}"),
+            Ok(behind) if behind <= DIGITS_MAX => {
+                let unit = 10_u128.pow(behind);
+                let (whole, part) = (digits / unit, digits % unit);
+                let width = behind as usize;
+                write!(f, "{sign}{whole}.{part:0width$}")
+            }
+            Err(_) if self.exponent > 0 && self.size() <= i64::from(DIGITS_MAX) => {
+                let zeros = usize::try_from(self.exponent).unwrap_or_default();
+                write!(f, "{sign}{digits}{:0>zeros$}", "")
+            }
+            Ok(_) | Err(_) => write!(f, "{sign}{digits}e{}", self.exponent),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -241,5 +271,20 @@ mod tests {
         assert!(Decimal::read(&format!("1{}", "0".repeat(300))).is_some());
         assert!(Decimal::read(&format!("0.{}1", "0".repeat(300))).is_some());
         assert!(Decimal::read("9.99e307").is_some());
+    }
+
+    #[test]
+    fn a_number_is_written_as_it_could_have_been_read() {
+        for text in [
+            "0", "100", "-0.5", "12.340", "1e30", "3e-9", "1e307", "5e-300", "34000",
+        ] {
+            let number = Decimal::read(text).unwrap();
+            assert_eq!(Decimal::read(&number.to_string()), Some(number), "{text}");
+        }
+        let shown = |text| Decimal::read(text).unwrap().to_string();
+        assert_eq!(
+            [shown("1e2"), shown("1e3"), shown("0.050")],
+            ["100", "1000", "0.05"]
+        );
     }
 }

@@ -60,7 +60,7 @@ pub struct Facts {
     pub reads: BTreeSet<TableName>,
     /// Tables it writes.
     pub writes: BTreeSet<TableName>,
-    /// Functions it calls, in lower case, without their schema.
+    /// Functions it calls, in lower case, with the schema that is written; and MySQL's `@@` variables.
     pub functions: BTreeSet<String>,
     /// An `UPDATE` or `DELETE` whose `WHERE` is missing or holds for every row.
     pub unbounded: bool,
@@ -81,7 +81,8 @@ pub struct Rule {
     pub reads: Option<BTreeSet<TableName>>,
     /// Tables that may be written; `None`: any.
     pub writes: Option<BTreeSet<TableName>>,
-    /// Functions that may be called, in lower case; `None`: all but those that [reach out of the data](functions).
+    /// Functions that may be called, in lower case and with the schema that they are called by; `None`: all but those that
+    /// [reach out of the data](functions).
     pub functions: Option<BTreeSet<String>>,
     /// Every `UPDATE` and `DELETE` must be bounded.
     pub has_where: bool,
@@ -124,13 +125,13 @@ pub enum Unmet {
     #[error("it has {0} statements")]
     Statements(usize),
     /// A table that is not listed.
-    #[error("it reads a table that is not listed")]
+    #[error("it reads a table that is not listed: {}", shown(&.0.join(".")))]
     Reads(TableName),
     /// A table that is not listed.
-    #[error("it writes a table that is not listed")]
+    #[error("it writes a table that is not listed: {}", shown(&.0.join(".")))]
     Writes(TableName),
     /// A function that is not listed, or that reaches out of the data.
-    #[error("it calls a function that is not allowed")]
+    #[error("it calls a function that is not allowed: {}", shown(.0))]
     Function(String),
     /// All rows would be changed.
     #[error("it changes rows without bounds")]
@@ -180,6 +181,13 @@ impl Rule {
             _ => Ok(()),
         }
     }
+}
+
+/// A name as it was written, unless it is too long to be told.
+fn shown(name: &str) -> String {
+    const SHOWN_MAX: usize = 80;
+    let plain = |char: char| if char.is_control() { ' ' } else { char };
+    name.chars().take(SHOWN_MAX).map(plain).collect()
 }
 
 fn outside<'f>(

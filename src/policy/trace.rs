@@ -4,15 +4,25 @@
 //! Beside the hot path, and on the same primitives: [`answer`] asks [`decide`] itself, [`trace`] walks the steps one by
 //! one, and a law holds the two to the same verdict. It refuses to touch counters: of limits it says which would count,
 //! never whether there is room.
+//!
+//! A call is taken as a [`Call`], which may not [know](Call::knows) all of itself: where that would decide, the answer is
+//! that it is unknown.
+
+mod arms;
+mod told;
+
+pub use arms::{Arm, Fit, Judged, Verdict, search};
+pub use told::{Told, ToldBody};
 
 use super::attributes::Attributes;
 use super::ceiling::{self, Listed};
-use super::choice::{Bare, acts_on};
+use super::choice::{self, Call, RefusedBody, acts_on};
+use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
 use super::model::{GrantMode, LimitIndex, Policy, Route, RouteIndex, ToolIndex};
 use super::name::{AgentName, ScopeName};
-use super::resource::{Part, Resource, ResourcePattern};
-use super::route::{Matched, NoRoute};
+use super::resource::{Part, Resource, ResourcePattern, Unfilled};
+use super::route::{Matched, NoRoute, called};
 use super::subject::{Session, Subject};
 use super::target::{Ambiguity, Target};
 use super::time::Now;
@@ -20,13 +30,34 @@ use super::{AccessRequest, decide, stored};
 
 /// A call as it would arrive.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// In upper case.
-    pub method: &'a str,
-    /// `Host` or `:authority`.
-    pub host: &'a str,
-    /// Origin-form or absolute-form, as sent.
-    pub target: &'a str,
+pub enum Asked<'a> {
+    /// By method and target.
+    Http {
+        /// In upper case.
+        method: &'a str,
+        /// `Host` or `:authority`.
+        host: &'a str,
+        /// Origin-form or absolute-form, as sent.
+        target: &'a str,
+    },
+    /// By its body.
+    Called {
+        /// Of which tool.
+        tool: ToolIndex,
+        /// `tools/call`; `call`.
+        method: &'a str,
+        /// What is called, or read.
+        name: Option<&'a str>,
+    },
+}
+
+/// A call that can be looked up.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// By method, in upper case, and target.
+    Http(&'a str, &'a Target),
+    /// By its body: what [`called`] makes of it.
+    Called(ToolIndex, &'a str),
 }
 
 /// What was decided, without what lets it happen: no permit comes out of here.
@@ -44,6 +75,8 @@ pub struct Answer {
     pub resource: Option<Resource>,
     /// What it would go on.
     pub grant: Option<GrantUse>,
+    /// Of [`Outcome::Unknown`]: what is not known of the call, as the policy names it, `body./amount`.
+    pub unknown: Option<Box<str>>,
 }
 
 /// The word of a decision.
@@ -55,23 +88,31 @@ pub enum Outcome {
     Hold,
     /// It does not, and this is why.
     Deny(Reason),
+    /// What would decide is not known of the call.
+    Unknown,
 }
 
 impl Outcome {
-    /// `allow`, `hold`, `deny`.
+    /// `allow`, `hold`, `deny`, `unknown`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Allow => "allow",
             Outcome::Hold => "hold",
             Outcome::Deny(_) => "deny",
+            Outcome::Unknown => "unknown",
         }
+    }
+
+    /// Whether it would be forwarded, now or when people agree.
+    pub const fn passes(self) -> bool {
+        matches!(self, Outcome::Allow | Outcome::Hold)
     }
 
     /// Why it is denied.
     pub const fn reason(self) -> Option<Reason> {
         match self {
             Outcome::Deny(reason) => Some(reason),
-            Outcome::Allow | Outcome::Hold => None,
+            Outcome::Allow | Outcome::Hold | Outcome::Unknown => None,
         }
     }
 }
@@ -85,6 +126,7 @@ impl Answer {
             scope: None,
             resource: None,
             grant: None,
+            unknown: None,
         }
     }
 
@@ -96,6 +138,23 @@ impl Answer {
             scope: Some(route.scope.clone()),
             resource: None,
             grant: None,
+            unknown: None,
+        }
+    }
+
+    /// No route judges the call.
+    fn unfit(self, fit: Fit) -> Self {
+        let (outcome, unknown) = match fit {
+            Fit::Refused(reason) => (Outcome::Deny(reason), None),
+            Fit::RefusedBody(refused) => (Outcome::Deny(refused.reason()), None),
+            Fit::Unknown(what) => (Outcome::Unknown, Some(what)),
+            // A search ends with neither.
+            Fit::Taken | Fit::Next => (Outcome::Deny(Reason::Internal), None),
+        };
+        Self {
+            outcome,
+            unknown,
+            ..self
         }
     }
 
@@ -108,26 +167,47 @@ impl Answer {
     }
 }
 
-/// The whole way of a call whose target is canonical: route, resource, [`decide`].
+/// The whole way of a call that can be looked up: route, conditions, resource, [`decide`].
 pub fn answer(
     policy: &Policy,
     subject: Subject<'_>,
-    method: &str,
-    target: &Target,
+    wanted: Wanted<'_>,
+    call: &dyn Call,
     now: Now,
 ) -> Answer {
-    let matched = match policy.table.find(method, target) {
-        Ok(matched) => matched,
-        Err(NoRoute::Tool) => return Answer::unrouted(Reason::NoRoute, None),
-        Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
-            return Answer::unrouted(Reason::NoRoute, Some(tool));
+    let found = match wanted {
+        Wanted::Http(method, target) => policy.table.find(method, target),
+        Wanted::Called(tool, path) => {
+            let found = policy.table.find_call(tool, path);
+            found.ok_or(NoRoute::Route(tool))
         }
     };
+    match found {
+        Ok(first) => answer_matched(policy, subject, first, call, now),
+        Err(NoRoute::Tool) => Answer::unrouted(Reason::NoRoute, None),
+        Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
+            Answer::unrouted(Reason::NoRoute, Some(tool))
+        }
+    }
+}
+
+/// The same from the first route of its match on.
+pub fn answer_matched(
+    policy: &Policy,
+    subject: Subject<'_>,
+    first: Matched<'_>,
+    call: &dyn Call,
+    now: Now,
+) -> Answer {
+    let matched = match arms::search(policy, first, call, &mut |_, _| ()) {
+        Ok(matched) => matched,
+        Err((route, fit)) => return Answer::of(policy.route(route), Outcome::Unknown).unfit(fit),
+    };
     let route = policy.route(matched.route);
-    let resource = match acts_on(route, &matched.captures, &Bare(subject.session)) {
+    let resource = match resource_of(route, &matched, call) {
         Ok(resource) => resource,
         // Not "no resource": it can't be said what the call acts on.
-        Err(_) => return Answer::of(route, UNFILLED),
+        Err(why) => return Answer::of(route, Outcome::Unknown).unfit(why.fit()),
     };
     let access = AccessRequest { route, resource };
     match decide(policy, subject, access, now) {
@@ -143,8 +223,70 @@ pub fn answer(
     }
 }
 
-/// A template that can't be filled leaves nothing that a ceiling could allow.
-const UNFILLED: Outcome = Outcome::Deny(Reason::ResourceOutsideCeiling);
+/// What a call acts on, where that is known.
+fn resource_of(
+    route: &Route,
+    matched: &Matched<'_>,
+    call: &dyn Call,
+) -> Result<Option<Resource>, Vague> {
+    let Some(template) = &route.resource else {
+        return Ok(None);
+    };
+    let unknown = |part: &Part| {
+        let name = part.to_string();
+        Vague::Unknown(name.trim_matches(['{', '}']).into())
+    };
+    let mut of_body = template.placeholders().filter(|part| part.reads_body());
+    if let Some(part) = of_body.find(|part| !knows(call, part)) {
+        return Err(unknown(part));
+    }
+    if template.reads_body()
+        && let Some(refused) = call.refused_body(route.body_limit)
+    {
+        return Err(Vague::Body(refused));
+    }
+    if let Some(part) = template.placeholders().find(|part| !knows(call, part)) {
+        return Err(unknown(part));
+    }
+    acts_on(route, &matched.captures, call).map_err(|why| match why {
+        choice::Vague::Unfilled(unfilled) => Vague::Unfilled(unfilled),
+        choice::Vague::Unread => Vague::Unknown("body".into()),
+    })
+}
+
+fn knows(call: &dyn Call, part: &Part) -> bool {
+    match part {
+        Part::Literal(_) | Part::Path(_) => true,
+        Part::Session(name) => call.knows(&Looked::Session(name.clone())),
+        Part::Query(name) => call.knows(&Looked::Query(name.clone())),
+        Part::Header(name) => call.knows(&Looked::Header(name.clone())),
+        Part::Body(pointer) => call.knows(&Looked::Body(pointer.clone())),
+        Part::Args(pointer) => call.knows(&Looked::Args(pointer.clone())),
+        Part::Id => call.knows(&Looked::Id),
+        Part::Property(pointer) => call.knows(&Looked::Property(pointer.clone())),
+    }
+}
+
+/// Why it can't be said what a call acts on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vague {
+    /// This of what it is read from can't be used.
+    Unfilled(Unfilled),
+    /// It is read from a body that is refused before.
+    Body(RefusedBody),
+    /// It is read from this, which is not known.
+    Unknown(Box<str>),
+}
+
+impl Vague {
+    fn fit(self) -> Fit {
+        match self {
+            Vague::Unfilled(unfilled) => Fit::Refused(unfilled.reason()),
+            Vague::Body(refused) => Fit::RefusedBody(refused),
+            Vague::Unknown(what) => Fit::Unknown(what),
+        }
+    }
+}
 
 /// A decision and how it came about.
 #[derive(Clone, Debug)]
@@ -162,14 +304,16 @@ pub enum Step {
     Project(bool),
     /// Whether the project has the session's agent. One it does not have holds nothing, which the scope will say.
     Agent(bool),
-    /// The canonical target, or why there is none.
-    Target(Result<Target, Ambiguity>),
+    /// The canonical target, or why there is none; `None`: the body names the call.
+    Target(Option<Result<Target, Ambiguity>>),
     /// Whose host or mount it is.
     Tool(Option<ToolIndex>),
     /// The route that answers; else the methods that would find one there.
     Route(Result<Routed, Vec<&'static str>>),
-    /// The resource that the route acts on can't be computed: what it reads and what is not there.
-    Unfilled(Vec<Part>),
+    /// A route with conditions was asked.
+    Arm(Arm),
+    /// The resource that the route acts on can't be computed.
+    Vague(Vague),
     /// Whether the scope lies in the ceiling.
     Scope(ScopeName, Held),
     /// What it acts on, and every list that must have it.
@@ -254,9 +398,15 @@ impl Bounds {
 }
 
 /// Each step of the way of a call, until one decides.
-pub fn trace(policy: &Policy, subject: Subject<'_>, asked: Asked<'_>, now: Now) -> Trace {
+pub fn trace(
+    policy: &Policy,
+    subject: Subject<'_>,
+    asked: Asked<'_>,
+    call: &dyn Call,
+    now: Now,
+) -> Trace {
     let mut steps = Vec::new();
-    let answer = walk(policy, subject, asked, now, &mut steps);
+    let answer = walk(policy, subject, (asked, call), now, &mut steps);
     steps.push(Step::Limits(counting(policy, &answer)));
     Trace { steps, answer }
 }
@@ -264,40 +414,77 @@ pub fn trace(policy: &Policy, subject: Subject<'_>, asked: Asked<'_>, now: Now) 
 fn walk(
     policy: &Policy,
     subject: Subject<'_>,
-    asked: Asked<'_>,
+    (asked, call): (Asked<'_>, &dyn Call),
     now: Now,
     steps: &mut Vec<Step>,
 ) -> Answer {
     let session = subject.session;
-    let own_project = session.project == policy.project;
-    steps.push(Step::Project(own_project));
+    steps.push(Step::Project(session.project == policy.project));
     let known = policy.agents.contains_key(&session.agent);
     steps.push(Step::Agent(known));
-    let target = Target::parse(asked.target, asked.host);
-    steps.push(Step::Target(target.clone()));
-    let Ok(target) = target else {
-        return Answer::unrouted(Reason::TargetAmbiguous, None);
-    };
-    let matched = match found(policy, asked.method, &target, steps) {
+    match asked {
+        Asked::Http {
+            method,
+            host,
+            target,
+        } => {
+            let target = Target::parse(target, host);
+            steps.push(Step::Target(Some(target.clone())));
+            let Ok(target) = target else {
+                return Answer::unrouted(Reason::TargetAmbiguous, None);
+            };
+            match found(policy, method, &target, steps) {
+                Ok(first) => judged(policy, subject, (first, call), now, steps),
+                Err(tool) => Answer::unrouted(Reason::NoRoute, tool),
+            }
+        }
+        Asked::Called { tool, method, name } => {
+            steps.push(Step::Target(None));
+            steps.push(Step::Tool(Some(tool)));
+            let path = called(method, name);
+            let first = path
+                .as_deref()
+                .and_then(|path| policy.table.find_call(tool, path));
+            let Some(first) = first else {
+                steps.push(Step::Route(Err(Vec::new())));
+                return Answer::unrouted(Reason::NoRoute, Some(tool));
+            };
+            judged(policy, subject, (first, call), now, steps)
+        }
+    }
+}
+
+/// From the first route of a match on.
+fn judged(
+    policy: &Policy,
+    subject: Subject<'_>,
+    (first, call): (Matched<'_>, &dyn Call),
+    now: Now,
+    steps: &mut Vec<Step>,
+) -> Answer {
+    let session = subject.session;
+    let found = arms::search(policy, first, call, &mut |arm, fit| {
+        let captures = arm.captures.iter();
+        steps.push(Step::Route(Ok(Routed {
+            route: arm.route,
+            captures: captures.map(|(n, v)| (n.into(), v.into())).collect(),
+        })));
+        steps.extend(Arm::told(policy, arm, fit, call).map(Step::Arm));
+    });
+    let matched = match found {
         Ok(matched) => matched,
-        Err(tool) => return Answer::unrouted(Reason::NoRoute, tool),
+        Err((route, fit)) => return Answer::of(policy.route(route), Outcome::Unknown).unfit(fit),
     };
     let route = policy.route(matched.route);
     let denied = |reason| Answer::of(route, Outcome::Deny(reason));
-    let resource = match acts_on(route, &matched.captures, &Bare(session)) {
+    let resource = match resource_of(route, &matched, call) {
         Ok(resource) => resource,
-        Err(_) => {
-            let missing = |part: &&Part| match part {
-                Part::Session(name) => session.attributes.get(name).is_none(),
-                _ => false,
-            };
-            let template = route.resource.iter();
-            let missing = template.flat_map(|it| it.placeholders().filter(missing));
-            steps.push(Step::Unfilled(missing.cloned().collect()));
-            return Answer::of(route, UNFILLED);
+        Err(why) => {
+            steps.push(Step::Vague(why.clone()));
+            return Answer::of(route, Outcome::Unknown).unfit(why.fit());
         }
     };
-    let held = if own_project {
+    let held = if session.project == policy.project {
         held(policy, session, route)
     } else {
         // Of another project: it holds nothing here.
@@ -345,12 +532,7 @@ fn found<'t>(
 ) -> Result<Matched<'t>, Option<ToolIndex>> {
     match policy.table.find(method, target) {
         Ok(matched) => {
-            let captures = matched.captures.iter();
             steps.push(Step::Tool(Some(matched.tool)));
-            steps.push(Step::Route(Ok(Routed {
-                route: matched.route,
-                captures: captures.map(|(n, v)| (n.into(), v.into())).collect(),
-            })));
             Ok(matched)
         }
         Err(NoRoute::Tool) => {
@@ -402,7 +584,7 @@ fn counting(policy: &Policy, answer: &Answer) -> Vec<LimitIndex> {
     if let Some(route) = answer.route {
         let route = policy.route(route);
         limits.extend(&route.session_limits);
-        if answer.outcome.reason().is_none() {
+        if answer.outcome.passes() {
             limits.extend(&route.shared_limits);
             limits.extend(&route.cost_limits);
         }

@@ -6,7 +6,6 @@ pub mod caps;
 pub mod connection;
 mod console;
 pub mod control;
-pub mod explained;
 pub mod listen;
 pub mod ops;
 pub mod pretty;

@@ -1,6 +1,6 @@
 //! What the policy in force would decide, asked of a running gate.
 
-use crate::scene::{Scene, policy};
+use crate::scene::{PRINCIPALS, Scene, policy};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -141,6 +141,90 @@ async fn explaining_is_for_operators_of_the_project_and_says_what_was_meant() {
         assert!(
             refused.refused(400, "invalid_input").contains(says),
             "{input}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_says_what_a_call_says_and_is_told_what_was_not_said() {
+    let judged = "      - { id: items.buy, match: POST /items, where: { body./count: { at_most: 3 }, header.x-shop: { equals: north }, client: { cidr: 10.0.0.0/8 } }, scope: items.read }
+      - { id: items.late, match: GET /late, where: { time.hour: { at_least: 20, zone: UTC } }, scope: items.read }
+limits:
+";
+    let scene = Scene::start_with(PRINCIPALS, |project| {
+        policy(project).replace("limits:\n", judged)
+    });
+    let ask = |more: Value| {
+        let mut call = json!({"project": "dev", "agent": "bot", "request": "POST /shop/items"});
+        call.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        call
+    };
+    let whole =
+        json!({"headers": {"X-Shop": "north"}, "body": "{\"count\": 3}", "client": "10.0.0.9"});
+    let told = asked(&scene, ask(whole.clone())).await;
+    assert_eq!(
+        (&told["decision"], &told["unknown"]),
+        (&"allow".into(), &Value::Null),
+        "{told:#}"
+    );
+    for (missing, name) in [
+        ("body", "body./count"),
+        ("headers", "header.x-shop"),
+        ("client", "client"),
+    ] {
+        let mut part = whole.clone();
+        part.as_object_mut().unwrap().remove(missing);
+        let told = asked(&scene, ask(part)).await;
+        assert_eq!(
+            (&told["decision"], &told["unknown"]),
+            (&"unknown".into(), &name.into()),
+            "{told:#}"
+        );
+    }
+    for (key, value, reason) in [
+        (
+            "body",
+            json!("{\"count\": 3, \"count\": 1}"),
+            "body_unreadable",
+        ),
+        ("body", json!("{\"count\": 4}"), "condition_unmet"),
+        ("headers", json!({}), "unevaluable"),
+        (
+            "headers",
+            json!({"x-shop": "north", "content-type": "text/plain"}),
+            "body_unreadable",
+        ),
+        ("client", json!("192.0.2.1"), "condition_unmet"),
+    ] {
+        let mut other = whole.clone();
+        other[key] = value;
+        assert_eq!(
+            asked(&scene, ask(other.clone())).await["reason"],
+            reason,
+            "{other}"
+        );
+    }
+    for (at, decision) in [
+        ("2026-03-01T20:00:00Z", "allow"),
+        ("2026-03-01T19:59:59Z", "deny"),
+    ] {
+        let late = json!({"project": "dev", "agent": "bot", "request": "GET /shop/late", "at": at});
+        assert_eq!(asked(&scene, late).await["decision"], decision);
+    }
+    for (key, value, says) in [
+        ("at", "noon", "2026-03-01T12:00:00Z"),
+        ("client", "home", "not an address"),
+        ("args", "{}", "has no arguments"),
+        ("tool", "shop", "not named by their body"),
+    ] {
+        let mut wrong = ask(json!({}));
+        wrong[key] = value.into();
+        let refused = scene.post("operator", "/v1/policy/explain", &wrong).await;
+        assert!(
+            refused.refused(400, "invalid_input").contains(says),
+            "{wrong}"
         );
     }
 }

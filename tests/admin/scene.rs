@@ -15,7 +15,7 @@ use toolgate::config::{self, Secrets};
 use toolgate::policy::token::{Token, TokenKind};
 
 /// Principals of every scene: name, roles, projects.
-const PRINCIPALS: &[(&str, &str, &str)] = &[
+pub const PRINCIPALS: &[(&str, &str, &str)] = &[
     ("issuer", "issuer", "dev"),
     ("operator", "operator", "dev"),
     ("auditor", "auditor", "dev"),
@@ -125,6 +125,11 @@ impl Scene {
     /// One where people are asked, before this backend.
     pub fn asking_before(upstream: &str) -> Self {
         Self::start_with(&Self::people(), |project| asking_policy(project, upstream))
+    }
+
+    /// One with people, on these policies.
+    pub fn of(policy: impl Fn(&str) -> String) -> Self {
+        Self::start_with(&Self::people(), policy)
     }
 
     fn start_with(principals: &[(&str, &str, &str)], policy: impl Fn(&str) -> String) -> Self {

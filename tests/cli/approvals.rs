@@ -106,7 +106,7 @@ async fn an_approval_is_listed_shown_and_approved_by_the_digest_that_was_shown()
     tame(&ran.stdout);
     for words in [
         "can't be undone",
-        "tidy up[U+202E]evil (the agent's own words)",
+        "the agent claims: tidy up[U+202E]evil",
         "  | [U+001B][2Jup [U+202E]gnp.exe[U+200B]\n  | next      forged\n",
         "content-type: text/plain",
         "chain      default: 0 of 1 agree; decided by ops",

@@ -174,6 +174,338 @@ fn explain_says_what_was_probably_meant() {
         .complains("2026-03-01T12:00:00Z");
 }
 
+/// A configuration of one project in a folder of its own.
+fn configuration(project: &str) -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let server = "version: 1\nlisteners:\n  agents: { address: 127.0.0.1:0 }\n  admin: { address: 127.0.0.1:0 }\n  metrics: { address: 127.0.0.1:0 }\nprincipals:\n  - name: orchestrator\n    key: { sha256: \"0000000000000000000000000000000000000000000000000000000000000001\" }\n    roles: [issuer]\n    projects: [demo]\nstore: { embedded: { path: toolgate.db } }\nledger: { directory: ledger }\nprojects: [demo.yaml]\n";
+    std::fs::write(folder.path().join("toolgate.yaml"), server).unwrap();
+    std::fs::write(folder.path().join("demo.yaml"), project).unwrap();
+    let config = folder.path().join("toolgate.yaml");
+    (folder, config.to_str().unwrap().to_owned())
+}
+
+/// Arms by body, header, client and time, an MCP tool and a function.
+const JUDGED: &str = r#"version: 1
+project: demo
+agents:
+  bot:
+    scopes: { small: on_use, large: on_use, night: on_use, near: on_use, forms: on_use, issues.close: on_use, purge: on_use }
+tools:
+  shop:
+    mount: /shop
+    upstream: { url: "http://127.0.0.1:9001" }
+    body_limit: 1KiB
+    routes:
+      - id: refunds.small
+        match: POST /refunds
+        where:
+          body./amount: { at_most: 100 }
+        scope: small
+      - id: refunds.large
+        match: POST /refunds
+        scope: large
+        resource: refund:{body./id}
+      - { id: night, match: GET /night, where: { time.hour: { at_most: 5, zone: UTC } }, scope: night }
+      - { id: near, match: GET /near, where: { client: { cidr: 10.0.0.0/8 }, header.x-tenant: { equals: acme } }, scope: near }
+      - { id: forms, match: POST /forms, where: { body./kind: { one_of: [a, b] } }, scope: forms }
+  github:
+    mount: /mcp
+    protocol: mcp
+    upstream: { url: "http://127.0.0.1:9002/mcp" }
+    routes:
+      - id: issues.close
+        match: tools/call close_issue
+        where: { args./number: { at_least: 1 } }
+        scope: issues.close
+        resource: issue:{args./number}
+  code:
+    protocol: function
+    routes:
+      - { id: purge, match: call purge, where: { args./table: { equals: tmp } }, scope: purge }
+"#;
+
+#[test]
+fn conditions_are_explained_one_by_one_with_their_lines_and_the_routes_that_were_tried() {
+    let (folder, config) = configuration(JUDGED);
+    let file = |text: &str| {
+        let line = JUDGED.lines().position(|line| line.contains(text)).unwrap() + 1;
+        format!("{}:{line}", folder.path().join("demo.yaml").display())
+    };
+    let body = folder.path().join("body");
+    let told = |text: &str, more: &[&str]| {
+        std::fs::write(&body, text).unwrap();
+        let own = [
+            "explain",
+            "--config",
+            &config,
+            "--project",
+            "demo",
+            "--agent",
+            "bot",
+            "--json",
+            "POST /shop/refunds",
+            "--body",
+            body.to_str().unwrap(),
+        ];
+        toolgate(&[&own, more].concat()).ends(OK).json()
+    };
+    let small = told(r#"{"amount": 100.00, "id": 4}"#, &[]);
+    assert_eq!(small["decision"], "allow", "{small:#}");
+    assert_eq!(small["route"], "refunds.small");
+    let judged = step(&small, "where");
+    assert_eq!(judged["says"], "body./amount: { at_most: 100 } holds");
+    assert_eq!(judged["at"], file("body./amount"));
+    let large = told(r#"{"amount": 100.01, "id": 4}"#, &[]);
+    assert_eq!(
+        (&large["route"], &large["resource"]),
+        (&"refunds.large".into(), &"refund:4".into())
+    );
+    let passed_over = step(&large, "where");
+    assert_eq!(
+        (&passed_over["next"], &passed_over["passes"]),
+        (&true.into(), &true.into())
+    );
+    assert!(
+        passed_over["says"]
+            .as_str()
+            .unwrap()
+            .ends_with("does not hold: the next route is asked")
+    );
+    // Nothing that the gate would refuse to read is judged here either.
+    for (text, more, reason, says) in [
+        (
+            r#"{"amount": "1"}"#,
+            &[][..],
+            "unevaluable",
+            "it is of another type",
+        ),
+        (
+            r#"{"amount": 1, "amount": 2}"#,
+            &[],
+            "body_unreadable",
+            "a name that the object has already",
+        ),
+        (
+            r#"{"amount": 1}"#,
+            &["--content-type", "text/plain"],
+            "body_unreadable",
+            "media type",
+        ),
+        (
+            r#"{"amount": 1}"#,
+            &["--header", "content-encoding: gzip"],
+            "body_unreadable",
+            "Content-Encoding",
+        ),
+        (
+            &" ".repeat(1025),
+            &[],
+            "body_too_large",
+            "longer than 1024 bytes",
+        ),
+    ] {
+        let refused = told(text, more);
+        assert_eq!(
+            (&refused["decision"], &refused["reason"]),
+            (&"deny".into(), &reason.into()),
+            "{text}"
+        );
+        let last = refused["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .rfind(|step| step["passes"] == false);
+        assert!(
+            last.unwrap()["says"].as_str().unwrap().contains(says),
+            "{refused:#}"
+        );
+    }
+    std::fs::write(&body, "kind=a&x=1").unwrap();
+    let form = [
+        "explain",
+        "--config",
+        &config,
+        "--project",
+        "demo",
+        "--agent",
+        "bot",
+        "--json",
+        "POST /shop/forms",
+        "--content-type",
+        "application/x-www-form-urlencoded",
+        "--body",
+        body.to_str().unwrap(),
+    ];
+    assert_eq!(toolgate(&form).ends(OK).json()["decision"], "allow");
+}
+
+#[test]
+fn what_was_not_said_of_a_call_is_asked_for_and_never_guessed() {
+    let (_folder, config) = configuration(JUDGED);
+    let told = |more: &[&str]| {
+        let own = [
+            "explain",
+            "--config",
+            &config,
+            "--project",
+            "demo",
+            "--agent",
+            "bot",
+        ];
+        toolgate(&[&own, more].concat()).ends(OK)
+    };
+    let near = [
+        "GET /shop/near",
+        "--client",
+        "10.1.2.3",
+        "--header",
+        "x-tenant: acme",
+    ];
+    for (call, says) in [
+        (&["POST /shop/refunds"][..], "give --body FILE"),
+        (&near[..1], "give --client ADDRESS"),
+        (&near[..3], "give --header"),
+        (&["tools/call close_issue"], "give --args JSON"),
+        (&["call purge", "--tool", "code"], "give --args JSON"),
+    ] {
+        let unknown = told(call);
+        assert!(unknown.stdout.starts_with("unknown  "), "{unknown:?}");
+        assert!(
+            unknown.stdout.contains("??  where") && unknown.stdout.contains(says),
+            "{unknown:?}"
+        );
+        let json: Value = told(&[call, &["--json"]].concat()).json();
+        assert_eq!(
+            (&json["decision"], &json["reason"]),
+            (&"unknown".into(), &Value::Null)
+        );
+    }
+    let decided = |more: &[&str]| told(&[more, &["--json"]].concat()).json();
+    assert_eq!(decided(&near)["decision"], "allow");
+    assert_eq!(
+        decided(&[&near[..], &["--header", "x-tenant: acme"]].concat())["reason"],
+        "unevaluable"
+    );
+    let night = |at| decided(&["GET /shop/night", "--at", at])["decision"].clone();
+    assert_eq!(
+        (night("2026-03-01T05:59:59Z"), night("2026-03-01T06:00:00Z")),
+        ("allow".into(), "deny".into())
+    );
+    let close = decided(&[
+        "tools/call close_issue",
+        "--tool",
+        "github",
+        "--args",
+        r#"{"number": 7}"#,
+    ]);
+    assert_eq!(
+        (&close["decision"], &close["resource"]),
+        (&"allow".into(), &"issue:7".into())
+    );
+    assert_eq!(
+        decided(&["tools/call close_issue", "--args", r#"{"number": 0}"#])["reason"],
+        "condition_unmet"
+    );
+    assert_eq!(
+        decided(&["tools/call drop_all", "--args", "{}"])["reason"],
+        "no_route"
+    );
+    assert_eq!(
+        decided(&["call purge", "--args", r#"{"table": "tmp"}"#])["decision"],
+        "allow"
+    );
+    assert_eq!(
+        decided(&["call purge", "--args", r#"{"table": "users"}"#])["reason"],
+        "condition_unmet"
+    );
+    let over = decided(&["POST /mcp"]);
+    assert!(
+        step(&over, "route")["says"]
+            .as_str()
+            .unwrap()
+            .contains("named by their body"),
+        "{over:#}"
+    );
+    for (wrong, says) in [
+        (
+            &["call purge", "--tool", "codes"][..],
+            "did you mean `code`?",
+        ),
+        (
+            &["call purge", "--args", r#"{"a": 1, "a": 2}"#],
+            "not JSON that can be judged",
+        ),
+        (&["GET /shop/near", "--args", "{}"], "has no arguments"),
+        (&["GET /shop/near", "--client", "home"], "is not an address"),
+        (&["GET /shop/near", "--header", "x-tenant"], "NAME: VALUE"),
+        (
+            &["POST /shop/refunds", "--body", "/nonexistent"],
+            "can't be read",
+        ),
+    ] {
+        let own = [
+            "explain",
+            "--config",
+            &config,
+            "--project",
+            "demo",
+            "--agent",
+            "bot",
+        ];
+        toolgate(&[&own, wrong].concat())
+            .ends(USAGE)
+            .complains(says);
+    }
+}
+
+#[test]
+fn a_test_that_fails_is_said_with_what_decided_and_ends_with_one() {
+    let promise = |expect: &str| {
+        format!(
+            "{JUDGED}tests:\n  - name: large refunds are refused\n    session: {{ agent: bot }}\n    request: POST /shop/refunds\n    body: {{ amount: 101, id: 4 }}\n    expect: {expect}\n"
+        )
+    };
+    let (_folder, config) = configuration(&promise("{ decision: deny }"));
+    let ran = toolgate(&["check", "--config", &config]).ends(NO);
+    for says in [
+        "test `large refunds are refused`: expected `deny`, got `allow`",
+        "= help: route: refunds.large, which answers to POST /shop/refunds",
+        "1 test fails",
+    ] {
+        assert!(ran.stderr.contains(says), "{says} in {ran:?}");
+    }
+    let json = toolgate(&["check", "--json", "--config", &config])
+        .ends(NO)
+        .json();
+    assert_eq!(
+        (&json["valid"], &json["failed_tests"]),
+        (&false.into(), &1.into())
+    );
+    toolgate(&["serve", "--config", &config])
+        .ends(CONFIGURATION)
+        .complains("large refunds are refused");
+    // Whoever asks why is answered.
+    toolgate(&[
+        "explain",
+        "--config",
+        &config,
+        "--project",
+        "demo",
+        "--agent",
+        "bot",
+        "GET /shop/near",
+    ])
+    .ends(OK);
+    let (_folder, config) = configuration(&promise(
+        "{ decision: allow, route: refunds.large, scope: large, resource: \"refund:4\" }",
+    ));
+    let ran = toolgate(&["check", "--config", &config]).ends(OK);
+    assert!(
+        ran.stdout.contains("tests     1  passed") && ran.stdout.contains("1 test passed"),
+        "{ran:?}"
+    );
+}
+
 /// A ledger of one session, as a gate would have written it.
 fn written(folder: &std::path::Path, calls: &[(&str, &str)]) {
     let time = |second: usize| format!("2026-03-01T12:00:{second:02}.000000Z");
@@ -253,6 +585,48 @@ fn replay_shows_a_row_for_each_change_and_ends_with_one() {
         "--json",
     ];
     assert_eq!(toolgate(&other).ends(OK).json()["decided"], 0);
+}
+
+#[test]
+fn replay_counts_what_conditions_read_and_no_ledger_holds_and_takes_several_projects() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_configuration, _) = configuration(JUDGED);
+    let of = |route: &str| {
+        format!(
+            r#""decision":"allow","grant":"on_use","route":"{route}","scope":"small","tool":"shop""#
+        )
+    };
+    let read = of("refunds.small");
+    written(
+        folder.path(),
+        &[("/shop/near", &read), ("/shop/night", &read)],
+    );
+    let policy = folder.path().join("new.yaml");
+    std::fs::write(&policy, JUDGED.replace("  bot:", "  support-bot:")).unwrap();
+    let (directory, policy) = (folder.path().to_str().unwrap(), policy.to_str().unwrap());
+    let report = toolgate(&["replay", directory, "--policy", policy, "--json"])
+        .ends(NO)
+        .json();
+    assert_eq!(report["decided"], 1, "{report:#}");
+    assert_eq!(report["not_recorded"][0]["subject"], "client", "{report:#}");
+    assert_eq!(
+        report["changes"][0]["new"]["reason"], "condition_unmet",
+        "at noon: {report:#}"
+    );
+    let other = |names: &str| {
+        toolgate(&[
+            "replay",
+            directory,
+            "--policy",
+            policy,
+            "--json",
+            "--project",
+            names,
+        ])
+    };
+    assert_eq!(other("elsewhere").ends(OK).json()["decided"], 0);
+    assert_eq!(other("elsewhere,demo").ends(NO).json()["decided"], 1);
+    other("a b").ends(USAGE).complains("`project`");
 }
 
 #[test]

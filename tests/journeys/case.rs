@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// One story.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     pub case: String,
@@ -22,7 +22,7 @@ pub struct Case {
 }
 
 /// A session that is there when the story begins.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Minted {
     pub project: Option<String>,
@@ -37,7 +37,7 @@ pub struct Minted {
 }
 
 /// One thing that happens. A step is a call or something done to the world.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Step {
     /// `GET /crm/users/7`.
@@ -49,12 +49,13 @@ pub struct Step {
     pub fields: Vec<String>,
     /// Instead of `gate.test`; empty: none is sent.
     pub host: Option<String>,
+    /// `$name` is filled in as in `fields`.
     pub body: Option<String>,
     /// So many calls, one after the other; each must be as expected.
     pub times: Option<u32>,
-    /// `200`, or `403 grant_missing`.
+    /// `200`, or `403 grant_missing`; of a function `200 true`, or `200 grant_missing`.
     pub expect: Option<String>,
-    /// Keeps a member of the JSON answer under a name: `grant: id`.
+    /// Keeps a member of the JSON answer under a name: `grant: id`, or what a pointer finds: `evaluation: /context/evaluation_id`.
     pub keep: BTreeMap<String, String>,
     /// Begins the call under this name and goes on once it waits for a person (or is answered).
     pub start: Option<String>,
@@ -91,7 +92,7 @@ pub struct Step {
 }
 
 /// A person's word.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ballot {
     pub by: String,

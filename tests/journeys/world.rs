@@ -144,11 +144,13 @@ impl World {
         self.gate.install(policies);
     }
 
-    /// One policy, through the configuration's own door.
+    /// One policy, through the configuration's own door. `trial~shadow` is `trial` in that mode.
     fn policy(&self, name: &str) -> Vec<Policy> {
+        let (name, mode) = name.split_once('~').unwrap_or((name, "enforce"));
         let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join(format!("tests/journeys/policies/{name}.yaml"));
-        let mut text = std::fs::read_to_string(from).expect("the policy can be read");
+        let text = std::fs::read_to_string(from).expect("the policy can be read");
+        let mut text = text.replace("\nmode: enforce\n", &format!("\nmode: {mode}\n"));
         for (host, address) in &self.backends.addresses {
             text = text.replace(&format!("http://{host}"), &format!("http://{address}"));
         }
@@ -511,7 +513,12 @@ impl World {
     fn keep(&mut self, step: &Step, answer: &Answer) {
         for (name, member) in &step.keep {
             let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-            let value = json[member.as_str()].as_str().expect("a string").to_owned();
+            let pointer = match member.starts_with('/') {
+                true => member.clone(),
+                false => format!("/{member}"),
+            };
+            let value = json.pointer(&pointer).and_then(|value| value.as_str());
+            let value = value.expect("a string").to_owned();
             self.kept.insert(name.clone(), value);
         }
     }
@@ -547,11 +554,12 @@ impl World {
         {
             head.push_str("connection: close\r\n");
         }
-        if let Some(body) = &step.body {
+        let body = step.body.as_deref().map(|body| self.filled(body));
+        if let Some(body) = &body {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
         }
         let mut bytes = (head + "\r\n").into_bytes();
-        bytes.extend_from_slice(step.body.as_deref().unwrap_or_default().as_bytes());
+        bytes.extend_from_slice(body.unwrap_or_default().as_bytes());
         bytes
     }
 
@@ -620,10 +628,14 @@ impl World {
         let Some(expected) = &step.expect else {
             return;
         };
+        let problem = answer.field("content-type") == Some("application/problem+json");
         let reason = serde_json::from_slice::<serde_json::Value>(&answer.body)
             .ok()
-            .and_then(|json| Some(json.get("reason")?.as_str()?.to_owned()))
-            .filter(|_| answer.field("content-type") == Some("application/problem+json"));
+            .and_then(|json| match json.get("decision") {
+                Some(decision) if decision == true => Some("true".to_owned()),
+                Some(_) => Some(json.pointer("/context/reason")?.as_str()?.to_owned()),
+                None => Some(json.get("reason").filter(|_| problem)?.as_str()?.to_owned()),
+            });
         let got = match reason {
             Some(reason) => format!("{} {reason}", answer.status),
             None => answer.status.to_string(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use toolgate::policy::approval::{Chain, ChainIndex};
 use toolgate::policy::choice::{Bare, OnPath};
+use toolgate::policy::condition::{Condition, Subject, Test, Where};
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
 use toolgate::policy::model::{
@@ -76,6 +77,7 @@ impl Builder {
                 tls: None,
                 http2: Http2::Auto,
             }),
+            oauth: None,
             preserve_host: false,
             session_header: SessionHeader::Authorization,
             allow_method_override: Box::default(),
@@ -110,6 +112,17 @@ impl Builder {
             upgrade: None,
             approval: None,
         });
+        self
+    }
+
+    /// The last route asks this too, of calls.
+    pub fn when(mut self, subject: Subject, test: Test) -> Self {
+        let last = self.parts.routes.last_mut().unwrap();
+        let have = last.conditions.take().unwrap_or_default().0;
+        let tests = [test].into();
+        let mut conditions = have.into_vec();
+        conditions.push(Condition { subject, tests });
+        last.conditions = Some(Where(conditions.into()));
         self
     }
 

@@ -8,6 +8,7 @@ mod decide;
 mod ledger;
 mod limit;
 mod resource;
+mod resources;
 mod route;
 mod store;
 mod target;

@@ -8,7 +8,7 @@ use toolgate::policy::target::Target;
 use toolgate::policy::template::Template;
 
 /// Values that would mean something if they were read as patterns.
-fn value() -> impl Strategy<Value = String> {
+pub fn value() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![
         "*",
         ":*",
@@ -34,7 +34,7 @@ fn value() -> impl Strategy<Value = String> {
 }
 
 /// The contract's own words: every byte of a value that is not plain is percent-encoded.
-fn encode(value: &str) -> String {
+pub fn encode(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,=@".contains(&byte);
     let encoded = value.bytes().map(|byte| {
         if plain(byte) {

@@ -1,11 +1,12 @@
 //! Changing the policy while it is used: nothing fails, and each call is decided by one version, whole.
 
 use crate::backend::Backend;
-use crate::client::{Connection, get};
+use crate::client::{Connection, call, get};
 use crate::gate::Setup;
 use crate::ledger;
 use crate::wait::{until, within};
 use http::Method;
+use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -134,6 +135,40 @@ async fn two_hundred_reloads_under_load_fail_no_request_and_each_is_decided_by_o
         by_version.iter().all(|&calls| calls > 50),
         "both versions were under load: {by_version:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_breaks_a_promise_of_its_tests_never_comes_into_force() {
+    let backend = Backend::start("a").await;
+    let promise = "tests:
+  - { name: nobody comes late, session: { agent: bot }, request: GET /swing/late, expect: { decision: deny, reason: no_route } }
+";
+    let kept = format!("{}{promise}", policy(&backend, false));
+    let setup = Setup::new("demo", &kept);
+    let gate = setup.start().await;
+    let token = gate.mint("demo", "bot").await.token;
+    let late = || call(gate.agents, &token, Method::GET, "/swing/late", ());
+    late().await.expect(403);
+    setup.write_project("demo", &format!("{}{promise}", policy(&backend, true)));
+    let answer = gate
+        .admin(Method::POST, "/v1/policy/reload", json!({}))
+        .await;
+    let answer = answer.expect(409).json();
+    let error = &answer["errors"][0];
+    assert!(
+        error["message"]
+            .as_str()
+            .unwrap()
+            .contains("nobody comes late"),
+        "{answer:#}"
+    );
+    assert_eq!(error["line"], 14, "{answer:#}");
+    late().await.expect(403);
+    // Without the promise the same rules are as good as any.
+    setup.write_project("demo", &policy(&backend, true));
+    gate.signal("HUP");
+    gate.runs(&setup.project_file("demo")).await;
+    late().await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,6 +36,7 @@ tools:
   crm:
     mount: /crm
     upstream: {{ url: 'http://{}' }}
+    record_query: [kind]
     routes:
       - {{ id: users.read, match: 'GET /users/{{id}}', scope: users.read, resource: 'user:{{id}}' }}
       - {{ id: users.me, match: GET /me, scope: users.read, resource: 'user:{{session.customer_id}}' }}
@@ -47,6 +48,10 @@ tools:
       - {{ id: export, match: GET /export, scope: export }}
       - {{ id: search, match: GET /search, scope: search }}
       - {{ id: reports, match: GET /reports, scope: search }}
+      - {{ id: picks.small, match: GET /picks, where: {{ query.kind: {{ equals: small }} }}, scope: search }}
+      - {{ id: picks, match: GET /picks, scope: export }}
+      - {{ id: hidden, match: GET /hidden, where: {{ query.q: {{ equals: x }} }}, scope: search }}
+      - {{ id: masked, match: GET /masked, where: {{ query.q: {{ equals: x }} }}, scope: search }}
 limits:
   - {{ id: runaway, per: session, count: 90/1h }}
 approvals:
@@ -76,6 +81,11 @@ fn after(before: &str) -> String {
             "notes.write: { grant: on_request, uses: 1,",
         ),
         ("search: on_use, export: on_use,", "search: on_use,"),
+        ("{ equals: small }", "{ one_of: [small, middle] }"),
+        (
+            "match: GET /masked, where: { query.q: { equals: x } }",
+            "match: GET /masked, where: { query.q: { equals: y } }",
+        ),
         (
             "scope: users.delete,",
             "scope: users.delete, approval: never,",
@@ -126,6 +136,15 @@ const TARGETS: &[(&str, &str)] = &[
     ("GET", "/crm/users/../export"),
     ("GET", "/elsewhere"),
     ("PATCH", "/crm/users/7"),
+    ("GET", "/crm/picks?kind=small"),
+    ("GET", "/crm/picks?kind=middle"),
+    ("GET", "/crm/picks?kind=large&page=2"),
+    ("GET", "/crm/picks"),
+    ("GET", "/crm/hidden?q=x"),
+    ("GET", "/crm/hidden?q=y"),
+    ("GET", "/crm/masked?q=x"),
+    ("GET", "/crm/masked?q=y"),
+    ("GET", "/crm/masked"),
 ];
 const SESSIONS: usize = 7;
 
@@ -315,6 +334,8 @@ fn of_the_policy(record: &Value) -> bool {
         "resource_outside_ceiling",
         "grant_missing",
         "intent_missing",
+        "unevaluable",
+        "condition_unmet",
     ];
     record["reason"]
         .as_str()

@@ -2,6 +2,7 @@
 //! is the only thing that is added. What stands in a body can't pass for what is said about it: each of its lines has a bar.
 
 use crate::cli::output::{harmless, plain};
+use crate::ledger::timestamp;
 use crate::policy::time::Timestamp;
 use crate::serve::pretty;
 use crate::serve::visible::{Lines, visible};
@@ -23,10 +24,7 @@ pub(super) fn whole(approval: &Value, now: Timestamp) -> String {
     row("project", plain(&approval["project"]));
     row("agent", agent(approval));
     if let Some(intent) = approval["intent"]["text"].as_str() {
-        row(
-            "intent",
-            format!("{} (the agent's own words)", harmless(intent)),
-        );
+        row("intent", format!("the agent claims: {}", harmless(intent)));
     }
     if let Some(call) = approval["call"].as_object() {
         row(
@@ -108,8 +106,8 @@ pub(super) fn left(approval: &Value, now: Timestamp) -> Option<String> {
     if !matches!(approval["state"].as_str(), Some("pending" | "approved")) {
         return None;
     }
-    let end: jiff::Timestamp = approval["expires_at"].as_str()?.parse().ok()?;
-    let seconds = (end.as_microsecond() - now.micros()) / 1_000_000;
+    let end = timestamp(approval["expires_at"].as_str()?)?;
+    let seconds = (end.micros() - now.micros()) / 1_000_000;
     Some(match seconds {
         ..=0 => "none".to_owned(),
         1..60 => format!("{seconds}s"),
@@ -361,7 +359,7 @@ pub(super) mod tests {
         let text = whole(&sample(), at(0));
         for shown in [
             "DELETE /crm/users/7?x=[U+200B] at crm:80\ncan't be undone\n",
-            "tidy[U+001B][2Jup [U+202E]evil (the agent's own words)",
+            "the agent claims: tidy[U+001B][2Jup [U+202E]evil",
             "dana: approve at t: ok[U+000A]row      forged",
             "  |   \"a\": 1,\n  |   \"a\": \"[U+009B]31m\\u202e\"\n",
             "x-odd: not text; in hex: ff00",
@@ -374,6 +372,16 @@ pub(super) mod tests {
             text.chars().all(|c| c == '\n' || !c.is_control()),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn each_of_several_resources_has_a_row_of_its_own() {
+        let mut several = sample();
+        several["resource"] = "user:7 user:8".into();
+        let text = whole(&several, at(0));
+        let rows = text.lines().filter(|line| line.starts_with("resource"));
+        let rows: Vec<_> = rows.filter_map(|row| row.split(' ').next_back()).collect();
+        assert_eq!(rows, ["user:7", "user:8"], "{text}");
     }
 
     #[test]

@@ -117,6 +117,7 @@ fn router(credential: String) -> Router {
         .route("/users/{id}", get(read).delete(delete))
         .route("/users/{id}/refunds", post(refund))
         .route("/export", get(export))
+        .route("/query", post(query))
         .route("/search", get(search))
         .route("/tickets", post(ticket))
         .route("/events", get(events))
@@ -217,6 +218,20 @@ async fn export(State(crm): State<Arc<Crm>>) -> Response {
         .chain(lines)
         .collect();
     ([(CONTENT_TYPE, "text/csv")], table).into_response()
+}
+
+/// A SQL tool as there are many: it does what it is told.
+async fn query(State(crm): State<Arc<Crm>>, body: Bytes) -> Response {
+    let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let Some(statement) = sent["statement"].as_str() else {
+        return bad_request("a query has a statement");
+    };
+    if statement.to_ascii_lowercase().contains("drop table users") {
+        crm.records().customers.clear();
+        return Json(json!({"dropped": "users"})).into_response();
+    }
+    let rows = json!([{"id": 7, "subject": "the parcel is late"}]);
+    Json(json!({ "rows": rows })).into_response()
 }
 
 async fn search(

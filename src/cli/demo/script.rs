@@ -226,6 +226,32 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
+        title: "Judged by what it says: one URL that runs SQL, and an agent that may read tickets",
+        steps: &[
+            Step {
+                title: "a SELECT passes",
+                line: r#"curl -siw '\n' "$GATE/crm/query" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"statement":"SELECT id, subject FROM tickets WHERE id = 7"}'"#,
+                statuses: &[200],
+                shows: "the parcel is late",
+                meanwhile: None,
+            },
+            Step {
+                title: "DROP TABLE does not, though the CRM would do it: the answer names what was judged",
+                line: r#"curl -siw '\n' "$GATE/crm/query" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"statement":"DROP TABLE users"}'"#,
+                statuses: &[403],
+                shows: "does not allow this call with such a `body./statement`",
+                meanwhile: None,
+            },
+            Step {
+                title: "nor does it behind a SELECT",
+                line: r#"curl -siw '\n' "$GATE/crm/query" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"statement":"SELECT 1; DROP TABLE users"}'"#,
+                statuses: &[403],
+                shows: "condition_unmet",
+                meanwhile: None,
+            },
+        ],
+    },
+    Scene {
         title: "Limited: five tickets a minute",
         steps: &[Step {
             title: "the sixth waits",

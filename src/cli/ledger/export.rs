@@ -12,6 +12,8 @@ use super::{directory, tell_damaged, unreadable};
 use crate::cli::progress::Progress;
 use crate::cli::{Failure, Globals, output};
 use crate::ledger::query::{Follow, bytes_total};
+use crate::ledger::timestamp;
+use crate::policy::time::Timestamp;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
@@ -176,10 +178,8 @@ fn not_written(path: &Path, error: &std::io::Error) -> Failure {
 
 /// Microseconds since 1970 of a record's time.
 fn micros(record: &Value) -> i64 {
-    let time = record["time"]
-        .as_str()
-        .and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    time.map_or(0, |time| time.as_microsecond())
+    let time = record["time"].as_str().and_then(timestamp);
+    time.map_or(0, Timestamp::micros)
 }
 
 /// Read at once.

@@ -36,6 +36,9 @@ pub(super) struct Filters {
     /// That were decided so: allow, deny, hold
     #[arg(long, value_name = "WORD")]
     decision: Option<String>,
+    /// That passed because their route is in shadow, and would have been: deny, hold, any
+    #[arg(long, value_name = "WORD")]
+    shadow: Option<String>,
     /// For this reason, such as no_route
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
@@ -80,6 +83,7 @@ impl Filters {
             ("scope", &self.scope),
             ("resource", &self.resource),
             ("decision", &self.decision),
+            ("shadow", &self.shadow),
             ("reason", &self.reason),
             ("request", &self.request),
             ("approval", &self.approval),

@@ -78,9 +78,10 @@ pub(super) fn directory(globals: &Globals, given: Option<&Path>) -> Result<PathB
     let directory = match given {
         Some(directory) => directory.to_owned(),
         None => {
-            let loaded = config::load(&globals.config, Secrets::Optional).map_err(|errors| {
-                Failure::Configuration(format!("{errors}\n(or name the ledger's directory)"))
-            })?;
+            let loaded =
+                config::load_untested(&globals.config, Secrets::Optional).map_err(|errors| {
+                    Failure::Configuration(format!("{errors}\n(or name the ledger's directory)"))
+                })?;
             loaded.server.ledger.directory
         }
     };

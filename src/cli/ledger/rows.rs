@@ -109,7 +109,13 @@ pub(super) fn why(record: &Value) -> String {
         Some("decision") => {
             let decision = text(record, "decision");
             let (reason, approval) = (first(&["reason", "grant"]), text(record, "approval"));
+            let would = &record["shadow"];
             match &*decision {
+                "allow" if would.is_object() => format!(
+                    "allow in shadow ({}: {})",
+                    text(would, "would"),
+                    text(would, "reason")
+                ),
                 "allow" if !approval.is_empty() => format!("allow: agreed {approval}"),
                 "hold" => format!("hold: {approval}"),
                 _ => format!("{decision}: {reason}"),

@@ -109,13 +109,21 @@ impl<'a> Story<'a> {
             .of_kind("decision")
             .filter_map(|call| call["request"].as_str())
             .collect();
+        let shadow = self
+            .of_kind("decision")
+            .filter(|call| call["shadow"].is_object())
+            .count();
         let mut parts = vec![format!(
-            "{} calls: decided {} allow, {} deny, {} hold",
+            "{} {}: decided {} allow, {} deny, {} hold",
             calls.len(),
+            if calls.len() == 1 { "call" } else { "calls" },
             count("allow"),
             count("deny"),
             count("hold")
         )];
+        if shadow > 0 {
+            parts.push(format!("{shadow} of them let through in shadow"));
+        }
         if calls.len() == 1 && !self.whole {
             parts.clear();
         }
@@ -213,20 +221,31 @@ fn decision(record: &Value) -> Vec<String> {
     lines.push(match (record["decision"].as_str(), approval) {
         (Some("hold"), Some(approval)) => format!("held: people are asked ({approval})"),
         (Some("allow"), Some(approval)) => format!("allowed: people agreed ({approval})"),
+        (Some("allow"), None) if record["shadow"].is_object() => format!(
+            "let through in shadow: it would have been {}: {}{}",
+            match record["shadow"]["would"].as_str() {
+                Some("hold") => "held for people",
+                _ => "denied",
+            },
+            plain(&record["shadow"]["reason"]),
+            of_limit(record)
+        ),
         (Some("allow"), None) => format!("allowed: on grant {}", plain(&record["grant"])),
         (_, approval) => format!(
             "denied: {}{}{}",
             plain(&record["reason"]),
-            record["limit"]
-                .as_str()
-                .map(|limit| format!(", limit {}", harmless(limit)))
-                .unwrap_or_default(),
+            of_limit(record),
             approval
                 .map(|approval| format!(" ({approval})"))
                 .unwrap_or_default()
         ),
     });
     lines
+}
+
+fn of_limit(record: &Value) -> String {
+    let limit = record["limit"].as_str();
+    limit.map_or_else(String::new, |limit| format!(", limit {}", harmless(limit)))
 }
 
 fn outcome(record: &Value, calls: &HashMap<&str, &Value>) -> Vec<String> {

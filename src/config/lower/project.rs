@@ -8,6 +8,7 @@ use super::notify::targets;
 use super::proofs;
 use super::routes::{RoutePlace, Usual, route};
 use super::shadow::{self, ShadowPlaces};
+use super::tests::{Promise, promise, tests};
 use super::tools::tool;
 use crate::config::error::{Place, Reports};
 use crate::config::raw;
@@ -22,6 +23,8 @@ pub struct Draft {
     pub name: Option<At<ProjectName>>,
     /// Only if nothing was reported. Its places are for what is proven of it together with the server file.
     pub policy: Option<(Policy, Places)>,
+    /// What it must make of calls.
+    pub promises: Vec<Promise>,
 }
 
 /// Where the parts of a project stand, by their positions.
@@ -45,6 +48,7 @@ pub fn project(
     vault: &mut Vault<'_>,
     reports: &mut Reports,
 ) -> Draft {
+    let tests_raw = raw.tests.as_ref().map_or(&[][..], |at| &at.value.0);
     let targets = targets(raw.notify.as_ref(), vault, reports);
     let chains = chains(raw.approvals.as_ref(), &targets, reports);
     let agents_raw = raw.agents.as_ref().map_or(&[][..], |at| &at.value.0);
@@ -107,9 +111,15 @@ pub fn project(
         notify: targets.all,
     };
     let policy = assemble(parts, &places, reports);
+    tests(tests_raw, reports);
+    let read = |test: &At<raw::Test>| promise(policy.as_ref()?, test, reports);
+    let promises = tests_raw.iter().filter_map(read).collect();
     Draft {
         name,
-        policy: policy.map(|policy| (policy, places)),
+        policy: policy
+            .filter(|_| !reports.failed())
+            .map(|policy| (policy, places)),
+        promises,
     }
 }
 

@@ -89,6 +89,7 @@ impl Entry {
             decision: self.decided.map(|(decided, _)| decided.as_str()),
             reason: self.reason,
             grant: self.grant,
+            shadow: self.shadow,
             approval: self.approval,
             limit: self.limit.clone(),
             client: self.client,

@@ -15,6 +15,7 @@ use crate::policy::id::{ApprovalId, RequestId, SessionId};
 use crate::policy::model::PolicyHash;
 use crate::policy::name::{AgentName, LimitId, ProjectName, RouteId, ScopeName, ToolName};
 use crate::policy::resource::Resource;
+use crate::policy::shadow::WouldBe;
 use crate::policy::time::Timestamp;
 use http::{Method, Version};
 use std::fmt::Display;
@@ -67,6 +68,8 @@ pub struct Call {
     pub reason: Option<Reason>,
     /// What it went on.
     pub grant: Option<GrantUse>,
+    /// What would have been decided of what passed because its route is in shadow.
+    pub shadow: Option<WouldBe>,
     /// Which approval it stands under.
     pub approval: Option<ApprovalId>,
     /// Which limit refused it.
@@ -217,6 +220,11 @@ impl Call {
             Some(GrantUse::Stored(id)) => say.text("toolgate.grant", id),
             None => {}
         }
+        let would = self
+            .shadow
+            .map(|would| (would.decision().as_str(), would.reason().as_str()));
+        say.some("toolgate.shadow.would", would.map(|(decision, _)| decision));
+        say.some("toolgate.shadow.reason", would.map(|(_, reason)| reason));
         say.some("toolgate.approval.id", self.approval);
         say.some("toolgate.limit", self.limit.as_ref());
         say.some("toolgate.fault", self.fault.map(Fault::as_str));
@@ -238,6 +246,11 @@ impl Call {
         span.name = "hold".to_owned();
         span.kind = SpanKind::Internal.into();
         let mut say = Attributes(&mut span.attributes);
+        let would = self
+            .shadow
+            .map(|would| (would.decision().as_str(), would.reason().as_str()));
+        say.some("toolgate.shadow.would", would.map(|(decision, _)| decision));
+        say.some("toolgate.shadow.reason", would.map(|(_, reason)| reason));
         say.some("toolgate.approval.id", self.approval);
         say.some("toolgate.decision", self.decision);
         say.some("toolgate.reason", self.reason.map(Reason::as_str));

@@ -2,6 +2,7 @@
 //!
 //! It refuses what can't be meant (a kind that is no kind, a time that is none) and says which parameter it was.
 
+use crate::ledger::timestamp;
 use crate::policy::name::ProjectName;
 use crate::policy::time::{Timestamp, duration};
 use std::time::Duration;
@@ -29,7 +30,9 @@ pub struct Filter {
     pub resource: Option<String>,
     /// `allow`, `deny`, `hold`.
     pub decision: Option<String>,
-    /// The code, or an operator's words.
+    /// What passed because its route is in shadow: `deny` or `hold` as it would have been, or `any`.
+    pub shadow: Option<String>,
+    /// The code, or an operator's words; of what passed in shadow the code of what it would have been.
     pub reason: Option<String>,
     /// The call, `req_...`.
     pub request: Option<String>,
@@ -80,7 +83,7 @@ pub enum FilterError {
 }
 
 /// The names of the filters.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 18] = [
     "project",
     "kind",
     "agent",
@@ -91,6 +94,7 @@ pub const NAMES: [&str; 17] = [
     "scope",
     "resource",
     "decision",
+    "shadow",
     "reason",
     "request",
     "approval",
@@ -163,6 +167,12 @@ impl Filter {
                 }
                 &mut self.decision
             }
+            "shadow" => {
+                if !["deny", "hold", "any"].contains(&value) {
+                    return Err(wrong("one of deny, hold, any"));
+                }
+                &mut self.shadow
+            }
             "session" => id(value, "ses_")
                 .then_some(&mut self.session)
                 .ok_or_else(|| wrong("`ses_` and 32 hex digits"))?,
@@ -212,6 +222,7 @@ impl Filter {
             .as_ref()
             .is_none_or(|kinds| kinds.iter().any(|kind| kind == "outcome"));
         let more = self.text.is_some()
+            || self.shadow.is_some()
             || self
                 .exact()
                 .any(|(name, _)| !matches!(name, "session" | "request" | "principal"));
@@ -256,7 +267,7 @@ fn moment(text: &str, now: Timestamp, edge: Edge) -> Option<Timestamp> {
             Edge::End => at(start).plus(Duration::from_secs(24 * 3600)),
         });
     }
-    text.parse().ok().map(at)
+    timestamp(text)
 }
 
 const MOMENT: &str = "a length of time before now (`90m`, `24h`, `7d`), a day (`2026-11-17`, UTC) or a moment \

@@ -47,6 +47,9 @@ impl Matcher {
             }
         };
         let mut needles: Vec<_> = filter.exact().map(needle).collect();
+        if filter.shadow.is_some() {
+            needles.insert(0, Finder::new("\"shadow\":{").into_owned());
+        }
         if let Some([kind]) = filter.kinds.as_deref() {
             needles.push(needle(("kind", kind)));
         }
@@ -177,6 +180,10 @@ impl Matcher {
         };
         filter.projects.as_ref().is_none_or(own)
             && filter.exact().all(|(name, value)| is(record, name, value))
+            && filter.shadow.as_ref().is_none_or(|wanted| {
+                let would = record["shadow"]["would"].as_str();
+                would.is_some_and(|would| wanted == "any" || wanted == would)
+            })
             && filter
                 .text
                 .as_ref()
@@ -186,7 +193,9 @@ impl Matcher {
 
 /// Whether a field is just this; of several resources, whether one is.
 fn is(record: &Value, name: &str, value: &str) -> bool {
-    let own = record[name].as_str();
+    // What passed in shadow has its reason beside what it would have been.
+    let of_shadow = (name == "reason").then(|| &record["shadow"][name]);
+    let own = record[name].as_str().or(of_shadow.and_then(Value::as_str));
     own.is_some_and(|own| {
         own == value || name == "resource" && own.split(' ').any(|one| one == value)
     })

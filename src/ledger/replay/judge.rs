@@ -3,6 +3,7 @@
 //! It is long because each thing that a record does not hold is one short case here, and they are read against each other.
 
 use super::OF_THE_POLICY;
+use super::arms::arms;
 use super::record::{Record, digest, time};
 use super::report::Words;
 use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
@@ -15,13 +16,14 @@ use crate::policy::model::{
 };
 use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::resource::{Part, Resource, ResourcePattern};
-use crate::policy::route::Matched;
+use crate::policy::route::{Matched, NoRoute};
 use crate::policy::subject::{Grant, Narrowing, Session, Subject};
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick, Timestamp};
 use crate::policy::trace::Outcome;
 use crate::policy::{AccessRequest, decide};
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -32,13 +34,15 @@ pub(super) struct Old {
     pub agent: AgentName,
     pub session: SessionId,
     pub policy: PolicyHash,
-    method: String,
+    pub method: String,
     target: String,
     tool: Option<String>,
     pub words: Words,
     pub approval: Option<ApprovalId>,
     /// What it was for was said.
     intended: bool,
+    /// Where it came from.
+    pub client: Option<IpAddr>,
 }
 
 /// Whose word it was, where it was not the policy's.
@@ -99,6 +103,7 @@ impl Verdict {
 impl Old {
     /// `None`: it is no whole decision.
     pub fn of(record: &Record) -> Option<Self> {
+        let (decision, reason) = record.decided()?;
         Some(Self {
             time: time(&record.time)?,
             request: record.request.clone()?,
@@ -110,8 +115,8 @@ impl Old {
             tool: record.tool.clone(),
             words: Words {
                 route: record.route.clone(),
-                decision: record.decision.clone()?,
-                reason: record.reason.clone(),
+                decision,
+                reason,
                 scope: record.scope.clone(),
                 resource: record.resource.clone(),
             },
@@ -120,6 +125,10 @@ impl Old {
                 Some(id) => Some(id.parse().ok()?),
             },
             intended: record.intent.is_some() || record.intent_sha256.is_some(),
+            client: match record.client.as_deref() {
+                None => None,
+                Some(text) => Some(text.parse().ok()?),
+            },
         })
     }
 
@@ -140,8 +149,13 @@ impl Old {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    fn was(&self, reason: Reason) -> bool {
+    pub fn was(&self, reason: Reason) -> bool {
         self.words.reason.as_deref() == Some(reason.as_str())
+    }
+
+    /// Whether this route judged it.
+    pub fn is_of(&self, route: &str) -> bool {
+        self.words.route.as_deref() == Some(route)
     }
 
     /// Whether it was about the same act: what was found of that holds for both.
@@ -230,13 +244,29 @@ impl Past<'_> {
         let Ok(target) = Target::parse(&old.target, host) else {
             return Tried::one(Err("target".to_owned()));
         };
-        let Ok(matched) = self.new.table.find(&old.method, &target) else {
-            return Tried::one(Ok(Verdict {
-                outcome: Outcome::Deny(Reason::NoRoute),
-                route: None,
-                scope: None,
-                resource: None,
-            }));
+        let first = match self.new.table.find(&old.method, &target) {
+            Ok(first) => first,
+            // What it calls stands in its body.
+            Err(NoRoute::Called(tool)) => {
+                let routes = self.new.routes.iter().filter(|route| route.tool == tool);
+                return unjudged("body".to_owned(), routes);
+            }
+            Err(NoRoute::Tool | NoRoute::Route(_)) => {
+                return Tried::one(Ok(Verdict {
+                    outcome: Outcome::Deny(Reason::NoRoute),
+                    route: None,
+                    scope: None,
+                    resource: None,
+                }));
+            }
+        };
+        let matched = match self.arm(old, first, &target) {
+            Ok(matched) => matched,
+            Err(Ok(verdict)) => return Tried::one(Ok(verdict)),
+            Err(Err(subject)) => {
+                let arms = arms(self.new, first).map(|arm| self.new.route(arm.route));
+                return unjudged(subject, arms);
+            }
         };
         let route = self.new.route(matched.route);
         // Asked for before anything is decided.
@@ -424,7 +454,7 @@ impl Past<'_> {
     }
 
     /// Whether the route that matched then read the same from the same.
-    fn same_route(&self, old: &Old, route: &Route) -> bool {
+    pub(super) fn same_route(&self, old: &Old, route: &Route) -> bool {
         let then = self.old.and_then(|then| {
             let id = old.words.route.as_deref()?;
             let route = then.routes.iter().find(|route| route.id.as_str() == id)?;
@@ -509,6 +539,14 @@ impl Past<'_> {
             one = session.parent.as_deref();
         }
         "session".to_owned()
+    }
+}
+
+/// It is not known which of these routes judges a call, by this.
+fn unjudged<'p>(subject: String, routes: impl Iterator<Item = &'p Route>) -> Tried {
+    Tried {
+        scopes: routes.map(|route| route.scope.clone()).collect(),
+        ..Tried::one(Err(subject))
     }
 }
 
@@ -614,7 +652,7 @@ fn decided(
     }
 }
 
-fn verdict(route: &Route, outcome: Outcome, resource: Option<Resource>) -> Verdict {
+pub(super) fn verdict(route: &Route, outcome: Outcome, resource: Option<Resource>) -> Verdict {
     Verdict {
         outcome,
         route: Some(route.index),

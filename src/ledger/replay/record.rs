@@ -1,6 +1,5 @@
 //! What of a record is read to decide again.
 
-use crate::policy::time::Timestamp;
 use memchr::memmem;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,10 +29,20 @@ pub(super) struct Record {
     pub route: Option<String>,
     pub decision: Option<String>,
     pub reason: Option<String>,
+    pub shadow: Option<WouldBe>,
     pub approval: Option<String>,
     pub asked: Option<String>,
     pub intent: Option<String>,
     pub intent_sha256: Option<String>,
+    pub client: Option<String>,
+}
+
+/// What would have been decided of a call that passed because its route was in shadow: that is what another policy's
+/// decision is held against.
+#[derive(Debug, Deserialize)]
+pub(super) struct WouldBe {
+    pub would: String,
+    pub reason: String,
 }
 
 /// What a session was left of a scope.
@@ -44,6 +53,16 @@ pub(super) struct Left {
 }
 
 impl Record {
+    /// What was decided and why, or would have been.
+    pub fn decided(&self) -> Option<(String, Option<String>)> {
+        match &self.shadow {
+            None => Some((self.decision.clone()?, self.reason.clone())),
+            // A call that is held has no reason: it is why it waits.
+            Some(would) if would.would == "hold" => Some((would.would.clone(), None)),
+            Some(would) => Some((would.would.clone(), Some(would.reason.clone()))),
+        }
+    }
+
     /// `None`: of a kind that decides nothing.
     pub fn read(line: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         // Half of a ledger; a quote within a text is escaped, so this stands only where it is meant.
@@ -54,11 +73,7 @@ impl Record {
     }
 }
 
-/// RFC 3339 to microseconds.
-pub(super) fn time(text: &str) -> Option<Timestamp> {
-    let time: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_micros(time.as_microsecond()))
-}
+pub(super) use crate::ledger::timestamp as time;
 
 /// 64 hex digits.
 pub(super) fn digest(text: &str) -> Option<[u8; 32]> {

@@ -294,6 +294,11 @@ impl<'p> Runs<'p> {
 }
 
 impl Run {
+    /// Whether its attributes are known.
+    pub fn is_known(&self) -> bool {
+        self.digest.is_none()
+    }
+
     /// Whether these are its attributes: their digest says so.
     pub fn has(&self, attributes: &Attributes) -> bool {
         let text = serde_json::to_string(attributes).unwrap_or_default();

@@ -152,8 +152,8 @@ pub enum Wrong {
     Name,
     /// Records are not what was signed, though they follow from one another.
     #[error(
-        "the checkpoint here was signed over other records: one of seq {from} to {last} was changed, and the lines behind \
-         it were fitted to it"
+        "the checkpoint here was signed over other records: one of seq {from} to {last} was changed, and what follows it \
+         up to {last}, if anything does, was fitted to it"
     )]
     Root {
         /// The first that may have been changed.

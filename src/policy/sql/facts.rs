@@ -2,11 +2,12 @@
 
 use super::{Dialect, Facts, Kind, SqlError, TableName, text};
 use sqlparser::ast::{
-    BinaryOperator, Delete, Expr, FromTable, Insert, LimitClause, ObjectName, ObjectNamePart,
-    OnInsert, Query, Select, SetExpr, Statement, TableFactor, TableObject, TableWithJoins,
-    UnaryOperator, Update, Value, ValueWithSpan, Visit, Visitor,
+    BinaryOperator, Delete, Expr, FromTable, Ident, Insert, LimitClause, ObjectName,
+    ObjectNamePart, OnInsert, Query, Select, SetExpr, Statement, TableFactor, TableObject,
+    TableWithJoins, UnaryOperator, Update, Value, ValueWithSpan, Visit, Visitor,
 };
 use sqlparser::parser::Parser;
+use sqlparser::tokenizer::Token;
 use std::ops::ControlFlow;
 
 /// Reads a text.
@@ -15,11 +16,16 @@ use std::ops::ControlFlow;
 /// [`SqlError`]: it must be refused.
 pub fn read(text: &str, dialect: Dialect) -> Result<Facts, SqlError> {
     let tokens = text::tokens(text, dialect)?;
-    let statements = Parser::new(dialect.grammar())
+    let mut parser = Parser::new(dialect.grammar())
         .with_recursion_limit(DEPTH_MAX)
-        .with_tokens_with_locations(tokens)
+        .with_tokens_with_locations(tokens);
+    let statements = parser
         .parse_statements()
         .map_err(|_| SqlError::Syntax(dialect))?;
+    // The parser stops at an END between statements, where servers take it for a name and read on.
+    if parser.peek_token().token != Token::EOF {
+        return Err(SqlError::Syntax(dialect));
+    }
     if statements.is_empty() {
         return Err(SqlError::Empty);
     }
@@ -65,8 +71,11 @@ struct Reader {
 
 struct Scope {
     of: *const Query,
-    /// Each name that the `WITH` makes, where its own query lies, and whether it can be seen yet.
+    /// Each name that the `WITH` makes, where its own query lies, and whether it can be seen yet: behind its query, and
+    /// within it if it recurs. Whether a name is seen before it is made differs by server, so there it is a table.
     names: Vec<(String, *const Query, bool)>,
+    /// `WITH RECURSIVE`.
+    recursive: bool,
 }
 
 type Flow = ControlFlow<()>;
@@ -102,11 +111,35 @@ impl Reader {
 
     fn call(&mut self, name: &ObjectName) -> Flow {
         match name.0.last() {
-            Some(ObjectNamePart::Identifier(ident)) => {
-                self.facts.functions.insert(ident.value.to_lowercase());
+            Some(ObjectNamePart::Identifier(_)) => {
+                let parts = name.0.iter().map(|part| match part {
+                    ObjectNamePart::Identifier(ident) => ident.value.to_lowercase(),
+                    ObjectNamePart::Function(_) => String::new(),
+                });
+                let parts: Vec<String> = parts.collect();
+                self.facts.functions.insert(parts.join("."));
                 ControlFlow::Continue(())
             }
             _ => self.beyond("a name that is computed"),
+        }
+    }
+
+    /// `@@datadir`: a function by another name. What a session keeps in `@name` is its own.
+    fn variable(&mut self, ident: &Ident) -> Flow {
+        if ident.quote_style.is_none() && ident.value.starts_with("@@") {
+            self.facts.functions.insert(ident.value.to_lowercase());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The name that a query makes can be seen from here on, if `now` says so.
+    fn sees(&mut self, query: &Query, now: impl Fn(&Scope) -> bool) {
+        let Some(scope) = self.scopes.last_mut().filter(|scope| now(scope)) else {
+            return;
+        };
+        let of = std::ptr::from_ref(query);
+        if let Some((_, _, seen)) = scope.names.iter_mut().find(|name| name.1 == of) {
+            *seen = true;
         }
     }
 
@@ -143,7 +176,15 @@ impl Reader {
             return self.beyond("an insert into something that is not a table");
         };
         self.writes(name)?;
-        if insert.overwrite || insert.partitioned.is_some() || insert.output.is_some() {
+        let odd = insert.overwrite
+            || insert.partitioned.is_some()
+            || insert.output.is_some()
+            || insert.settings.is_some()
+            || insert.format_clause.is_some()
+            || insert.multi_table_insert_type.is_some()
+            || !insert.multi_table_into_clauses.is_empty()
+            || !insert.multi_table_when_clauses.is_empty();
+        if odd {
             return self.beyond("an insert of this form");
         }
         if insert.replace_into || insert.or.is_some() {
@@ -166,7 +207,7 @@ impl Reader {
         if update.output.is_some() {
             return self.beyond("an update of this form");
         }
-        self.facts.unbounded |= !update.selection.as_ref().is_some_and(bounds);
+        self.bounded_by(update.selection.as_ref());
         self.writes_all(std::slice::from_ref(&update.table))
     }
 
@@ -175,7 +216,7 @@ impl Reader {
         if delete.output.is_some() {
             return self.beyond("a delete of this form");
         }
-        self.facts.unbounded |= !delete.selection.as_ref().is_some_and(bounds);
+        self.bounded_by(delete.selection.as_ref());
         let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
         self.writes_all(from)?;
         for name in &delete.tables {
@@ -185,20 +226,17 @@ impl Reader {
         ControlFlow::Continue(())
     }
 
+    fn bounded_by(&mut self, selection: Option<&Expr>) {
+        self.facts.unbounded |= !selection.is_some_and(|expr| bounds(expr, self.dialect));
+    }
+
     /// What stands in a query beside its `SELECT`s.
     fn body(&mut self, query: &Query, body: &SetExpr) -> Flow {
         match body {
             SetExpr::Values(_) if self.sources.contains(&std::ptr::from_ref(query)) => {}
             SetExpr::Values(_) => self.has(Kind::Select),
-            SetExpr::Table(table) => {
-                self.has(Kind::Select);
-                let parts = [&table.schema_name, &table.table_name];
-                let name = parts.into_iter().flatten().cloned().collect();
-                // How it was quoted is not told: only as it is written.
-                if !self.is_made(&name) {
-                    self.facts.reads.insert(name);
-                }
-            }
+            // How its name was quoted is not told, and so not which table it is.
+            SetExpr::Table(_) => return self.beyond("TABLE (write SELECT * FROM)"),
             SetExpr::SetOperation { left, right, .. } => {
                 self.body(query, left)?;
                 self.body(query, right)?;
@@ -228,18 +266,29 @@ impl Visitor for Reader {
     }
 
     fn pre_visit_query(&mut self, query: &Query) -> Flow {
-        // The query of a `WITH` name sees the names before it; with RECURSIVE, all of them.
+        // The query of a `WITH` name sees the names before it; one that recurs, itself.
+        if matches!(&*query.body, SetExpr::SetOperation { .. }) {
+            self.sees(query, |scope| scope.recursive);
+        }
         if let Some(with) = &query.with {
-            let seen = with.recursive;
-            let name = |ident: &sqlparser::ast::Ident| {
+            let name = |ident: &Ident| {
                 self.dialect
                     .folded(&ident.value, ident.quote_style.is_some())
             };
             let names = with.cte_tables.iter();
-            let names =
-                names.map(|cte| (name(&cte.alias.name), std::ptr::from_ref(&*cte.query), seen));
-            let names = names.collect();
-            self.scopes.push(Scope { of: query, names });
+            let names = names.map(|cte| {
+                (
+                    name(&cte.alias.name),
+                    std::ptr::from_ref(&*cte.query),
+                    false,
+                )
+            });
+            let (names, recursive) = (names.collect(), with.recursive);
+            self.scopes.push(Scope {
+                of: query,
+                names,
+                recursive,
+            });
         }
         if query.for_clause.is_some()
             || query.settings.is_some()
@@ -255,16 +304,11 @@ impl Visitor for Reader {
     }
 
     fn post_visit_query(&mut self, query: &Query) -> Flow {
-        let query = std::ptr::from_ref(query);
-        if self.scopes.last().is_some_and(|scope| scope.of == query) {
+        let of = std::ptr::from_ref(query);
+        if self.scopes.last().is_some_and(|scope| scope.of == of) {
             self.scopes.pop();
         }
-        if let Some(scope) = self.scopes.last_mut() {
-            let own = scope.names.iter_mut().find(|(_, of, _)| *of == query);
-            if let Some((_, _, seen)) = own {
-                *seen = true;
-            }
-        }
+        self.sees(query, |_| true);
         ControlFlow::Continue(())
     }
 
@@ -284,12 +328,19 @@ impl Visitor for Reader {
                 ..
             }
             | TableFactor::Function { name, .. } => {
+                // `ONLY (users)` is a table to PostgreSQL.
+                if matches!(&name.0[..], [part] if part.to_string().eq_ignore_ascii_case("only")) {
+                    return self.beyond("a table of this form");
+                }
                 self.called.push(name);
                 self.call(name)
             }
+            TableFactor::TableFunction {
+                expr: Expr::Function(_),
+                ..
+            } => ControlFlow::Continue(()),
             TableFactor::Table { .. }
             | TableFactor::Derived { .. }
-            | TableFactor::TableFunction { .. }
             | TableFactor::UNNEST { .. }
             | TableFactor::JsonTable { .. }
             | TableFactor::NestedJoin { .. } => ControlFlow::Continue(()),
@@ -301,6 +352,14 @@ impl Visitor for Reader {
         let place = std::ptr::from_ref(relation);
         if self.called.contains(&place) || self.targets.contains(&place) {
             return ControlFlow::Continue(());
+        }
+        // A file to some, a name to others.
+        let in_quotes = |part: &ObjectNamePart| match part {
+            ObjectNamePart::Identifier(ident) => ident.quote_style == Some('\''),
+            ObjectNamePart::Function(_) => false,
+        };
+        if relation.0.iter().any(in_quotes) {
+            return self.beyond("a table that is named by a text");
         }
         match self.name(relation) {
             Some(name) => {
@@ -316,6 +375,12 @@ impl Visitor for Reader {
     fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
         match expr {
             Expr::Function(function) => self.call(&function.name),
+            // MySQL's settings are read like columns, and are as far out of the data as a function that reads them.
+            Expr::Identifier(ident) => self.variable(ident),
+            Expr::CompoundIdentifier(parts) => match parts.first() {
+                Some(first) => self.variable(first),
+                None => ControlFlow::Continue(()),
+            },
             _ => ControlFlow::Continue(()),
         }
     }
@@ -323,8 +388,18 @@ impl Visitor for Reader {
 
 /// Most rows that a statement returns; `None`: it does not say.
 fn rows(statement: &Statement) -> Option<u64> {
-    let Statement::Query(query) = statement else {
-        return Some(0);
+    let query = match statement {
+        Statement::Query(query) => query,
+        Statement::Insert(Insert {
+            returning: Some(_), ..
+        })
+        | Statement::Update(Update {
+            returning: Some(_), ..
+        })
+        | Statement::Delete(Delete {
+            returning: Some(_), ..
+        }) => return None,
+        _ => return Some(0),
     };
     let limit = match &query.limit_clause {
         Some(LimitClause::LimitOffset {
@@ -357,45 +432,68 @@ fn number(expr: &Expr) -> Option<u64> {
 
 /// Whether a `WHERE` leaves rows out, as far as its form tells: each way for it to hold asks something of a column. What the
 /// values are, no form tells.
-fn bounds(expr: &Expr) -> bool {
+fn bounds(expr: &Expr, dialect: Dialect) -> bool {
     match expr {
-        Expr::Nested(inner) => bounds(inner),
+        Expr::Nested(inner) => bounds(inner, dialect),
         Expr::BinaryOp { left, op, right } => match op {
-            BinaryOperator::And => bounds(left) || bounds(right),
-            BinaryOperator::Or => bounds(left) && bounds(right),
-            _ => left != right && names_a_column(expr),
+            BinaryOperator::And => bounds(left, dialect) || bounds(right, dialect),
+            BinaryOperator::Or => bounds(left, dialect) && bounds(right, dialect),
+            _ => bare(left) != bare(right) && names_a_column(expr, dialect),
         },
         Expr::UnaryOp {
             op: UnaryOperator::Not,
             expr,
-        } => names_a_column(expr),
-        _ => names_a_column(expr),
+        } => names_a_column(expr, dialect),
+        _ => names_a_column(expr, dialect),
     }
 }
 
-fn names_a_column(expr: &Expr) -> bool {
-    struct Column(u32);
+/// Without the parentheses around it.
+fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => bare(inner),
+        other => other,
+    }
+}
+
+fn names_a_column(expr: &Expr, dialect: Dialect) -> bool {
+    struct Column {
+        dialect: Dialect,
+        /// Queries that we are in: what they name is theirs.
+        within: u32,
+    }
+    impl Column {
+        fn is(&self, ident: &Ident) -> bool {
+            // A name in double quotes that no column has is a text to SQLite, and any is to some servers.
+            let perhaps_text = matches!(self.dialect, Dialect::Sqlite | Dialect::Generic);
+            !(perhaps_text && ident.quote_style == Some('"')) && !ident.value.starts_with('@')
+        }
+    }
     impl Visitor for Column {
         type Break = ();
         fn pre_visit_query(&mut self, _: &Query) -> Flow {
-            self.0 += 1;
+            self.within += 1;
             ControlFlow::Continue(())
         }
         fn post_visit_query(&mut self, _: &Query) -> Flow {
-            self.0 -= 1;
+            self.within -= 1;
             ControlFlow::Continue(())
         }
         fn pre_visit_expr(&mut self, expr: &Expr) -> Flow {
-            match expr {
-                // Those within a query of its own are that query's.
-                Expr::Identifier(_) | Expr::CompoundIdentifier(_) if self.0 == 0 => {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
+            let is = match expr {
+                Expr::Identifier(ident) => self.is(ident),
+                Expr::CompoundIdentifier(parts) => parts
+                    .first()
+                    .is_some_and(|ident| !ident.value.starts_with('@')),
+                _ => false,
+            };
+            match is && self.within == 0 {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
             }
         }
     }
-    expr.visit(&mut Column(0)).is_break()
+    expr.visit(&mut Column { dialect, within: 0 }).is_break()
 }
 
 /// How deep the grammar may nest.

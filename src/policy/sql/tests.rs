@@ -596,6 +596,332 @@ fn changes_are_held_to_their_tables_and_to_bounds() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Texts that a server reads as more than this parser does, or that make it stop reading. Each is refused for what stands
+/// beside it, under a rule that only reads two tables.
+#[test]
+fn what_servers_read_and_parsers_do_not_is_refused() {
+    let parse = "it can't be parsed";
+    let differ = "servers read that in different ways";
+    let unlisted = "it reads a table that is not listed";
+    let function = "it calls a function that is not allowed";
+    let cases: &[(&[Dialect], &str, &str)] = &[
+        // The parser takes END for the end of a statement; PostgreSQL, MySQL and SQLite take it for a column's name.
+        (&ALL, "SELECT 1 END, password FROM users", parse),
+        (&ALL, "SELECT 1 END DROP TABLE users", parse),
+        (&ALL, "SELECT 1 END", parse),
+        (&ALL, "SELECT 1 end; DROP TABLE users", parse),
+        // Two dollar signs are a name or a parameter, and no quotes, but in PostgreSQL.
+        (
+            &[MySql],
+            "SELECT $$.password FROM users AS $$ -- $$",
+            unlisted,
+        ),
+        (
+            &[Generic],
+            "SELECT $$.password FROM users AS $$ -- $$",
+            differ,
+        ),
+        (&[Sqlite], "SELECT $$, password FROM users -- $$", unlisted),
+        (
+            &[MySql],
+            "SELECT 1, $a$, password FROM users -- $a$",
+            unlisted,
+        ),
+        (
+            &[Generic],
+            "SELECT 1, $a$, password FROM users -- $a$",
+            differ,
+        ),
+        (
+            &[Postgres],
+            "SELECT $1$a$ $1$, '$a$ , password FROM users -- '",
+            differ,
+        ),
+        (&[Postgres], "SELECT $\u{e9}$ x $\u{e9}$", differ),
+        // Names with escapes.
+        (&ALL, "SELECT U&\"pg\\005fsleep\"(1)", differ),
+        (&ALL, "SELECT u&\"pg\\005fsleep\"(1) FROM tickets", differ),
+        (&ALL, "SELECT * FROM U&\"\\0075sers\"", differ),
+        (&ALL, "SELECT U&'\\0027'", differ),
+        // Texts that begin before their quote.
+        (
+            &ALL,
+            "SELECT q'+'+' , (SELECT password FROM users) , '+'",
+            "",
+        ),
+        (&ALL, "SELECT nq'[it's]'", ""),
+        (
+            &[Generic],
+            "SELECT q'[' , password FROM users -- ]'",
+            differ,
+        ),
+        (
+            &[Generic],
+            "SELECT r'\\' , password FROM users -- '",
+            differ,
+        ),
+        (&[Generic], "SELECT e'a', b'b'", differ),
+        (&[MySql], "SELECT _sjis'x', _gbk'y'", differ),
+        // Numbers that run into words, which MySQL reads over.
+        (&ALL, "SELECT 1.e(SELECT password FROM users)", differ),
+        (&ALL, "SELECT 1union SELECT password FROM users", ""),
+        (&[Postgres, Sqlite, Generic], "SELECT 1from users", differ),
+        // Comments that begin or end on one slash.
+        (&ALL, "SELECT 1 /*/ , password FROM users /*/", ""),
+        (&ALL, "SELECT 1 /*/ */ FROM users", differ),
+        // Names made by WITH before they are made: to some servers they are the tables.
+        (
+            &ALL,
+            "WITH RECURSIVE a AS (SELECT * FROM users), users AS (SELECT 1) SELECT * FROM a",
+            unlisted,
+        ),
+        (
+            &ALL,
+            "WITH a AS (SELECT * FROM users), users AS (SELECT 1) SELECT * FROM a",
+            unlisted,
+        ),
+        (
+            &ALL,
+            "WITH RECURSIVE users AS (SELECT * FROM users) SELECT * FROM users",
+            unlisted,
+        ),
+        (
+            &[Postgres],
+            "WITH \"Users\" AS (SELECT 1) SELECT * FROM users",
+            unlisted,
+        ),
+        (
+            &[MySql, Generic],
+            "WITH Users AS (SELECT 1) SELECT * FROM users",
+            unlisted,
+        ),
+        // A table by a text is a file to some.
+        (
+            &[MySql, Sqlite, Generic, Postgres],
+            "SELECT * FROM 'users'",
+            "",
+        ),
+        (
+            &[Generic],
+            "SELECT * FROM '/etc/passwd'",
+            "a table that is named by a text is never allowed",
+        ),
+        (&ALL, "SELECT 1 UNION TABLE users", ""),
+        (&ALL, "SELECT 1 UNION TABLE Tickets", ""),
+        (
+            &[Postgres, Generic],
+            "SELECT * FROM ONLY (users)",
+            "a table of this form is never allowed",
+        ),
+        (
+            &[Postgres],
+            "SELECT * FROM only(users) AS tickets",
+            "never allowed",
+        ),
+        (&[Postgres], "DELETE FROM ONLY (users) WHERE id = 1", ""),
+        (&[Generic], "SELECT * FROM TABLE('users')", "never allowed"),
+        (&[Generic], "SELECT * FROM TABLE(users)", "never allowed"),
+        (&[Generic], "SELECT * FROM IDENTIFIER('users')", function),
+        (
+            &[Generic],
+            "SELECT * FROM EXTERNAL_QUERY('x', 'y')",
+            function,
+        ),
+        (&[Postgres], "SELECT * FROM users *", ""),
+        (&[Postgres], "SELECT * FROM ROWS FROM (pg_ls_dir('/'))", ""),
+        (
+            &[Postgres],
+            "SELECT * FROM tickets TABLESAMPLE system ((SELECT 1 FROM users))",
+            "",
+        ),
+        (
+            &[Postgres],
+            "SELECT * FROM XMLTABLE('/a' PASSING (SELECT a FROM users) COLUMNS x int)",
+            "",
+        ),
+        (&[Generic], "FROM users", ""),
+        (&[Generic], "FROM tickets |> JOIN users ON true", ""),
+        (&[Generic], "SELECT * FROM tickets FORMAT CSV", ""),
+        (
+            &[Generic],
+            "SELECT * FROM tickets SETTINGS max_threads = 1",
+            "",
+        ),
+        (&[Generic], "SELECT * FROM tickets FOR XML AUTO", ""),
+        (
+            &[Generic],
+            "INSERT ALL INTO users VALUES (1) INTO tickets VALUES (1) SELECT 1",
+            "",
+        ),
+        (&[Sqlite], "SELECT * FROM pragma_table_info", unlisted),
+        // Functions by their package, and settings that are read like columns.
+        (
+            &[Generic],
+            "SELECT utl_http.request('http://evil/')",
+            function,
+        ),
+        (
+            &[Generic],
+            "SELECT dbms_pipe.receive_message('x', 9)",
+            function,
+        ),
+        (
+            &[Generic],
+            "SELECT * FROM sys.fn_xe_file_target_read_file('x', null, null, null)",
+            function,
+        ),
+        (
+            &[Generic],
+            "SELECT * FROM OPENROWSET('x', 'y', 'z')",
+            function,
+        ),
+        (
+            &[Generic],
+            "SELECT * FROM query('delete from users')",
+            function,
+        ),
+        (
+            &[Postgres],
+            "SELECT aws_s3.query_export_to_s3('select 1', 'x')",
+            function,
+        ),
+        (
+            &[Postgres],
+            "SELECT cron.schedule('* * * * *', 'delete from users')",
+            function,
+        ),
+        (&[Postgres], "SELECT net.http_get('http://evil/')", function),
+        (
+            &[Postgres],
+            "SELECT xpath_table('a', 'b', 'users', 'c', 'd')",
+            function,
+        ),
+        (&[Postgres], "SELECT public.dblink('x', 'y')", function),
+        (
+            &[Postgres],
+            "SELECT CAST(pg_read_file('x') AS int)",
+            function,
+        ),
+        (&[Postgres], "SELECT a[pg_sleep(1)] FROM tickets", function),
+        (&[Postgres], "SELECT (SELECT lo_import('x'))::int", function),
+        (
+            &[Postgres],
+            "SELECT * FROM tickets WINDOW w AS (ORDER BY pg_sleep(1))",
+            function,
+        ),
+        (
+            &[Postgres],
+            "SELECT * FROM tickets GROUP BY GROUPING SETS ((pg_sleep(1)))",
+            function,
+        ),
+        (
+            &[Postgres],
+            "SELECT * FROM tickets FETCH FIRST (SELECT length(pg_read_file('x'))) ROWS ONLY",
+            "",
+        ),
+        (
+            &[Postgres],
+            "SELECT string_agg(a, pg_read_file('x') ORDER BY lo_import('y')) FROM tickets",
+            function,
+        ),
+        (&[Postgres], "SELECT INTERVAL '1' + pg_sleep(1)", function),
+        (
+            &[Postgres],
+            "SELECT a AT TIME ZONE pg_read_file('x') FROM tickets",
+            function,
+        ),
+        (
+            &[Postgres],
+            "SELECT overlay(a PLACING pg_read_file('x') FROM 1) FROM tickets",
+            function,
+        ),
+        (
+            &[Postgres],
+            "SELECT position(pg_read_file('x') IN a) FROM tickets",
+            function,
+        ),
+        (&[Postgres], "SELECT ARRAY(SELECT a FROM users)", unlisted),
+        (
+            &[Postgres],
+            "SELECT * FROM unnest(ARRAY(SELECT a FROM users))",
+            unlisted,
+        ),
+        (&[Postgres], "SELECT a COLLATE \"C\" FROM users", unlisted),
+        (&[MySql], "SELECT {fn sleep(5)}", ""),
+        (&[MySql], "SELECT `sleep`(5)", function),
+        (&[MySql], "SELECT sleep (5)", function),
+        (&[MySql], "SELECT sleep/**/(5)", function),
+        (&[MySql], "SELECT keyring_key_fetch('k')", function),
+        (&[MySql], "SELECT @@datadir", function),
+        (&[MySql], "SELECT @@global.secure_file_priv", function),
+        (
+            &[MySql],
+            "SELECT 1 FROM tickets PROCEDURE ANALYSE(1)",
+            parse,
+        ),
+        (&[MySql], "DO sleep(5)", ""),
+        (&[MySql], "TABLE users", ""),
+        (
+            &[MySql],
+            "SELECT * FROM JSON_TABLE((SELECT a FROM users), '$' COLUMNS(b INT PATH '$')) x",
+            unlisted,
+        ),
+        (&[Sqlite], "SELECT * FROM pragma_database_list()", function),
+        (&[Sqlite], "SELECT * FROM fsdir('/')", function),
+        (
+            &[Sqlite],
+            "SELECT sha3_query('delete from users')",
+            function,
+        ),
+        (
+            &[Sqlite],
+            "WITH x AS (SELECT 1) DELETE FROM users",
+            "it has delete",
+        ),
+        (&[Sqlite], "VACUUM INTO '/tmp/x'", ""),
+        // Quotes that are none.
+        (&ALL, "SELECT \u{2018}a\u{2019}", ""),
+        (&ALL, "SELECT \u{ff07}a\u{ff07}", ""),
+        (&ALL, "SELECT 1\u{37e} DROP TABLE users", ""),
+    ];
+    let mut wrong = Vec::new();
+    for (dialects, text, why) in cases {
+        for dialect in *dialects {
+            match verdict(&reading(*dialect), text) {
+                Err(said) if said.contains(why) => {}
+                other => wrong.push(format!(
+                    "{dialect}: {text}\n  said: {other:?}\n  not: {why}"
+                )),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_looks_like_a_column_and_is_a_text_bounds_nothing() {
+    let unbounded = Err("it changes rows without bounds".to_owned());
+    for (dialect, text) in [
+        (Sqlite, "DELETE FROM tickets WHERE \"1\""),
+        (Sqlite, "DELETE FROM tickets WHERE \"a\" = 'a'"),
+        (Generic, "UPDATE tickets SET a = 1 WHERE \"a\" = 'a'"),
+        (MySql, "DELETE FROM tickets WHERE \"a\" = 'a'"),
+        (MySql, "DELETE FROM tickets WHERE @a IS NULL"),
+        (Postgres, "DELETE FROM tickets WHERE (id) = id"),
+        (Postgres, "DELETE FROM tickets WHERE ((id)) = (id)"),
+        (Postgres, "DELETE FROM tickets WHERE now() > '2020-01-01'"),
+    ] {
+        assert_eq!(verdict(&writing(dialect), text), unbounded, "{text}");
+    }
+    for (dialect, text) in [
+        (Sqlite, "DELETE FROM tickets WHERE tickets.\"id\" = 7"),
+        (Postgres, "DELETE FROM tickets WHERE \"id\" = 7"),
+        (MySql, "DELETE FROM tickets WHERE `id` = 7"),
+    ] {
+        assert_eq!(verdict(&writing(dialect), text), Ok(()), "{text}");
+    }
+}
+
 #[test]
 fn ordinary_questions_and_changes_pass() {
     let reads: &[(&[Dialect], &str)] = &[
@@ -831,8 +1157,26 @@ fn a_query_says_how_many_rows_it_returns_where_a_rule_asks() {
         "SELECT * FROM tickets FETCH FIRST 5 ROWS WITH TIES",
         "SELECT * FROM tickets FETCH FIRST 5 PERCENT ROWS ONLY",
         "SELECT * FROM tickets LIMIT (SELECT 5)",
+        "SELECT 1 LIMIT 1 UNION SELECT * FROM tickets",
     ] {
         assert!(verdict(&rule, text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_change_that_returns_rows_does_not_say_how_many() {
+    let rule = Rule {
+        limit_at_most: Some(100),
+        ..writing(Postgres)
+    };
+    let change = "UPDATE tickets SET a = 1 WHERE id > 7";
+    assert_eq!(verdict(&rule, change), Ok(()));
+    for change in [
+        change,
+        "DELETE FROM tickets WHERE id > 7",
+        "INSERT INTO tickets SELECT * FROM customers",
+    ] {
+        assert!(verdict(&rule, &format!("{change} RETURNING *")).is_err());
     }
 }
 
@@ -848,6 +1192,9 @@ fn only_listed_functions_may_be_called_where_a_rule_lists_them() {
         Ok(())
     );
     assert!(verdict(&rule, "SELECT upper(title) FROM tickets").is_err());
+    // One of that name elsewhere is another function.
+    assert!(verdict(&rule, "SELECT evil.count(title) FROM tickets").is_err());
+    assert!(verdict(&rule, "SELECT * FROM evil.count(1)").is_err());
 }
 
 /// However long a text is and however it nests, it is answered, on a thread with an ordinary stack.

@@ -43,6 +43,15 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     let tokens = Tokenizer::new(dialect.grammar(), text)
         .tokenize_with_location()
         .map_err(|_| SqlError::Syntax(dialect))?;
+    for neighbours in tokens.windows(3) {
+        let [one, two, three] = neighbours else {
+            continue;
+        };
+        apart(&one.token, &two.token, Some(&three.token), dialect)?;
+    }
+    if let [.., one, two] = &tokens[..] {
+        apart(&one.token, &two.token, None, dialect)?;
+    }
     let mut words = 0;
     for token in &tokens {
         match &token.token {
@@ -67,6 +76,76 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     Ok(tokens)
 }
 
+/// Where one token ends and the next begins is what servers agree on least. Neighbours without white space between them that
+/// some take for one.
+fn apart(
+    one: &Token,
+    two: &Token,
+    three: Option<&Token>,
+    dialect: Dialect,
+) -> Result<(), SqlError> {
+    let unquoted = |token: &Token| match token {
+        Token::Word(word) => word.quote_style.is_none(),
+        _ => false,
+    };
+    let quoted = |token: &Token| match token {
+        Token::Word(word) => word.quote_style.is_some(),
+        Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => true,
+        _ => false,
+    };
+    let fault = match (one, two, three) {
+        // `U&"\0075sers"` is a name with escapes in it.
+        (Token::Word(word), Token::Ampersand, Some(three))
+            if word.value.eq_ignore_ascii_case("u") && quoted(three) =>
+        {
+            "a text or name with escapes (write its characters)"
+        }
+        // `q'[it's]'` is one text, `_sjis'...'` one in another encoding.
+        (one, two, _) if unquoted(one) && quoted(two) => "a word that runs into a quote",
+        // `1.e(...)`, `1union`.
+        (Token::Number(..), two, _) if unquoted(two) => "a number that runs into a word",
+        (text, ..) | (_, text, None) if is_foreign(text, dialect) => {
+            "a text with a letter before its quote"
+        }
+        // A name, a parameter, or nothing, but in PostgreSQL; and there, no tag begins with a digit.
+        (Token::DollarQuotedString(text), ..) | (_, Token::DollarQuotedString(text), None)
+            if dialect != Dialect::Postgres || !text.tag.as_deref().is_none_or(is_tag) =>
+        {
+            "a text in dollar signs"
+        }
+        _ => return Ok(()),
+    };
+    Err(SqlError::Ambiguous(fault))
+}
+
+/// Texts that begin with a letter: what ends them differs by server.
+fn is_foreign(token: &Token, dialect: Dialect) -> bool {
+    match token {
+        Token::EscapedStringLiteral(_) => dialect != Dialect::Postgres,
+        Token::SingleQuotedByteStringLiteral(_) => {
+            !matches!(dialect, Dialect::Postgres | Dialect::MySql)
+        }
+        Token::UnicodeStringLiteral(_)
+        | Token::DoubleQuotedByteStringLiteral(_)
+        | Token::SingleQuotedRawStringLiteral(_)
+        | Token::DoubleQuotedRawStringLiteral(_)
+        | Token::TripleSingleQuotedString(_)
+        | Token::TripleDoubleQuotedString(_)
+        | Token::TripleSingleQuotedByteStringLiteral(_)
+        | Token::TripleDoubleQuotedByteStringLiteral(_)
+        | Token::TripleSingleQuotedRawStringLiteral(_)
+        | Token::TripleDoubleQuotedRawStringLiteral(_)
+        | Token::QuoteDelimitedStringLiteral(_)
+        | Token::NationalQuoteDelimitedStringLiteral(_) => true,
+        _ => false,
+    }
+}
+
+fn is_tag(tag: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    tag.bytes().all(plain) && !tag.starts_with(|first: char| first.is_ascii_digit())
+}
+
 /// Comments are where servers hide statements from parsers, and parsers from servers.
 fn comment(space: &Whitespace, dialect: Dialect) -> Result<(), SqlError> {
     match space {
@@ -85,7 +164,7 @@ fn comment(space: &Whitespace, dialect: Dialect) -> Result<(), SqlError> {
         }
         Whitespace::MultiLineComment(comment) => {
             // Whether comments nest is the server's affair.
-            if comment.contains("/*") || comment.ends_with('/') {
+            if comment.contains("/*") || comment.starts_with('/') || comment.ends_with('/') {
                 return Err(SqlError::Ambiguous("a comment within a comment"));
             }
             Ok(())

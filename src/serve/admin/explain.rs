@@ -6,12 +6,15 @@ use super::Admin;
 use super::caller::Caller;
 use super::input::{self, Object, unique_map};
 use super::problem::{ProblemDocument, Refused, json};
+use crate::config::explained::{
+    Explainer, Explanation, Imagined, Request as Wanted, StepSaid, address, time,
+};
 use crate::config::{Role, meant};
 use crate::policy::decision::Reason;
 use crate::policy::name::{AgentName, ProjectName, ScopeName};
 use crate::policy::resource::Resource;
 use crate::policy::subject::Subject;
-use crate::serve::explained::{Explainer, Explanation, Imagined, Request as Wanted, StepSaid};
+use crate::policy::time::Timestamp;
 use crate::store::live::{LiveSession, State as Life};
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -25,10 +28,26 @@ use utoipa::ToSchema;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExplainInput {
-    /// Method and target: `DELETE /crm/users/7`.
+    /// Method and target, `DELETE /crm/users/7`; of a tool whose calls are named by their body `tools/call list_issues` or
+    /// `call delete_user`.
     request: String,
     /// `Host`, where tools are told by it; `localhost` unless given.
     host: Option<String>,
+    /// Whose call it is, where the body names it and several tools have such calls.
+    tool: Option<String>,
+    /// All header fields of the call. Absent: not known, and where one decides, the decision is `unknown`. The type of
+    /// `body` is `application/json` unless `content-type` says otherwise.
+    #[serde(default, deserialize_with = "unique_map")]
+    headers: Option<BTreeMap<String, String>>,
+    /// The body, as text. Absent: not known.
+    body: Option<String>,
+    /// The arguments of a call that the body names: JSON, as text, so that it is read to the byte as the gate reads it.
+    /// Absent: not known.
+    args: Option<String>,
+    /// The address it comes from. Absent: not known.
+    client: Option<String>,
+    /// When it is made, as RFC 3339 has it; now unless given.
+    at: Option<String>,
     /// A live session, with the attributes, the narrowing and the grants it has now. Then nothing below is given.
     session: Option<String>,
     project: Option<String>,
@@ -63,12 +82,31 @@ pub(super) async fn explain(
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Operator])?;
     let input: ExplainInput = input::read(request).await?;
-    let wanted = Wanted::parse(&input.request, input.host.as_deref()).map_err(Refused::invalid)?;
+    let now = admin.parts.clock.now().wall;
+    let wanted = wanted(&input, now).map_err(Refused::invalid)?;
     let explanation = match &input.session {
         Some(id) => of_session(&admin, &caller, id, &input, &wanted)?,
         None => imagined(&admin, &caller, &input, &wanted)?,
     };
     Ok(json(StatusCode::OK, &explanation))
+}
+
+/// The call, as far as it is told of.
+fn wanted(input: &ExplainInput, now: Timestamp) -> Result<Wanted, String> {
+    let mut wanted = Wanted::parse(&input.request, input.host.as_deref(), input.tool.as_deref())?;
+    if let Some(headers) = &input.headers {
+        wanted = wanted.with_headers(headers)?;
+    }
+    if let Some(body) = &input.body {
+        wanted = wanted.with_body(body.clone().into_bytes(), "application/json");
+    }
+    if let Some(args) = &input.args {
+        wanted = wanted.with_args(args.clone().into_bytes())?;
+    }
+    let client = input.client.as_deref().map(address).transpose()?;
+    let at = input.at.as_deref().map(time).transpose()?;
+    (wanted.client, wanted.at) = (client, Some(at.unwrap_or(now)));
+    Ok(wanted)
 }
 
 fn of_session(
@@ -100,7 +138,8 @@ fn of_session(
             };
             explainer.explain(subject, wanted, now)
         })
-    })?;
+    })?
+    .map_err(Refused::invalid)?;
     explanation.steps.insert(0, alive(&session, now.tick));
     // Whatever the policy says, nothing of it passes.
     match session.state(now.tick) {
@@ -114,7 +153,7 @@ fn of_session(
 fn refuse(explanation: &mut Explanation, reason: Reason) {
     explanation.decision = "deny";
     explanation.reason = Some(reason.as_str());
-    (explanation.grant, explanation.chain) = (None, None);
+    (explanation.grant, explanation.chain, explanation.unknown) = (None, None, None);
 }
 
 fn alive(session: &LiveSession, now: crate::policy::time::Tick) -> StepSaid {
@@ -130,6 +169,7 @@ fn alive(session: &LiveSession, now: crate::policy::time::Tick) -> StepSaid {
     StepSaid {
         step: "session",
         passes,
+        next: false,
         says,
         at: None,
     }
@@ -184,7 +224,8 @@ fn imagined(
             grants,
             now,
         );
-        Ok(explainer.explain(caller.subject(), wanted, now))
+        let explained = explainer.explain(caller.subject(), wanted, now);
+        explained.map_err(Refused::invalid)
     })?
 }
 
@@ -205,6 +246,6 @@ fn with<T>(
     Ok(explain(&Explainer {
         policy: &ruleset.policy,
         lines,
-        approvers: &admin.parts.gate.approvers(),
+        approvers: Some(&admin.parts.gate.approvers()),
     }))
 }

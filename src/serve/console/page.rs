@@ -90,11 +90,39 @@ impl Frame {
     }
 }
 
-/// What operators must see to, wherever they are.
+/// What everybody must know, and what operators must see to, wherever they are.
 fn banners(admin: &Admin, visitor: &Visitor) -> Vec<Banner> {
-    if !visitor.has(&[Role::Operator]) {
-        return Vec::new();
+    let mut banners = shadowed(admin, visitor);
+    if visitor.has(&[Role::Operator]) {
+        banners.extend(undelivered(admin, visitor));
     }
+    banners
+}
+
+/// Which of the visitor's projects do not enforce what their policy says.
+fn shadowed(admin: &Admin, visitor: &Visitor) -> Vec<Banner> {
+    let mut names: Vec<_> = visitor.caller.principal.projects.iter().collect();
+    names.sort();
+    let banner = |project| {
+        let ruleset = admin.parts.gate.ruleset(project)?;
+        let routes = &ruleset.policy.routes;
+        let in_shadow = routes.iter().filter(|route| route.shadow).count();
+        let what = match (in_shadow, routes.len()) {
+            (0, _) => return None,
+            (some, all) if some == all => "is".to_owned(),
+            (some, all) => format!("has {some} of {all} routes"),
+        };
+        Some(Banner {
+            tone: "warn",
+            text: format!(
+                "Project {project} {what} in shadow: what the policy denies there is recorded and let through."
+            ),
+        })
+    };
+    names.into_iter().filter_map(banner).collect()
+}
+
+fn undelivered(admin: &Admin, visitor: &Visitor) -> Vec<Banner> {
     let own = &visitor.caller.principal.projects;
     // By target: how many, and why the first.
     let mut targets: BTreeMap<String, (usize, Box<str>)> = BTreeMap::new();

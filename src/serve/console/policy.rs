@@ -39,6 +39,7 @@ struct RouteLine {
     resource: String,
     chain: Option<String>,
     irreversible: bool,
+    shadow: bool,
     holders: Vec<Holder>,
 }
 
@@ -110,6 +111,7 @@ fn route_line(policy: &Policy, route: &Route) -> RouteLine {
             .approval
             .map(|chain| policy.chain(chain).name.to_string()),
         irreversible: route.irreversible,
+        shadow: route.shadow,
         holders: holders(policy, route),
     }
 }

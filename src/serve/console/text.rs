@@ -1,6 +1,7 @@
 //! Texts as pages show them: what an agent wrote, in pieces, so that templates set what hides or turns around apart
 //! ([`crate::serve::visible`]) and escape all of it. Times, spans and sizes for people.
 
+use crate::ledger::timestamp;
 use crate::policy::time::{Now, Tick, Timestamp};
 use crate::serve::admin::approvals::view::hex;
 use crate::serve::visible::{Lines, Segment, segments};
@@ -108,9 +109,9 @@ impl Time {
 
     /// Of a text of the ledger's.
     pub(super) fn parse(text: &str, now: Timestamp) -> Self {
-        match text.parse::<jiff::Timestamp>() {
-            Ok(at) => Self::new(Timestamp::from_micros(at.as_microsecond()), now),
-            Err(_) => Self {
+        match timestamp(text) {
+            Some(at) => Self::new(at, now),
+            None => Self {
                 full: text.to_owned(),
                 short: text.to_owned(),
             },

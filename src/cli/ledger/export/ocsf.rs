@@ -6,6 +6,7 @@
 //! `metadata.sequence` is its number, `metadata.log_name` the instance.
 
 use super::micros;
+use crate::ledger::timestamp;
 use serde_json::{Value, json};
 
 /// A record as an event; `decision` is that of an outcome's call, where it is known.
@@ -65,11 +66,17 @@ fn call(record: &Value) -> Value {
         Some("deny") => (FAILURE, "Failure"),
         _ => (OTHER, "Held"),
     };
+    // What passed in shadow passed; what is noteworthy of it is why it would not have.
+    let would = &record["shadow"];
+    let detail = match (text(would, "would"), text(would, "reason")) {
+        (Some(would), Some(reason)) => format!("shadow: {would}: {reason}").into(),
+        _ => record["reason"].clone(),
+    };
     json!({
         "class_uid": 6003, "activity_id": activity, "activity_name": name,
-        "severity_id": if status == FAILURE { LOW } else { INFORMATIONAL },
+        "severity_id": if status == FAILURE || would.is_object() { LOW } else { INFORMATIONAL },
         "status_id": status, "status": word,
-        "status_code": record["decision"], "status_detail": record["reason"],
+        "status_code": record["decision"], "status_detail": detail,
         "actor": actor(record, Some(record)),
         "api": api(record),
         "src_endpoint": source(record),
@@ -266,8 +273,8 @@ fn resources(record: &Value) -> Option<Value> {
 }
 
 fn expires(record: &Value) -> Option<i64> {
-    let time: jiff::Timestamp = text(record, "expires")?.parse().ok()?;
-    Some(time.as_millisecond())
+    let time = timestamp(text(record, "expires")?)?;
+    Some(time.micros().div_euclid(1000))
 }
 
 fn activity(method: &str) -> (u64, &str) {

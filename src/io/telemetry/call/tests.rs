@@ -50,6 +50,7 @@ pub(in super::super) fn call() -> Call {
         decision: Some("allow"),
         reason: None,
         grant: Some(GrantUse::OnUse),
+        shadow: None,
         approval: None,
         limit: None,
         client: [127, 0, 0, 1].into(),

@@ -37,7 +37,7 @@ const FIELDS: [(&str, &str, &str); 6] = [
     ("since", "Since", "24h or 2026-11-17"),
     ("until", "Until", "1h or 2026-11-17"),
 ];
-const MORE: [(&str, &str, &str); 10] = [
+const MORE: [(&str, &str, &str); 11] = [
     ("project", "Project", ""),
     ("kind", "Kind", "decision,approval"),
     ("approval", "Approval", "apr_…"),
@@ -46,6 +46,7 @@ const MORE: [(&str, &str, &str); 10] = [
     ("tool", "Tool", ""),
     ("scope", "Scope", ""),
     ("reason", "Reason", "grant_missing"),
+    ("shadow", "Passed in shadow", "any, deny or hold"),
     ("principal", "Principal", ""),
     ("text", "Any text", ""),
 ];

@@ -97,7 +97,7 @@ impl Row {
             at: Time::parse_dated(needed(record, "time")),
             word: word(kind, record),
             reason: match kind {
-                "decision" => shown("reason"),
+                "decision" => shown("reason").or_else(|| would_be(record)),
                 _ => None,
             },
             subject: subject(kind, record),
@@ -170,6 +170,9 @@ impl Ending {
 fn word(kind: &str, record: &Value) -> Word {
     let change = text(record, "change").unwrap_or_default();
     let (text, tone): (&str, &'static str) = match (kind, change, text(record, "decision")) {
+        ("decision", _, Some("allow")) if record["shadow"].is_object() => {
+            ("let through in shadow", "warn")
+        }
         ("decision", _, Some("allow")) => ("allowed", "good"),
         ("decision", _, Some("deny")) => ("refused", "bad"),
         ("decision", _, Some("hold")) => ("held for people", "warn"),
@@ -211,6 +214,16 @@ fn word(kind: &str, record: &Value) -> Word {
         text: text.to_owned(),
         tone,
     }
+}
+
+/// What would have been decided of what passed in shadow.
+fn would_be(record: &Value) -> Option<String> {
+    let would = &record["shadow"];
+    let word = match text(would, "would")? {
+        "hold" => "would be held",
+        _ => "would be refused",
+    };
+    Some(format!("{word}: {}", needed(would, "reason")))
 }
 
 /// What it is about.
