@@ -170,7 +170,10 @@ async fn the_conformance_suite_of_mcp_finds_the_reference_server_the_same_throug
         assert!(passed >= least, "{revision}: {passed} checks passed");
         let url = format!("http://{}/mcp", gate.agents);
         let gated = suite(&url, Some(&token), revision).await;
-        println!("{revision}: {} scenarios, {passed} checks passed", direct.len());
+        println!(
+            "{revision}: {} scenarios, {passed} checks passed",
+            direct.len()
+        );
         let found = differences(&direct, &gated);
         told.extend(found.into_iter().map(|line| format!("{revision} {line}")));
     }
@@ -251,9 +254,16 @@ async fn typescript(package: &str, revision: &str) {
     assert!(told["prompted"]["messages"][0].is_object(), "{told}");
     for of in ["unread", "unprompted"] {
         assert_eq!(told[of]["code"], -32001, "{told}");
-        assert_eq!(told[of]["data"]["reason"], "scope_outside_ceiling", "{told}");
+        assert_eq!(
+            told[of]["data"]["reason"], "scope_outside_ceiling",
+            "{told}"
+        );
     }
-    assert_eq!(told["held"]["content"].as_array().unwrap().len(), 3, "{told}");
+    assert_eq!(
+        told["held"]["content"].as_array().unwrap().len(),
+        3,
+        "{told}"
+    );
     scene.comes_to(&shown.id, "executed").await;
 }
 
