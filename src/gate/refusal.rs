@@ -23,6 +23,7 @@ use crate::store::live::approvals::LiveApproval;
 use http::StatusCode;
 use serde_json::json;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call that does not pass. One pointer wide: refusals are rare, results are everywhere.
@@ -48,6 +49,8 @@ pub(super) struct Parts {
     pub fault: Option<Fault>,
     /// A problem type of a standard, instead of the reason's own.
     pub kind: Option<&'static str>,
+    /// Where a challenge sends those who want a token (RFC 9728, section 5.1).
+    pub metadata: Option<Arc<str>>,
 }
 
 impl Refusal {
@@ -65,6 +68,7 @@ impl Refusal {
             allow: None,
             fault: None,
             kind: None,
+            metadata: None,
         }))
     }
 
@@ -96,6 +100,11 @@ impl Refusal {
     fn with(mut self, change: impl FnOnce(&mut Parts)) -> Self {
         change(&mut self.0);
         self
+    }
+
+    /// With the place that tells how to get a token, for a challenge.
+    pub(super) fn challenging(self, metadata: Option<Arc<str>>) -> Self {
+        self.with(|parts| parts.metadata = metadata)
     }
 
     /// With another status than the reason's own.

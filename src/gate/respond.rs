@@ -106,10 +106,12 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
         parts.allow,
         parts.reason,
     );
+    let metadata = parts.metadata.take();
     let document = document(&mut parts, entry);
     let mut response = json(status, "application/problem+json", &document);
     let headers = response.headers_mut();
-    if let Some(challenge) = described.challenge.field(document.scope.as_deref()) {
+    let scope = document.scope.as_deref();
+    if let Some(challenge) = described.challenge.field(scope, metadata.as_deref()) {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(seconds) = seconds {
