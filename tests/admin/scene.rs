@@ -132,7 +132,7 @@ impl Scene {
         Self::start_with(&Self::people(), policy)
     }
 
-    fn start_with(principals: &[(&str, &str, &str)], policy: impl Fn(&str) -> String) -> Self {
+    pub fn start_with(principals: &[(&str, &str, &str)], policy: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let setup = Setup(&folder);
         setup.write_server("127.0.0.1:0", principals);
