@@ -391,7 +391,7 @@ impl Gate {
             return entry.own(page);
         }
         // So is what tells how to get a token, where the configuration publishes that.
-        if let Some(document) = gate.metadata.load().page(&head.method, &target) {
+        if let Some(document) = gate.metadata.load().page(head, &target) {
             return entry.own(document);
         }
 
@@ -581,6 +581,16 @@ struct Asking<'a> {
     noted: Option<Noted>,
     /// What the agent says it is for.
     intent: Result<Option<Arc<str>>, Refusal>,
+}
+
+impl Asking<'_> {
+    /// What was noted refuses: it turned out that no route in shadow answers to the call.
+    fn refused(&mut self) -> Result<(), Refusal> {
+        match self.noted.take() {
+            Some(Noted(refusal)) => Err(refusal),
+            None => Ok(()),
+        }
+    }
 }
 
 impl From<Passage> for Sequel {

@@ -19,7 +19,7 @@ use crate::policy::approval::Stage;
 use crate::policy::decision::{Hold, Reason};
 use crate::policy::limit::Exceeded;
 use crate::policy::model::{LimitIndex, Route};
-use crate::policy::route::Matched;
+use crate::policy::route::{Matched, NoRoute};
 use crate::policy::shadow::{Shadowed, WouldBe};
 use crate::policy::target::Target;
 use crate::policy::{all_shadowed, shadowed};
@@ -46,10 +46,16 @@ impl Inner {
         let Ok(target) = target else {
             return Err(refusal);
         };
-        match policy.table.find(head.method.as_str(), target) {
-            Ok(first) => noted(refusal, all_shadowed(policy, &first)),
-            Err(_) => Err(refusal),
-        }
+        let in_shadow = match policy.table.find(head.method.as_str(), target) {
+            Ok(first) => all_shadowed(policy, &first),
+            // What is called there stands in a body that is unread.
+            Err(NoRoute::Called(tool)) => {
+                let mut routes = policy.routes.iter().filter(|route| route.tool == tool);
+                routes.all(|route| route.shadow)
+            }
+            Err(NoRoute::Route(_) | NoRoute::Tool) => false,
+        };
+        noted(refusal, in_shadow)
     }
 
     /// What lets a call pass that is denied on a route in shadow.

@@ -296,11 +296,12 @@ fn leave_out_doubtful(
 /// As much of it as tells routes apart.
 fn tool(named: &Named) -> Tool {
     Tool {
-        oauth: None,
         name: named.tool.clone(),
         protocol: Protocol::Http,
         mount: Mount::Path(named.mount.as_str().into()),
+        oauth: None,
         upstream: None,
+        oauth: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),

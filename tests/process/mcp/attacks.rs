@@ -312,11 +312,11 @@ async fn no_shape_of_a_list_shows_what_the_session_could_never_be_granted() {
         ("content-type", "application/json"),
     ];
     let body = bytes::Bytes::copy_from_slice(body.as_bytes());
-    let broken = connection
-        .start(POST, "/mcp", &fields, body.into())
-        .await
-        .unwrap();
-    assert!(crate::client::read(broken).await.is_err(), "it breaks off");
+    let broken = connection.start(POST, "/mcp", &fields, body.into()).await;
+    // Whether its head is out by then is a matter of time.
+    if let Ok(broken) = broken {
+        assert!(crate::client::read(broken).await.is_err(), "it breaks off");
+    }
     let unended = listed("unended").await.expect(200);
     assert!(unended.body.is_empty(), "{unended:?}");
 }
