@@ -71,8 +71,10 @@ impl Inner {
         let policy = &caller.ruleset.policy;
         let route = route.or_else(|| {
             let first = policy.table.find_function(path)?;
-            (entry.tool, entry.route) = (Some(first.tool), entry.route.or(Some(first.route)));
-            all_shadowed(policy, &first).then(|| policy.route(first.route))
+            // Of those that could not judge it the one that is on record, where one is.
+            let arm = *entry.route.get_or_insert(first.route);
+            entry.tool = Some(policy.route(arm).tool);
+            all_shadowed(policy, &first).then(|| policy.route(arm))
         });
         let Some(evidence) = route.and_then(|route| shadowed(route, refusal.reason())) else {
             return Err(refusal);

@@ -27,6 +27,7 @@ mod load;
 mod operations;
 mod reload;
 mod replay;
+mod shadow;
 mod streams;
 mod tamper;
 mod telemetry;
