@@ -58,6 +58,7 @@ fn load_all(
     let mut drafts: Vec<(Reports, Draft)> =
         found.iter().map(|path| project(path, &mut vault)).collect();
     refuse_equal_names(&mut drafts);
+    lower::refuse_different(&mut drafts);
     let names: Option<Vec<ProjectName>> = drafts
         .iter()
         .map(|(_, draft)| Some(draft.name.as_ref()?.value.clone()))

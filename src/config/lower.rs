@@ -9,6 +9,7 @@ mod faults;
 mod ledger;
 mod limits;
 mod notify;
+mod oauth;
 mod principals;
 mod project;
 mod proofs;
@@ -21,6 +22,7 @@ mod tests;
 mod tools;
 mod upstream;
 
+pub(super) use oauth::refuse_different;
 pub(super) use project::{Draft, Places, project};
 pub(super) use proofs::report_unmet;
 pub(super) use server::{Known, server};

@@ -4,11 +4,13 @@
 
 mod approvals;
 pub(super) mod conditions;
+mod oauth;
 mod project;
 mod server;
 mod tests;
 
 pub(super) use approvals::{Approval, Chain, NEVER, Notify, Secret, Webhook};
+pub(super) use oauth::OAuth;
 pub(super) use project::{
     Agent, Cost, Credential, Exceeded, Grant, Http2, IntentRule, Limit, Mode, Per, Project,
     Protocol, Resources, Route, Scope, SecretText, Session, Tool, Upgrade, Upstream, UpstreamTls,

@@ -5,6 +5,7 @@
 //! after matching (`fields`).
 
 use crate::gate::fields::TOOLGATE_SESSION;
+use crate::gate::metadata::Directory;
 use crate::gate::record::Caller;
 use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Peer};
@@ -47,13 +48,18 @@ fn is_bound_to(session: &LiveSession, peer: &Peer) -> bool {
 }
 
 /// What a stranger is told: that its head is malformed, if so, and else that its credential is not good. An ambiguous
-/// target is not spoken of before the credential.
-pub(super) fn stranger(target: &mut Result<Target, Refusal>, refusal: Refusal) -> Refusal {
+/// target is not spoken of before the credential. Where `oauth` says so, also where tokens come from.
+pub(super) fn stranger(
+    target: &mut Result<Target, Refusal>,
+    refusal: Refusal,
+    metadata: &Directory,
+) -> Refusal {
     match target {
         Err(misread) if misread.reason() == Reason::RequestMalformed => {
             mem::replace(misread, refusal)
         }
-        Ok(_) | Err(_) => refusal,
+        Ok(target) => refusal.challenging(metadata.url(target)),
+        Err(_) => refusal,
     }
 }
 

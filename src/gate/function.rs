@@ -14,13 +14,13 @@ use super::own::input;
 use super::permit::Ruling;
 use super::record::{Caller, Content, Entry};
 use super::refusal::Refusal;
-use super::{Gate, Inner, Sequel, authenticate, intent, level_of};
+use super::{Gate, Inner, Sequel, authenticate, intent, judge, level_of, shadow};
 use crate::ledger::record::BodyDigest;
 use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked as AskedOf, Stage};
-use crate::policy::choice::Unfit;
-use crate::policy::decision::{Evidence, Reason};
+use crate::policy::choice::sql_told;
+use crate::policy::decision::{Evidence, Hold, Permit, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;
 use crate::policy::model::{IntentRule, Policy, Route};
@@ -31,7 +31,7 @@ use batch::{Asks, Several};
 use http::Response;
 use std::sync::Arc;
 
-pub(super) use batch::Kind;
+pub(super) use batch::{Kind, flawed, own_subject};
 pub(super) use said::base;
 
 /// What an evaluation comes to, a refusal apart.
@@ -39,21 +39,6 @@ enum Answer {
     /// Nobody had to be asked, or this is what people agreed to.
     Yes(Option<Arc<LiveApproval>>),
     Pending(Arc<LiveApproval>),
-}
-
-/// What stops a question: of the route that judges it, where there is one.
-struct Stop<'p> {
-    refusal: Refusal,
-    route: Option<&'p Route>,
-}
-
-impl From<Refusal> for Stop<'_> {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            route: None,
-        }
-    }
 }
 
 /// What is the same for all evaluations of one request.
@@ -175,123 +160,101 @@ impl Gate {
         all
     }
 
-    /// Everything that is done to a question. What denies it on a route in shadow is recorded, and it is a yes.
+    /// Everything that is done to a question.
     async fn answer(
         &self,
         asking: &Asking<'_>,
         question: &Question<'_>,
         entry: &mut Entry,
     ) -> Result<Answer, Refusal> {
-        let (gate, caller) = (&*self.0, asking.caller);
+        let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
+        let policy = &caller.ruleset.policy;
         // Also one that an evaluation before this one has put there.
-        authenticate::not_quarantined(caller, entry.opened)?;
+        authenticate::not_quarantined(caller, now)?;
         let (path, text) = (function::path(question.name()), question.text());
         let path = path.as_deref().unwrap_or(TOO_LONG);
-        let asked = digest_of(&text);
-        entry.asks(path, asked);
+        let digest = digest_of(&text);
+        entry.asks(path, digest);
         let held = HeldQuestion::new(caller.session.facts.id, path, &text);
         let standing = match caller.session.holds_approvals() {
-            true => gate
-                .sessions
-                .standing(&caller.session, held.digest, entry.opened),
+            true => gate.sessions.standing(&caller.session, held.digest, now),
             false => None,
         };
-        let put = (question, path, asked, held);
-        let judged = self.judge(asking, put, standing.as_ref(), entry).await;
-        let (refusal, route) = match judged {
-            Ok(answer) => return Ok(answer),
-            Err(Stop { refusal, route }) => (refusal, route),
-        };
-        let evidence = gate.despite_function(refusal, caller, (path, route), standing, entry)?;
-        let level = level_of(None, evidence.route().irreversible);
-        entry.allow(&Evidence::Shadowed(evidence), level).await?;
-        gate.still_live(caller)?;
-        Ok(Answer::Yes(None))
-    }
-
-    /// What is said of it where no route is in shadow.
-    async fn judge<'c>(
-        &self,
-        asking: &Asking<'c>,
-        (question, path, asked, held): (&Question<'_>, &str, BodyDigest, HeldQuestion<'_>),
-        standing: Option<&Arc<LiveApproval>>,
-        entry: &mut Entry,
-    ) -> Result<Answer, Stop<'c>> {
-        let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
         // Who asks again although a person said no is counted as for any other call.
-        let again = standing.filter(|approval| approval.stage() != Stage::Denied);
-        gate.take_of_session(caller, again.is_some(), now.tick)
-            .await?;
-
-        let policy = &caller.ruleset.policy;
-        let wants = Asked {
-            question,
-            session: &caller.session.facts,
-            client: entry.client,
-            now: now.wall,
+        let again = standing
+            .as_ref()
+            .filter(|approval| approval.stage() != Stage::Denied);
+        let first = policy.table.find_function(path);
+        let taken = gate
+            .take_of_session(caller, again.is_some(), now.tick)
+            .await;
+        // What denies a call for a route in shadow is noted, and passes.
+        let mut noted = match (taken, &first) {
+            (Ok(()), _) => None,
+            (Err(refusal), None) => return Err(refusal),
+            (Err(refusal), Some(first)) => Some(shadow::unjudged(refusal, caller, first)?),
         };
-        let arm = match policy.table.find_function(path) {
-            None => Err(Refusal::no_function()),
-            Some(first) => arm(policy, &wants, first, again, entry),
+        let unrouted = gate.take_of_function(caller, None, (path, &digest), false, now.tick);
+        let Some(first) = first else {
+            // A loop on a function that does not exist is a loop.
+            unrouted.await?;
+            return Err(Refusal::no_function());
         };
-        let matched = match arm {
-            Ok(matched) => matched,
-            Err(refusal) => {
-                // A loop on a function that does not exist is a loop.
-                gate.take_of_function(caller, None, (path, &asked), false, now.tick)
-                    .await?;
-                return Err(refusal.into());
-            }
-        };
-        let route = policy.route(matched.route);
-        let stop = |refusal| Stop {
-            refusal,
-            route: Some(route),
-        };
-        gate.take_of_function(
+        let mut wants = Wants {
             caller,
-            Some(route),
-            (path, &asked),
-            again.is_some(),
-            now.tick,
-        )
-        .await
-        .map_err(stop)?;
-        entry.intent = stated(question)?.or_else(|| asking.stated.clone());
-        demand_intent(route, entry.intent.as_deref()).map_err(stop)?;
-        let resource = wants
-            .resource(route, &matched.captures)
-            .map_err(|why| stop(Refusal::unclear(&why, route)))?;
-        entry.resource = resource.clone();
-
-        // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
-        let own = |id: &str| {
-            let own = standing.map(|standing| standing.facts.id);
-            own.is_some_and(|own| own.to_string() == id)
+            asked: Asked {
+                question,
+                session: &caller.session.facts,
+                client: entry.client,
+                now: now.wall,
+            },
+            place: (path, digest),
+            standing: standing.as_ref(),
+            again,
+            matched: first,
         };
-        if question.approval.is_some_and(|id| !own(id)) {
-            return Err(Refusal::other_approval().into());
-        }
-        if let Some(approval) = again {
-            let stood = self.stand_by(Arc::clone(approval), asking, entry).await;
-            return Ok(stood?);
-        }
-        let access = AccessRequest { route, resource };
-        let permit = match gate.decide(caller, access, now).map_err(stop)? {
-            Ruling::Allow(permit) => permit,
-            Ruling::Hold(hold) if route.shadow => {
-                return Err(stop(gate.unheld(hold, caller, entry).await));
+        let chosen = match &noted {
+            Some(_) => Ok(first),
+            None => arm(policy, &wants, first, entry),
+        };
+        wants.matched = match chosen {
+            Ok(matched) => matched,
+            Err((refusal, arm)) => {
+                let refusal = unrouted.await.err().unwrap_or(refusal);
+                noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                arm
             }
-            Ruling::Hold(hold) => {
+        };
+        let route = policy.route(wants.matched.route);
+        (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
+        let ruled = match noted {
+            None => gate.rule_function(asking, &wants, entry).await,
+            Some(shadow::Noted(refusal)) => Err(refusal),
+        };
+        let denied = match ruled {
+            Ok(Ruled::Again(approval)) => return self.stand_by(approval, asking, entry).await,
+            Ok(Ruled::Allow(permit)) => Ok(permit),
+            Ok(Ruled::Hold(hold)) if !route.shadow => {
                 let approval = self.hold_function(hold, caller, held, entry).await?;
-                return Ok(self.stand_by(approval, asking, entry).await?);
+                return self.stand_by(approval, asking, entry).await;
             }
+            Ok(Ruled::Hold(hold)) => Err(gate.unheld(hold, caller, entry).await),
+            Err(refusal) => Err(refusal),
         };
-        gate.take_shared(caller, route, entry).await.map_err(stop)?;
-        gate.spend(caller, &permit).await.map_err(stop)?;
+        let evidence = match denied {
+            Ok(permit) => Evidence::Permit(permit),
+            // On a route in shadow it passes, on nothing.
+            Err(refusal) => Evidence::Shadowed(gate.despite_of_function(
+                refusal,
+                route,
+                caller,
+                wants.standing,
+                entry,
+            )?),
+        };
         // In the ledger before the yes leaves.
-        let level = level_of(Some(permit.grant()), route.irreversible);
-        entry.allow(&Evidence::Permit(permit), level).await?;
+        let level = level_of(evidence.grant(), route.irreversible);
+        entry.allow(&evidence, level).await?;
         gate.still_live(caller)?;
         Ok(Answer::Yes(None))
     }
@@ -311,7 +274,70 @@ impl Gate {
     }
 }
 
+/// One question on its way to a decision.
+struct Wants<'a> {
+    caller: &'a Arc<Caller>,
+    asked: Asked<'a>,
+    /// What stands for its name, and for all that it says.
+    place: (&'a str, BodyDigest),
+    /// What people were asked about it.
+    standing: Option<&'a Arc<LiveApproval>>,
+    /// The same, unless a person said no.
+    again: Option<&'a Arc<LiveApproval>>,
+    matched: Matched<'a>,
+}
+
+/// What is to be done with a question that is not refused.
+enum Ruled<'a> {
+    Allow(Permit<'a>),
+    Hold(Hold<'a>),
+    /// People were asked about it before.
+    Again(Arc<LiveApproval>),
+}
+
 impl Inner {
+    /// Limits, and the pure decision. A permit's stored use is taken when this returns.
+    async fn rule_function<'a>(
+        &self,
+        asking: &Asking<'_>,
+        wants: &Wants<'a>,
+        entry: &mut Entry,
+    ) -> Result<Ruled<'a>, Refusal> {
+        let (caller, question, now) = (wants.caller, wants.asked.question, entry.opened);
+        let route = caller.ruleset.policy.route(wants.matched.route);
+        let (path, digest) = &wants.place;
+        let again = wants.again.is_some();
+        self.take_of_function(caller, Some(route), (path, digest), again, now.tick)
+            .await?;
+        entry.intent = stated(question)?.or_else(|| asking.stated.clone());
+        demand_intent(route, entry.intent.as_deref())?;
+        let resource = wants
+            .asked
+            .resource(route, &wants.matched.captures)
+            .map_err(|why| Refusal::unclear(&why, route))?;
+        judge::refuse_token(resource.as_ref())?;
+        entry.resource.clone_from(&resource);
+        // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
+        if let Some(said) = question.approval
+            && wants
+                .standing
+                .is_none_or(|own| own.facts.id.to_string() != said)
+        {
+            return Err(Refusal::other_approval());
+        }
+        if let Some(approval) = wants.again {
+            return Ok(Ruled::Again(Arc::clone(approval)));
+        }
+        let access = AccessRequest { route, resource };
+        let permit = match self.decide(caller, access, now)? {
+            Ruling::Allow(permit) => permit,
+            Ruling::Hold(hold) => return Ok(Ruled::Hold(hold)),
+        };
+        self.take_shared(caller, route, entry).await?;
+        self.spend(caller, &permit).await?;
+        Ok(Ruled::Allow(permit))
+    }
+
     /// What asks nothing that could be decided counts as a call all the same.
     async fn counted(&self, caller: &Caller, refusal: Refusal, entry: &Entry) -> Refusal {
         let taken = self.take_of_session(caller, false, entry.opened.tick).await;
@@ -319,33 +345,33 @@ impl Inner {
     }
 }
 
-/// The route that judges it, on record from here on: that by which people were asked, or the first whose conditions hold.
+/// The route that judges it: that by which people were asked, or the first whose conditions hold; else why none does, and
+/// which could not tell.
 fn arm<'t>(
     policy: &'t Policy,
-    wants: &Asked<'_>,
+    wants: &Wants<'t>,
     first: Matched<'t>,
-    again: Option<&Arc<LiveApproval>>,
     entry: &mut Entry,
-) -> Result<Matched<'t>, Refusal> {
-    (entry.tool, entry.route) = (Some(first.tool), Some(first.route));
-    let found = match again.map(|approval| &approval.facts.asked) {
-        Some(AskedOf::Call(call)) => {
-            let mut arm = Some(first);
-            while let Some(matched) = arm.filter(|arm| policy.route(arm.route).id != call.route) {
-                arm = policy.table.behind(&matched);
-            }
-            // It is gone, or changed: what becomes of the approval then is said further down.
-            Ok(arm.unwrap_or(first))
+) -> Result<Matched<'t>, (Refusal, Matched<'t>)> {
+    let asked = wants.again.map(|approval| &approval.facts.asked);
+    let stop = |last: &dyn Fn(&Route) -> bool| {
+        let mut arm = Some(first);
+        while let Some(matched) = arm.filter(|arm| !last(policy.route(arm.route))) {
+            arm = policy.table.behind(&matched);
         }
-        _ => wants.chosen(policy, first),
+        // It is gone, or changed: what becomes of the approval then is said further down.
+        arm.unwrap_or(first)
     };
-    let matched = found.map_err(|unfit: Unfit| {
-        entry.route = Some(unfit.route());
-        entry.tool = Some(policy.route(unfit.route()).tool);
-        Refusal::unfit(unfit, policy)
-    })?;
-    (entry.tool, entry.route) = (Some(matched.tool), Some(matched.route));
-    Ok(matched)
+    if let Some(AskedOf::Call(call)) = asked {
+        return Ok(stop(&|route| route.id == call.route));
+    }
+    wants.asked.chosen(policy, first).map_err(|unfit| {
+        let route = policy.route(unfit.route());
+        (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
+        let arm = stop(&|arm| arm.index == route.index);
+        let told = sql_told(policy, first, &wants.asked, unfit);
+        (Refusal::unfit(unfit, policy, told.as_deref()), arm)
+    })
 }
 
 /// What a question says the agent is doing.

@@ -20,7 +20,7 @@ pub(super) use answer::HeldBody;
 pub(super) use grant::not_asked;
 pub use grant::{Wish, WishError, Wisher};
 pub(super) use run::{Begun, Errands};
-pub(super) use wait::{Preferred, Wait, Waited, stage_in_words};
+pub(super) use wait::{Applied, Preferred, Wait, Waited, stage_in_words};
 pub(super) use yes::{Patience, Question, Word};
 
 use super::body::RequestBody;

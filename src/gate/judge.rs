@@ -13,7 +13,7 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
-use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose};
+use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, one};
 use crate::policy::json::Value;
@@ -22,7 +22,6 @@ use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
 use crate::policy::subject::Session;
 use crate::policy::target::Target;
-use crate::policy::template::Captures;
 use crate::policy::time::{Now, Timestamp};
 use crate::store::live::approvals::LiveApproval;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -56,20 +55,22 @@ pub(super) async fn chosen<'a>(
             entry.route = Some(route.index);
             let content = read.content()?;
             let said = said.with(&content);
-            let found = choose(policy, first.matched, &said);
-            // While what the body says is at hand.
-            if let Ok(matched) = &found {
-                let route = policy.route(matched.route);
-                filled = Some(read.acts_on(route, &matched.captures, &said)?);
+            match choose(policy, first.matched, &said) {
+                Ok(arm) => {
+                    let route = policy.route(arm.route);
+                    entry.route = Some(route.index);
+                    read.within_bounds(route)?;
+                    // While what the body says is at hand.
+                    filled = Some(acts_on(route, &arm.captures, &said));
+                    Ok(arm)
+                }
+                Err(unfit) => Err(refused(unfit, policy, (first.matched, &said), entry)),
             }
-            found
         }
-        found => found,
+        Err(unfit) => Err(refused(unfit, policy, (first.matched, &said), entry)),
+        Ok(arm) => Ok(arm),
     };
-    let matched = found.map_err(|unfit| {
-        entry.route = Some(unfit.route());
-        Refusal::unfit(unfit, policy)
-    })?;
+    let matched = found?;
     entry.route = Some(matched.route);
     Ok(Described {
         filled,
@@ -97,22 +98,41 @@ pub(super) async fn acted_on(
                 Err(Vague::Unread) => {
                     let read = Read::of(route, head, body, entry).await?;
                     let content = read.content()?;
-                    read.acts_on(route, captures, &said.with(&content))?
+                    acts_on(route, captures, &said.with(&content))
                 }
                 filled => filled,
             }
         }
     };
     let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
-    // A body may have one in it, and what a call acts on is shown and recorded.
-    let text = resource.as_ref().map_or("", Resource::as_str);
-    if describe::holds_token(text) {
-        return Err(Refusal::field_forbidden(
-            "what this call acts on is read from a place that holds a token or a key; leave it out",
-        ));
-    }
+    refuse_token(resource.as_ref())?;
     entry.resource.clone_from(&resource);
     Ok(resource)
+}
+
+/// A body may have one in it, and what a call acts on is shown and recorded.
+pub(super) fn refuse_token(resource: Option<&Resource>) -> Result<(), Refusal> {
+    match describe::holds_token(resource.map_or("", Resource::as_str)) {
+        false => Ok(()),
+        true => Err(Refusal::field_forbidden(
+            "what this call acts on is read from a place that holds a token or a key; leave it out",
+        )),
+    }
+}
+
+/// What is said of a call that no route judges; on record is the one that ended the search.
+fn refused(
+    unfit: Unfit,
+    policy: &Policy,
+    (first, said): (Matched<'_>, &Said<'_>),
+    entry: &mut Entry,
+) -> Refusal {
+    entry.route = Some(unfit.route());
+    Refusal::unfit(
+        unfit,
+        policy,
+        sql_told(policy, first, said, unfit).as_deref(),
+    )
 }
 
 /// The call as one route of its match would have it, of those that were asked and did not judge it.
@@ -188,7 +208,7 @@ pub(super) fn kept<'t>(
         }
         judged => judged,
     };
-    let (matched, filled) = judged.map_err(|unfit| Refusal::unfit(unfit, policy))?;
+    let (matched, filled) = judged.map_err(|unfit| Refusal::unfit(unfit, policy, None))?;
     let route = policy.route(matched.route);
     let resource = filled.map_err(|vague| Refusal::vague(&vague, route))?;
     Ok((matched, resource))
@@ -235,18 +255,12 @@ impl Read {
         media.content(&self.bytes).map_err(Refusal::unreadable)
     }
 
-    /// What the call acts on, by a route that may bound bodies closer than the one for which this was read.
-    fn acts_on(
-        &self,
-        route: &Route,
-        captures: &Captures<'_>,
-        said: &Said<'_>,
-    ) -> Result<Filled, Refusal> {
-        let needs = route.resource.as_ref().is_some_and(|it| it.reads_body());
-        if needs && self.bytes.len() as u64 > route.body_limit {
-            return Err(Refusal::too_large_to_judge(route));
+    /// A body may be within the bound of the route for which it was read, and not within that of the one which is taken.
+    fn within_bounds(&self, route: &Route) -> Result<(), Refusal> {
+        match self.bytes.len() as u64 > route.body_limit {
+            true => Err(Refusal::too_large_to_judge(route)),
+            false => Ok(()),
         }
-        Ok(acts_on(route, captures, said))
     }
 }
 

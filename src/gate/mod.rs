@@ -14,6 +14,7 @@ mod describe;
 mod intent;
 mod judge;
 mod mcp;
+mod metadata;
 mod own;
 
 pub mod fields;
@@ -177,6 +178,8 @@ pub(crate) struct Inner {
     metrics: Arc<Metrics>,
     settings: Settings,
     rulesets: ArcSwap<HashMap<ProjectName, Arc<Ruleset>>>,
+    /// What is told to those who have no token.
+    metadata: ArcSwap<metadata::Directory>,
     strangers: strangers::Strangers,
     costs: costs::Costs,
     /// Whose word counts, as the server file says now.
@@ -210,6 +213,7 @@ impl Gate {
             metrics: parts.metrics,
             settings: parts.settings,
             rulesets: ArcSwap::default(),
+            metadata: ArcSwap::default(),
             strangers: strangers::Strangers::new(|client, count| Event::Strangers {
                 client,
                 count,
@@ -259,6 +263,8 @@ impl Gate {
         let gate = &self.0;
         let before = gate.rulesets.load();
         let now = gate.clock.now();
+        let metadata = metadata::Directory::new(&policies);
+        gate.metadata.store(Arc::new(metadata));
         let mut rulesets = HashMap::with_capacity(policies.len());
         for policy in policies {
             let project = policy.project.clone();
@@ -384,11 +390,17 @@ impl Gate {
         if let Some(page) = own::public(&head.method, &target) {
             return entry.own(page);
         }
+        // So is what tells how to get a token, where the configuration publishes that.
+        if let Some(document) = gate.metadata.load().page(&head.method, &target) {
+            return entry.own(document);
+        }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
         let caller = &authenticate::authenticate(&head.headers, &gate.sessions, peer, now.tick)
             .and_then(|session| gate.caller(session))
-            .map_err(|refusal| authenticate::stranger(&mut target, refusal))?;
+            .map_err(|refusal| {
+                authenticate::stranger(&mut target, refusal, &gate.metadata.load())
+            })?;
         let intent = entry.identify(caller, head, &target);
         // Whatever else is wrong with its calls, a session in quarantine hears only this.
         authenticate::not_quarantined(caller, now)?;
@@ -413,7 +425,8 @@ impl Gate {
         // Canonical from here on; nothing rereads the raw target.
         let target = &target?;
         if own::is_own(target.path()) {
-            return entry.own(own::serve(self, caller, entry, head, target, body).await);
+            let arrival = Arrival::new(caller, head, target, peer);
+            return entry.own(own::serve(self, arrival, entry, body).await);
         }
 
         // One match. What is matched here is what is forwarded.
@@ -476,7 +489,7 @@ impl Gate {
             Err((refusal, first)) => {
                 let over = gate.take_unrouted(caller, head, target, body, entry).await;
                 let refusal = over.err().unwrap_or(refusal);
-                noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                noted = Some(shadow::unjudged(refusal, caller, &first.matched)?);
                 judge::arm(caller, first, entry.route)
             }
         };

@@ -8,15 +8,16 @@ mod approvals;
 mod grants;
 pub(super) mod input;
 mod pages;
+mod requests;
 mod session;
 
 use crate::gate::Gate;
 use crate::gate::body::RequestBody;
-use crate::gate::record::{Caller, Entry};
+use crate::gate::hold::Arrival;
+use crate::gate::record::Entry;
 use crate::gate::refusal::Refusal;
 use crate::policy::target::Target;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response};
 
 /// A problem's page: the same for everybody, so no token is asked for.
@@ -42,19 +43,20 @@ pub(super) fn public(
 
 /// Whether a path is the gate's own.
 pub(super) fn is_own(path: &str) -> bool {
-    path.strip_prefix(ROOT)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path == requests::CONFIGURATION
+        || path
+            .strip_prefix(ROOT)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Serves one of the caller's own calls.
 pub(super) async fn serve(
     gate: &Gate,
-    caller: &Caller,
+    arrival: Arrival<'_>,
     entry: &Entry,
-    head: &Parts,
-    target: &Target,
     body: &mut Option<RequestBody>,
 ) -> Result<Response<Bytes>, Refusal> {
+    let (caller, head, target) = (arrival.caller, arrival.head, arrival.target);
     input::one_credential(&head.headers)?;
     let path = target.path().strip_prefix(ROOT).unwrap_or_default();
     let get = matches!(head.method, Method::GET | Method::HEAD);
@@ -73,7 +75,21 @@ pub(super) async fn serve(
         Some(_) => return Err(Refusal::method_not_served("GET, HEAD, DELETE")),
         None => {}
     }
+    if let Some(rest) = target.path().strip_prefix(requests::ROOT)
+        && (rest.is_empty() || rest.starts_with('/'))
+    {
+        return requests::serve(gate, arrival, rest, body).await;
+    }
+    if target.path() == requests::CONFIGURATION {
+        return match get {
+            true => Ok(requests::configuration(arrival)),
+            false => Err(Refusal::method_not_served("GET, HEAD")),
+        };
+    }
     match path {
+        "/access/v1/evaluation" | "/access/v1/evaluations" => {
+            Err(Refusal::method_not_served("POST"))
+        }
         "/session" if get => Ok(session::show(&gate.0, caller)),
         "/session" => Err(Refusal::method_not_served("GET, HEAD")),
         "/intent" if head.method == Method::PUT => {
@@ -85,7 +101,7 @@ pub(super) async fn serve(
         }
         "/grants" => Err(Refusal::method_not_served("POST")),
         _ => Err(Refusal::not_found(
-            "the gate serves /.toolgate/session, /.toolgate/intent, /.toolgate/grants, /.toolgate/approvals/ID and /.toolgate/problems/ here",
+            "the gate serves /.toolgate/session, /.toolgate/intent, /.toolgate/grants, /.toolgate/approvals/ID, /.toolgate/access/v1/ and /.toolgate/problems/ here",
         )),
     }
 }

@@ -23,6 +23,7 @@ use crate::store::live::approvals::LiveApproval;
 use http::StatusCode;
 use serde_json::json;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A call that does not pass. One pointer wide: refusals are rare, results are everywhere.
@@ -46,6 +47,10 @@ pub(super) struct Parts {
     pub allow: Option<&'static str>,
     /// How the call ended, where it had been allowed before.
     pub fault: Option<Fault>,
+    /// A problem type of a standard, instead of the reason's own.
+    pub kind: Option<&'static str>,
+    /// Where a challenge sends those who want a token (RFC 9728, section 5.1).
+    pub metadata: Option<Arc<str>>,
 }
 
 impl Refusal {
@@ -62,6 +67,8 @@ impl Refusal {
             next: None,
             allow: None,
             fault: None,
+            kind: None,
+            metadata: None,
         }))
     }
 
@@ -95,9 +102,19 @@ impl Refusal {
         self
     }
 
+    /// With the place that tells how to get a token, for a challenge.
+    pub(super) fn challenging(self, metadata: Option<Arc<str>>) -> Self {
+        self.with(|parts| parts.metadata = metadata)
+    }
+
     /// With another status than the reason's own.
     pub(super) fn status(self, status: StatusCode) -> Self {
         self.with(|parts| parts.status = Some(status))
+    }
+
+    /// With the problem type that a standard has for it.
+    pub(super) fn typed(self, kind: &'static str) -> Self {
+        self.with(|parts| parts.kind = Some(kind))
     }
 
     /// Of a call that had been allowed.
@@ -179,23 +196,36 @@ impl Refusal {
         .with(|parts| parts.next = Some(look_up_session()))
     }
 
-    /// No route judges the call.
-    pub(super) fn unfit(unfit: Unfit, policy: &Policy) -> Self {
+    /// No route judges the call; `sql` is what is wrong with its SQL, if that is it.
+    pub(super) fn unfit(unfit: Unfit, policy: &Policy, sql: Option<&str>) -> Self {
         let subject = |condition: usize| {
             let conditions = policy.route(unfit.route()).conditions.as_deref();
             conditions.map_or_else(String::new, |all| all.0[condition].subject.to_string())
         };
         match unfit {
             Unfit::Unread(_) => Self::internal(),
-            Unfit::Unevaluable { condition, why, .. } => Self::new(
-                Reason::Unevaluable,
-                format!("the policy decides this call by `{}`, which {why}; send it once and plainly", subject(condition)),
-            ),
-            Unfit::Unmet { condition, .. } => Self::new(
-                Reason::ConditionUnmet,
-                format!("the policy does not allow this call with such a `{}`; do something else, or tell the user that this run is not allowed to do it", subject(condition)),
-            )
-            .with(|parts| parts.next = Some(look_up_session())),
+            Unfit::Unevaluable { condition, why, .. } => {
+                let detail = match sql {
+                    Some(sql) => format!(
+                        "the policy decides this call by `{}`, which {why}: {sql}; write one plain statement",
+                        subject(condition)
+                    ),
+                    None => format!(
+                        "the policy decides this call by `{}`, which {why}; send it once and plainly",
+                        subject(condition)
+                    ),
+                };
+                Self::new(Reason::Unevaluable, detail)
+            }
+            Unfit::Unmet { condition, .. } => {
+                let sql = sql.map_or_else(String::new, |sql| format!(": {sql}"));
+                let detail = format!(
+                    "the policy does not allow this call with such a `{}`{sql}; do something else, or tell the user that this run is not allowed to do it",
+                    subject(condition)
+                );
+                Self::new(Reason::ConditionUnmet, detail)
+                    .with(|parts| parts.next = Some(look_up_session()))
+            }
         }
     }
 
@@ -246,11 +276,12 @@ impl Refusal {
         if unfilled.reason() != Reason::Unevaluable {
             return Self::resource_unfilled(route);
         }
-        let cure = match unfilled.why {
+        let (part, why) = (&unfilled.part, unfilled.why);
+        let cure = match why {
             Why::Count | Why::Long => "ask for less in one call",
             _ => "send it once and plainly",
         };
-        let detail = format!("what this call acts on is read from {unfilled}; {cure}");
+        let detail = format!("what this call acts on is read from `{part}`, which {why}; {cure}");
         Self::new(Reason::Unevaluable, detail).about(Some(route.scope.clone()), None)
     }
 

@@ -74,7 +74,9 @@ fn document<'a>(parts: &'a mut Parts, entry: &'a Entry) -> Document<'a> {
     let scope = parts.scope.as_ref().map(|it| without_tokens(it.as_str()));
     let resource = parts.resource.as_ref();
     Document {
-        r#type: problem_type(parts.reason),
+        r#type: parts
+            .kind
+            .map_or_else(|| problem_type(parts.reason), str::to_owned),
         title: described.title,
         status: parts.status.unwrap_or(described.status).as_u16(),
         detail: &parts.detail,
@@ -104,10 +106,12 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
         parts.allow,
         parts.reason,
     );
+    let metadata = parts.metadata.take();
     let document = document(&mut parts, entry);
     let mut response = json(status, "application/problem+json", &document);
     let headers = response.headers_mut();
-    if let Some(challenge) = described.challenge.field(document.scope.as_deref()) {
+    let scope = document.scope.as_deref();
+    if let Some(challenge) = described.challenge.field(scope, metadata.as_deref()) {
         headers.insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(seconds) = seconds {

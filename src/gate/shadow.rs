@@ -19,6 +19,7 @@ use crate::policy::approval::Stage;
 use crate::policy::decision::{Hold, Reason};
 use crate::policy::limit::Exceeded;
 use crate::policy::model::{LimitIndex, Route};
+use crate::policy::route::Matched;
 use crate::policy::route::NoRoute;
 use crate::policy::shadow::{Shadowed, WouldBe};
 use crate::policy::target::Target;
@@ -58,37 +59,6 @@ impl Inner {
         noted(refusal, in_shadow)
     }
 
-    /// As [`Inner::despite`], of what a function asks; `route` is the one that judges it, where there is one. `standing` is
-    /// what people were asked by the same question.
-    pub(super) fn despite_function<'c>(
-        &self,
-        refusal: Refusal,
-        caller: &'c Caller,
-        (path, route): (&str, Option<&'c Route>),
-        standing: Option<Arc<LiveApproval>>,
-        entry: &mut Entry,
-    ) -> Result<Shadowed<'c>, Refusal> {
-        let policy = &caller.ruleset.policy;
-        let route = route.or_else(|| {
-            let first = policy.table.find_function(path)?;
-            // Of those that could not judge it the one that is on record, where one is.
-            let arm = *entry.route.get_or_insert(first.route);
-            entry.tool = Some(policy.route(arm).tool);
-            all_shadowed(policy, &first).then(|| policy.route(arm))
-        });
-        let Some(evidence) = route.and_then(|route| shadowed(route, refusal.reason())) else {
-            return Err(refusal);
-        };
-        if let Some(approval) = standing {
-            return Err(of_people(refusal, &approval));
-        }
-        entry.limited(refusal.limit());
-        if let Some(micros) = fixed_cost(evidence.route()) {
-            self.charge_despite(caller, evidence.route(), micros, entry);
-        }
-        Ok(evidence)
-    }
-
     /// What lets a call pass that is denied on a route in shadow.
     ///
     /// # Errors
@@ -115,11 +85,35 @@ impl Inner {
         {
             return Err(of_people(refusal, &approval));
         }
-        entry.limited(refusal.limit());
-        if let Some(micros) = fixed_cost(call.route) {
-            self.charge_despite(caller, call.route, micros, entry);
-        }
+        self.pass(&refusal, caller, call.route, entry);
         Ok(evidence)
+    }
+
+    /// The same of a function; `asked`: what people were asked about this very question.
+    pub(super) fn despite_of_function<'c>(
+        &self,
+        refusal: Refusal,
+        route: &'c Route,
+        caller: &Caller,
+        asked: Option<&Arc<LiveApproval>>,
+        entry: &mut Entry,
+    ) -> Result<Shadowed<'c>, Refusal> {
+        let Some(evidence) = shadowed(route, refusal.reason()) else {
+            return Err(refusal);
+        };
+        if let Some(approval) = asked {
+            return Err(of_people(refusal, approval));
+        }
+        self.pass(&refusal, caller, route, entry);
+        Ok(evidence)
+    }
+
+    /// On record, and paid for, as what passes in spite of this.
+    fn pass(&self, refusal: &Refusal, caller: &Caller, route: &Route, entry: &mut Entry) {
+        entry.limited(refusal.limit());
+        if let Some(micros) = fixed_cost(route) {
+            self.charge_despite(caller, route, micros, entry);
+        }
     }
 
     /// What stands for a call that people would be asked about, and that counts for what others share as held calls do.
@@ -153,9 +147,9 @@ impl Inner {
 pub(super) fn unjudged(
     refusal: Refusal,
     caller: &Caller,
-    first: &Described<'_>,
+    first: &Matched<'_>,
 ) -> Result<Noted, Refusal> {
-    let all = all_shadowed(&caller.ruleset.policy, &first.matched);
+    let all = all_shadowed(&caller.ruleset.policy, first);
     noted(refusal, all)
 }
 

@@ -155,6 +155,32 @@ pub fn choose<'t>(
     }
 }
 
+/// What is wrong with the SQL of a call that no arm judges, in words for the agent that wrote it. `None`: that is not it.
+pub fn sql_told(
+    policy: &Policy,
+    first: Matched<'_>,
+    call: &dyn Call,
+    unfit: Unfit,
+) -> Option<String> {
+    let (route, condition) = match unfit {
+        Unfit::Unread(_) => return None,
+        Unfit::Unevaluable {
+            route, condition, ..
+        }
+        | Unfit::Unmet { route, condition } => (route, condition),
+    };
+    let mut arm = first;
+    while arm.route != route {
+        arm = policy.table.behind(&arm)?;
+    }
+    let facts = OnPath {
+        captures: &arm.captures,
+        call,
+    };
+    let conditions = policy.route(route).conditions.as_deref()?;
+    conditions.0.get(condition)?.objection(&facts)
+}
+
 /// Why it can't be said what a call acts on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Vague {

@@ -283,7 +283,10 @@ impl Pattern {
             .build()
             .and(built)
             .map(Pattern)
-            .map_err(|error| error.to_string())
+            .map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
+                other => other.to_string(),
+            })
     }
 }
 

@@ -19,6 +19,12 @@ pub fn one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Found<'v> {
     }
 }
 
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && !text.bytes().any(odd)
+}
+
 /// Why a body can't be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -70,11 +76,17 @@ impl Media {
         };
         let mut parts = text.split(';').map(str::trim);
         let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-        for parameter in parts {
+        for parameter in parts.filter(|part| !part.is_empty()) {
             let (name, value) = parameter.split_once('=').ok_or(Unreadable::Media)?;
-            let value = value.trim_matches('"');
+            let bare = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'));
+            let value = bare.unwrap_or(value);
+            if !is_token(name) || !is_token(value) {
+                return Err(Unreadable::Media);
+            }
             // RFC 8259 has no charset, and a form has one by its own account: both are UTF-8 or nothing.
-            if name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
+            if name.eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8") {
                 return Err(Unreadable::Charset);
             }
         }
@@ -82,9 +94,13 @@ impl Media {
             "application/x-www-form-urlencoded" => Ok(Media::Form),
             "application/json" => Ok(Media::Json),
             other => {
-                let (kind, name) = other.split_once('/').ok_or(Unreadable::Media)?;
-                // RFC 6839 section 3.1.
-                let json = !kind.is_empty() && name.len() > 5 && name.ends_with("+json");
+                // RFC 6839 section 3.1. Of other kinds, and of what begins like a form, readers look at the beginning.
+                let name = other
+                    .strip_prefix("application/")
+                    .and_then(|name| name.strip_suffix("+json"));
+                let json = name.is_some_and(|name| {
+                    is_token(name) && !name.starts_with("x-www-form-urlencoded")
+                });
                 json.then_some(Media::Json).ok_or(Unreadable::Media)
             }
         }
@@ -102,6 +118,38 @@ impl Media {
                 let text = text.filter(|text| !text.contains(NOT_OF_A_FORM));
                 text.map(Content::Form).ok_or(Unreadable::Form)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_nothing_in_it_that_json_needs() {
+        for form in [
+            "",
+            "id=7",
+            "ids[]=7&why=it's (really) so, 50% of it",
+            "a=%7B%22id%22%3A8%7D",
+        ] {
+            assert!(Media::Form.content(form.as_bytes()).is_ok(), "{form}");
+        }
+        for form in [
+            r#"{"x":"&id=7&","id":8}"#,
+            r#"["&id=7&"]"#,
+            "{id: 8, x: &id=7&}",
+            "<a>&id=7&</a>",
+            "id=7\nid=8",
+            "id=\u{e9}",
+            "id=7\0",
+        ] {
+            assert_eq!(
+                Media::Form.content(form.as_bytes()).unwrap_err(),
+                Unreadable::Form,
+                "{form}"
+            );
         }
     }
 }

@@ -64,6 +64,13 @@ impl Decimal {
         (-SIZE_MAX < size && size <= SIZE_MAX).then_some(number)
     }
 
+    /// The number that readers have to whom every number is a binary fraction.
+    pub fn nearest(&self) -> f64 {
+        let sign = if self.negative { "-" } else { "" };
+        let text = format!("{sign}{}e{}", self.digits, self.exponent);
+        text.parse().unwrap_or(f64::NAN)
+    }
+
     /// Nought; there is no negative one.
     pub const ZERO: Self = Decimal {
         negative: false,

@@ -5,8 +5,10 @@
 //! [`Question::text`]: action, resource and arguments, in one spelling. What else stands beside them (a time, a trace) has
 //! no part in the decision. It refuses to believe what a caller says of itself: whose call it is comes from elsewhere.
 
+mod batch;
 mod question;
 
+pub use batch::{Batch, Semantic};
 pub use question::{Flaw, Question, Sent};
 
 use super::choice::{Body, Call, Unfit, Vague, acts_on, choose};

@@ -84,7 +84,7 @@ pub enum JsonFault {
 /// Why a place in a value can't be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
-    /// Another name of the object differs from the one asked for by case only.
+    /// Another name of the object differs from the one asked for by case only, or by what stands behind a NUL.
     Case,
     /// The pointer goes into something that is neither object nor list, or counts a list other than by `0`, `1`, `2`.
     Kind,
@@ -169,11 +169,16 @@ fn member<'v, 'a>(
     for (name, value) in members {
         if name == token {
             found = Some(value);
-        } else if same_but_for_case(name, token) {
+        } else if same_but_for_case(ended(name), ended(token)) {
             return Err(Unclear::Case);
         }
     }
     Ok(found)
+}
+
+/// A name as readers have it to whom a NUL ends a text.
+fn ended(name: &str) -> &str {
+    name.split('\0').next().unwrap_or_default()
 }
 
 /// Whether readers that ignore case would take one for the other.

@@ -1,10 +1,12 @@
 //! The policy of one project, lowered: what `decide` reads. [`Policy::assemble`] builds it from [`Parts`]; it is never
 //! changed after. Its types stand in one file, for they are read together.
 
+mod oauth;
 mod parts;
 mod told;
 mod upstream;
 
+pub use oauth::{METADATA_PATH, OAuth};
 pub use parts::{MatchPart, Parts, RoutePart};
 pub use told::Notify;
 pub use upstream::{Credential, Http2, Upstream, UpstreamTls, Verify};
@@ -141,6 +143,8 @@ pub struct Tool {
     pub mount: Mount,
     /// Where it is; `None`: it is a function, code in the agent's own process.
     pub upstream: Option<Upstream>,
+    /// What MCP clients without a token are told of how to get one.
+    pub oauth: Option<OAuth>,
     /// Send the agent's `Host` on instead of the backend's own authority.
     pub preserve_host: bool,
     /// `session_header: toolgate-session`: the agent's own `Authorization` is forwarded.
@@ -186,7 +190,7 @@ impl Tool {
 }
 
 /// Where agents find a tool.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Mount {
     /// A prefix on whole segments, `/crm`; removed before forwarding. Canonical, no trailing slash; `/` is the root.
     Path(Box<str>),

@@ -125,13 +125,13 @@ pub enum Unmet {
     #[error("it has {0} statements")]
     Statements(usize),
     /// A table that is not listed.
-    #[error("it reads a table that is not listed")]
+    #[error("it reads a table that is not listed: {}", shown(&.0.join(".")))]
     Reads(TableName),
     /// A table that is not listed.
-    #[error("it writes a table that is not listed")]
+    #[error("it writes a table that is not listed: {}", shown(&.0.join(".")))]
     Writes(TableName),
     /// A function that is not listed, or that reaches out of the data.
-    #[error("it calls a function that is not allowed")]
+    #[error("it calls a function that is not allowed: {}", shown(.0))]
     Function(String),
     /// All rows would be changed.
     #[error("it changes rows without bounds")]
@@ -181,6 +181,13 @@ impl Rule {
             _ => Ok(()),
         }
     }
+}
+
+/// A name as it was written, unless it is too long to be told.
+fn shown(name: &str) -> String {
+    const SHOWN_MAX: usize = 80;
+    let plain = |char: char| if char.is_control() { ' ' } else { char };
+    name.chars().take(SHOWN_MAX).map(plain).collect()
 }
 
 fn outside<'f>(

@@ -7,6 +7,7 @@ mod checkpoint;
 mod console;
 mod events;
 mod explain;
+mod functions;
 mod grants;
 mod ledger;
 mod ops;

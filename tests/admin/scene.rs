@@ -127,7 +127,12 @@ impl Scene {
         Self::start_with(&Self::people(), |project| asking_policy(project, upstream))
     }
 
-    fn start_with(principals: &[(&str, &str, &str)], policy: impl Fn(&str) -> String) -> Self {
+    /// One with people, on these policies.
+    pub fn of(policy: impl Fn(&str) -> String) -> Self {
+        Self::start_with(&Self::people(), policy)
+    }
+
+    pub fn start_with(principals: &[(&str, &str, &str)], policy: impl Fn(&str) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let setup = Setup(&folder);
         setup.write_server("127.0.0.1:0", principals);

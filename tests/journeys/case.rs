@@ -49,12 +49,13 @@ pub struct Step {
     pub fields: Vec<String>,
     /// Instead of `gate.test`; empty: none is sent.
     pub host: Option<String>,
+    /// `$name` is filled in as in `fields`.
     pub body: Option<String>,
     /// So many calls, one after the other; each must be as expected.
     pub times: Option<u32>,
-    /// `200`, or `403 grant_missing`.
+    /// `200`, or `403 grant_missing`; of a function `200 true`, or `200 grant_missing`.
     pub expect: Option<String>,
-    /// Keeps a member of the JSON answer under a name: `grant: id`.
+    /// Keeps a member of the JSON answer under a name: `grant: id`, or what a pointer finds: `evaluation: /context/evaluation_id`.
     pub keep: BTreeMap<String, String>,
     /// Begins the call under this name and goes on once it waits for a person (or is answered).
     pub start: Option<String>,

@@ -85,6 +85,11 @@ fn grants_are_asked_for_used_up_given_back_and_outlived() {
 }
 
 #[test]
+fn a_function_asks_before_it_acts_and_is_answered_as_any_call_would_be() {
+    check("functions");
+}
+
+#[test]
 fn limits_of_every_kind_and_holder_throttle_or_quarantine() {
     check("limits");
 }

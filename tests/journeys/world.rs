@@ -513,7 +513,12 @@ impl World {
     fn keep(&mut self, step: &Step, answer: &Answer) {
         for (name, member) in &step.keep {
             let json: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
-            let value = json[member.as_str()].as_str().expect("a string").to_owned();
+            let pointer = match member.starts_with('/') {
+                true => member.clone(),
+                false => format!("/{member}"),
+            };
+            let value = json.pointer(&pointer).and_then(|value| value.as_str());
+            let value = value.expect("a string").to_owned();
             self.kept.insert(name.clone(), value);
         }
     }
@@ -549,11 +554,12 @@ impl World {
         {
             head.push_str("connection: close\r\n");
         }
-        if let Some(body) = &step.body {
+        let body = step.body.as_deref().map(|body| self.filled(body));
+        if let Some(body) = &body {
             head.push_str(&format!("content-length: {}\r\n", body.len()));
         }
         let mut bytes = (head + "\r\n").into_bytes();
-        bytes.extend_from_slice(step.body.as_deref().unwrap_or_default().as_bytes());
+        bytes.extend_from_slice(body.unwrap_or_default().as_bytes());
         bytes
     }
 
@@ -622,10 +628,14 @@ impl World {
         let Some(expected) = &step.expect else {
             return;
         };
+        let problem = answer.field("content-type") == Some("application/problem+json");
         let reason = serde_json::from_slice::<serde_json::Value>(&answer.body)
             .ok()
-            .and_then(|json| Some(json.get("reason")?.as_str()?.to_owned()))
-            .filter(|_| answer.field("content-type") == Some("application/problem+json"));
+            .and_then(|json| match json.get("decision") {
+                Some(decision) if decision == true => Some("true".to_owned()),
+                Some(_) => Some(json.pointer("/context/reason")?.as_str()?.to_owned()),
+                None => Some(json.get("reason").filter(|_| problem)?.as_str()?.to_owned()),
+            });
         let got = match reason {
             Some(reason) => format!("{} {reason}", answer.status),
             None => answer.status.to_string(),

@@ -77,6 +77,7 @@ impl Builder {
                 tls: None,
                 http2: Http2::Auto,
             }),
+            oauth: None,
             preserve_host: false,
             session_header: SessionHeader::Authorization,
             allow_method_override: Box::default(),

@@ -98,7 +98,11 @@ pub(super) fn what(approval: &Value) -> String {
         return format!("grant {}{on}", plain(scope));
     }
     let (method, target) = (plain(&call["method"]), plain(&call["target"]));
-    format!("{method} {target} at {}", plain(&call["authority"]))
+    match call["authority"].as_str() {
+        // Every request names a host.
+        Some("") => format!("{method} {target}, a function in the agent's own process"),
+        _ => format!("{method} {target} at {}", plain(&call["authority"])),
+    }
 }
 
 /// How long it still waits; `None`: it does not.
@@ -372,6 +376,16 @@ pub(super) mod tests {
             text.chars().all(|c| c == '\n' || !c.is_control()),
             "{text:?}"
         );
+    }
+
+    #[test]
+    fn each_of_several_resources_has_a_row_of_its_own() {
+        let mut several = sample();
+        several["resource"] = "user:7 user:8".into();
+        let text = whole(&several, at(0));
+        let rows = text.lines().filter(|line| line.starts_with("resource"));
+        let rows: Vec<_> = rows.filter_map(|row| row.split(' ').next_back()).collect();
+        assert_eq!(rows, ["user:7", "user:8"], "{text}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `where`: subjects and tests, and that each test is one for its subject.
 
+mod sql;
+
 use crate::config::error::{Place, Reports, did_you_mean};
 use crate::config::leaf::Text;
 use crate::config::raw::conditions as raw;
@@ -8,9 +10,7 @@ use crate::policy::condition::{
     Condition, Literal, Network, Pattern, Pointer, Subject, Test, Where,
 };
 use crate::policy::model::{Protocol, Tool};
-use crate::policy::sql::{Dialect, Kind, Rule, TableName};
 use jiff::tz::TimeZone;
-use std::collections::BTreeSet;
 
 /// Conditions, and where each stands.
 pub type Lowered = (Where, Vec<Place>);
@@ -18,8 +18,8 @@ pub type Lowered = (Where, Vec<Place>);
 /// What calls of a route can be asked about.
 #[derive(Clone, Copy, Debug)]
 pub struct Calls<'a> {
-    /// Those that every part of its match has.
-    pub parameters: &'a [&'a str],
+    /// Those that every part of its match has; `None`: not all of it could be read.
+    pub parameters: Option<&'a [&'a str]>,
     /// Whose they are.
     pub tool: &'a Tool,
 }
@@ -63,8 +63,8 @@ fn condition(
     let subject = subject(key, tests, calls, reports)?;
     let mut list = Vec::new();
     let mut whole = true;
-    for (place, test) in written(&tests.value, reports) {
-        match test.filter(|test| fits(&subject, test, place, reports)) {
+    for (place, name, test) in written(&tests.value, reports) {
+        match test.filter(|test| fits(&subject, test, (place, name), reports)) {
             Some(test) => list.push(test),
             None => whole = false,
         }
@@ -99,7 +99,7 @@ fn subject(
         ("client", "") => Some(Subject::Client),
         ("time", "hour") => Some(Subject::Hour(zone(tests, reports)?)),
         ("time", "weekday") => Some(Subject::Weekday(zone(tests, reports)?)),
-        ("path", _) => path(name, place, calls.parameters, reports),
+        ("path", name) if !name.is_empty() => path(name, place, calls.parameters, reports),
         ("query" | "header" | "body", _) if calls.tool.protocol == Protocol::Function => {
             let message = format!("a function is called without `{kind}`");
             reports.error(place, message, "ask about its arguments: `args./amount`");
@@ -108,9 +108,9 @@ fn subject(
         ("query", name) if !name.is_empty() => Some(Subject::Query(name.into())),
         ("header", name) if !name.is_empty() => forwarded(name, place, calls.tool, reports)
             .map(|name| Subject::Header(name.as_str().into())),
-        ("body", name) => pointer(name, place, reports).map(Subject::Body),
+        ("body", name) => pointer(kind, name, place, reports).map(Subject::Body),
         ("args", name) if calls.tool.protocol.names_calls() => {
-            pointer(name, place, reports).map(Subject::Args)
+            pointer(kind, name, place, reports).map(Subject::Args)
         }
         ("args", _) => {
             let help =
@@ -128,13 +128,20 @@ fn subject(
             None
         }
         ("resource", "id") => Some(Subject::Id),
-        ("resource", name) if name.starts_with("properties.") => {
-            pointer(&name["properties.".len()..], place, reports).map(Subject::Property)
-        }
+        ("resource", name) if name.starts_with("properties.") => pointer(
+            "resource.properties",
+            &name["properties.".len()..],
+            place,
+            reports,
+        )
+        .map(Subject::Property),
         ("session", name) if is_attribute(name) => Some(Subject::Session(name.into())),
         _ => {
             let help = match did_you_mean(kind, SUBJECTS) {
-                Some(meant) if meant != kind => format!("did you mean `{meant}`?"),
+                Some(meant) if meant != kind => {
+                    let rest = clipped(&text[kind.len()..]);
+                    format!("did you mean `{meant}{rest}`?")
+                }
                 _ => "conditions are on `path.NAME`, `query.NAME`, `header.NAME`, `body./json/pointer`, `session.ATTRIBUTE`, `agent`, `client`, `time.hour` and `time.weekday`".into(),
             };
             reports.error(
@@ -161,10 +168,15 @@ fn is_attribute(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
-fn path(name: &str, place: Place, parameters: &[&str], reports: &mut Reports) -> Option<Subject> {
-    if parameters.contains(&name) {
+fn path(
+    name: &str,
+    place: Place,
+    parameters: Option<&[&str]>,
+    reports: &mut Reports,
+) -> Option<Subject> {
+    let Some(parameters) = parameters.filter(|have| !have.contains(&name)) else {
         return Some(Subject::Path(name.into()));
-    }
+    };
     let help = match did_you_mean(name, parameters.iter().copied()) {
         Some(meant) => format!("did you mean `path.{meant}`?"),
         None => "name a parameter that every part of `match` has".into(),
@@ -200,7 +212,7 @@ pub fn forwarded(
         || ["toolgate-", "proxy-", "x-forwarded"]
             .iter()
             .any(|family| name.starts_with(family))
-        || credential.is_some_and(|credential| *credential.header == *name);
+        || credential.is_some_and(|own| own.header.eq_ignore_ascii_case(name));
     if kept {
         let message = format!("`{name}` is not forwarded as the agent sent it");
         reports.error(
@@ -214,7 +226,7 @@ pub fn forwarded(
 }
 
 /// Fields of the connection, of framing, and those that the gate reads or makes itself.
-const NOT_FORWARDED: [&str; 18] = [
+const NOT_FORWARDED: [&str; 20] = [
     "authorization",
     "cf-connecting-ip",
     "connection",
@@ -226,6 +238,8 @@ const NOT_FORWARDED: [&str; 18] = [
     "keep-alive",
     "prefer",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "true-client-ip",
@@ -235,11 +249,16 @@ const NOT_FORWARDED: [&str; 18] = [
     "x-real-ip",
 ];
 
-fn pointer(name: &str, place: Place, reports: &mut Reports) -> Option<Pointer> {
+fn pointer(kind: &str, name: &str, place: Place, reports: &mut Reports) -> Option<Pointer> {
     let pointer = Pointer::parse(name);
     if pointer.is_none() {
         let message = format!("`{}` is not a JSON pointer", clipped(name));
-        let help = "write `body./amount`, `body./customer/id`, `body./items/0`; `~1` is a slash in a name, `~0` a tilde (RFC 6901)";
+        let help = match Pointer::parse(&format!("/{name}")) {
+            Some(_) if !name.is_empty() => format!("did you mean `{kind}./{}`?", clipped(name)),
+            _ => format!(
+                "write `{kind}./amount`, `{kind}./customer/id`, `{kind}./items/0`; `~1` is a slash in a name, `~0` a tilde (RFC 6901)"
+            ),
+        };
         reports.error(place, message, help);
     }
     pointer
@@ -269,49 +288,60 @@ fn zone(tests: &At<raw::Tests>, reports: &mut Reports) -> Option<TimeZone> {
     }
 }
 
-/// The tests that are written, each with its place; `None`: it was reported.
-fn written(raw: &raw::Tests, reports: &mut Reports) -> Vec<(Place, Option<Test>)> {
+/// The tests that are written, each with its place and name; `None`: it was reported.
+fn written(raw: &raw::Tests, reports: &mut Reports) -> Vec<(Place, &'static str, Option<Test>)> {
     let literals = |list: &[At<crate::config::leaf::Literal>]| -> Box<[Literal]> {
         list.iter().map(|at| at.value.0.clone()).collect()
     };
     let mut tests = Vec::new();
     if let Some(at) = &raw.equals {
-        tests.push((at.place, Some(Test::OneOf([at.value.0.clone()].into()))));
+        tests.push((
+            at.place,
+            "equals",
+            Some(Test::OneOf([at.value.0.clone()].into())),
+        ));
     }
     if let Some(at) = &raw.one_of {
-        tests.push((at.place, Some(Test::OneOf(literals(&at.value.0)))));
+        let test = alike(&at.value.0, reports).then(|| Test::OneOf(literals(&at.value.0)));
+        tests.push((at.place, "one_of", test));
     }
     if let Some(at) = &raw.not_one_of {
-        tests.push((at.place, Some(Test::NotOneOf(literals(&at.value.0)))));
+        let test = alike(&at.value.0, reports).then(|| Test::NotOneOf(literals(&at.value.0)));
+        tests.push((at.place, "not_one_of", test));
     }
     if let Some(at) = &raw.prefix {
-        tests.push((at.place, Some(Test::Prefix(at.value.0.as_str().into()))));
+        tests.push((
+            at.place,
+            "prefix",
+            Some(Test::Prefix(at.value.0.as_str().into())),
+        ));
     }
     if let Some(at) = &raw.matches {
-        tests.push((at.place, pattern(at, reports)));
+        tests.push((at.place, "matches", pattern(at, reports)));
     }
     if let Some(at) = &raw.at_most {
-        tests.push((at.place, Some(Test::AtMost(at.value.0))));
+        tests.push((at.place, "at_most", Some(Test::AtMost(at.value.0))));
     }
     if let Some(at) = &raw.at_least {
-        tests.push((at.place, Some(Test::AtLeast(at.value.0))));
+        tests.push((at.place, "at_least", Some(Test::AtLeast(at.value.0))));
     }
     if let Some(at) = &raw.exists {
-        tests.push((at.place, Some(Test::Exists(at.value.0))));
+        tests.push((at.place, "exists", Some(Test::Exists(at.value.0))));
     }
     if let Some(at) = &raw.length_at_most {
         let most = usize::try_from(at.value.0).unwrap_or(usize::MAX);
-        tests.push((at.place, Some(Test::LengthAtMost(most))));
+        tests.push((at.place, "length_at_most", Some(Test::LengthAtMost(most))));
     }
     if let Some(at) = &raw.cidr {
         let networks = at.value.0.iter().filter_map(|one| {
             let cidr = one.value.0;
             Network::new(cidr.network, cidr.prefix_bits)
         });
-        tests.push((at.place, Some(Test::In(networks.collect()))));
+        tests.push((at.place, "cidr", Some(Test::In(networks.collect()))));
     }
     if let Some(at) = &raw.sql {
-        tests.push((at.place, rule(&at.value).map(|rule| Test::Sql(rule.into()))));
+        let rule = sql::rule(&at.value, reports);
+        tests.push((at.place, "sql", rule.map(|rule| Test::Sql(rule.into()))));
     }
     tests
 }
@@ -330,59 +360,31 @@ fn pattern(at: &At<Text>, reports: &mut Reports) -> Option<Test> {
     }
 }
 
-/// `None`: something in it was reported when it was read.
-fn rule(raw: &raw::Sql) -> Option<Rule> {
-    let dialect = match raw.dialect.as_ref()?.value {
-        raw::Dialect::Postgres => Dialect::Postgres,
-        raw::Dialect::MySql => Dialect::MySql,
-        raw::Dialect::Sqlite => Dialect::Sqlite,
-        raw::Dialect::Generic => Dialect::Generic,
+/// What is compared with a list is of one type, and anything else can't be judged: so the list has one type too.
+fn alike(list: &[At<crate::config::leaf::Literal>], reports: &mut Reports) -> bool {
+    let kind = |at: &At<crate::config::leaf::Literal>| std::mem::discriminant(&at.value.0);
+    // An empty one was reported.
+    let Some(first) = list.first() else {
+        return false;
     };
-    let kind = |at: &At<raw::Kind>| match at.value {
-        raw::Kind::Select => Kind::Select,
-        raw::Kind::Insert => Kind::Insert,
-        raw::Kind::Update => Kind::Update,
-        raw::Kind::Delete => Kind::Delete,
-    };
-    let tables = |list: &[At<Text>]| -> BTreeSet<TableName> {
-        list.iter().map(|at| table(&at.value.0, dialect)).collect()
-    };
-    let reads = raw.tables.as_ref().map(|at| tables(&at.value.0));
-    let writes = raw.writes.as_ref().map(|at| tables(&at.value.0));
-    let names = |list: &[At<Text>]| {
-        list.iter()
-            .map(|at| at.value.0.to_ascii_lowercase())
-            .collect()
-    };
-    Some(Rule {
-        dialect,
-        statements: raw.statements.as_ref()?.value.0.iter().map(kind).collect(),
-        writes: writes.or_else(|| reads.clone()),
-        reads,
-        functions: raw.functions.as_ref().map(|at| names(&at.value.0)),
-        has_where: raw.has_where.as_ref().is_none_or(|at| at.value.0),
-        limit_at_most: raw.limit_at_most.as_ref().map(|at| at.value.0.into()),
-        statements_at_most: raw
-            .statements_at_most
-            .as_ref()
-            .map_or(1, |at| usize::try_from(at.value.0).unwrap_or(1)),
-    })
-}
-
-/// `public.tickets`, with `"Tickets"` for a name that is written in quotes.
-fn table(text: &str, dialect: Dialect) -> TableName {
-    let part = |part: &str| match part
-        .strip_prefix('"')
-        .and_then(|part| part.strip_suffix('"'))
-    {
-        Some(quoted) => dialect.folded(quoted, true),
-        None => dialect.folded(part, false),
-    };
-    text.split('.').map(part).collect()
+    let other = list.iter().find(|at| kind(at) != kind(first));
+    if let Some(at) = other {
+        reports.error(
+            at.place,
+            "the values of a list are of one type: text, numbers, or `true` and `false`",
+            "put all of them in quotes, or none; a number in quotes is text",
+        );
+    }
+    other.is_none()
 }
 
 /// Whether a test is one for its subject; reports where it is not.
-fn fits(subject: &Subject, test: &Test, place: Place, reports: &mut Reports) -> bool {
+fn fits(
+    subject: &Subject,
+    test: &Test,
+    (place, name): (Place, &str),
+    reports: &mut Reports,
+) -> bool {
     let (allowed, what): (bool, &[&str]) = match subject {
         Subject::Client => (matches!(test, Test::In(_)), &["cidr"]),
         Subject::Hour(_) | Subject::Weekday(_) => (
@@ -442,7 +444,7 @@ fn fits(subject: &Subject, test: &Test, place: Place, reports: &mut Reports) -> 
         let names: Vec<String> = what.iter().map(|name| format!("`{name}`")).collect();
         let number = matches!(subject, Subject::Hour(_) | Subject::Weekday(_));
         let kind = if number { ", with numbers" } else { "" };
-        let message = format!("`{subject}` can't be asked this");
+        let message = format!("`{subject}` can't be asked `{name}`");
         reports.error(
             place,
             message,

@@ -69,7 +69,7 @@ fn duplicate(first: &RoutePlace, second: &RoutePlace, method: &str, reports: &mu
             "{}: {} on line {line} already matches this",
             second.subject, first.subject
         ),
-        "remove one; two routes with one match need `where`, which is not available yet",
+        "remove one, or tell them apart with `where`; the one without `where` comes last",
     );
 }
 

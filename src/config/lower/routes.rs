@@ -83,8 +83,13 @@ pub fn route(
         .resource
         .as_ref()
         .map(|at| (resource(at, tool, &matches, reports), at.place));
+    let parameters = parameters(&matches);
+    let all_read = raw
+        .matches
+        .as_ref()
+        .is_some_and(|at| at.value.0.len() == matches.len());
     let calls = Calls {
-        parameters: &parameters(&matches),
+        parameters: all_read.then_some(&parameters[..]),
         tool,
     };
     let conditions = raw
@@ -92,6 +97,7 @@ pub fn route(
         .as_ref()
         .map(|at| conditions(at, calls, reports));
     let approval = approval(raw, &matches, chains, reports);
+    refuse_unsent(raw, tool.protocol, reports);
     refuse_unasked_upgrade(raw, &matches, reports);
     refuse_held_upgrade(raw, approval, &matches, reports);
     refuse_judged_upgrade(raw, conditions.as_ref(), resource.as_ref(), reports);
@@ -211,6 +217,9 @@ fn called(
     let wrong = match protocol {
         Protocol::Function if method != "call" => Some("a match of a function begins with `call`"),
         Protocol::Function if name.is_none() => Some("a match of a function names it"),
+        _ if METHODS.contains(&method) => {
+            Some("calls of such a tool are named by the method of JSON-RPC, not by HTTP's")
+        }
         _ if method.is_empty() || !method.bytes().all(is_method_byte) => {
             Some("this is no JSON-RPC method")
         }
@@ -416,6 +425,29 @@ fn refuse_judged_upgrade(
 }
 
 /// A WebSocket is asked for with GET alone (RFC 6455 section 4.1); elsewhere the key could never have an effect.
+/// Nothing is sent for a function: what says how would have no effect.
+fn refuse_unsent(raw: &raw::Route, protocol: Protocol, reports: &mut Reports) {
+    if protocol != Protocol::Function {
+        return;
+    }
+    let cost = raw.cost.as_ref().and_then(|at| at.value.header.as_ref());
+    let written = [
+        ("body_limit", raw.body_limit.as_ref().map(|at| at.place)),
+        ("upgrade", raw.upgrade.as_ref().map(|at| at.place)),
+        ("cost: { header: ... }", cost.map(|at| at.place)),
+    ];
+    for (key, place) in written {
+        if let Some(place) = place {
+            let message = format!("`{key}` has no effect on a function: nothing is sent anywhere");
+            reports.error(
+                place,
+                message,
+                "remove it; `cost: { fixed: ... }` counts for functions too",
+            );
+        }
+    }
+}
+
 fn refuse_unasked_upgrade(
     raw: &raw::Route,
     matches: &[(MatchPart, MatchPlace)],

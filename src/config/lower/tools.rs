@@ -23,12 +23,13 @@ pub fn tool(
     let nowhere = Mount::Host(format!("{}.invalid", name.value).to_lowercase().into());
     let (mount, upstream) = if protocol == Protocol::Function {
         refuse_wire(raw, reports);
-        (Mount::None, None)
+        (Some(Mount::None), None)
     } else {
         let upstream = raw.upstream.as_ref().map(|at| &at.value);
         let upstream = super::upstream::upstream(upstream, vault, reports);
-        (mount(raw, reports).unwrap_or(nowhere), Some(upstream))
+        (mount(raw, reports), Some(upstream))
     };
+    let oauth = super::oauth::oauth(raw.oauth.as_ref(), protocol, mount.as_ref(), reports);
     let session_header = session_header(raw.session_header.as_ref(), reports);
     refuse_two_authorizations(session_header, raw, reports);
     let overrides = raw.allow_method_override.as_ref().map(|at| &*at.value.0);
@@ -41,8 +42,9 @@ pub fn tool(
     Tool {
         name: name.value.clone(),
         protocol,
-        mount,
+        mount: mount.unwrap_or(nowhere),
         upstream,
+        oauth,
         preserve_host: or(raw.preserve_host.as_ref(), |flag| flag.0, false),
         session_header,
         allow_method_override: headers(overrides),

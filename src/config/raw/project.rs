@@ -1,6 +1,7 @@
 //! A project file as it is written.
 
 use super::approvals::{Approval, Chain, Notify};
+use super::oauth::OAuth;
 use super::{DAY, GIB, HOUR, KIB};
 use crate::config::collection::{List, ListOrNone, Map, OneOrMore};
 use crate::config::error::Reports;
@@ -185,6 +186,8 @@ record! {
     optional protocol = "protocol": Protocol,
     /// Where it is. A function has none.
     optional upstream = "upstream": Upstream,
+    /// With `protocol: mcp`: how clients of OAuth come by its tokens. Default: nothing is told to strangers.
+    optional oauth = "oauth": OAuth,
     /// Its rules.
     required routes = "routes": List<Route>,
     /// Send the agent's Host on instead of the backend's own authority. Default: false.

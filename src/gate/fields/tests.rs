@@ -21,6 +21,7 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
             tls: None,
             http2: Http2::Auto,
         }),
+        oauth: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),

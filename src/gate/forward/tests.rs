@@ -67,6 +67,7 @@ fn tool(backend: SocketAddr) -> Tool {
             tls: None,
             http2: Http2::Auto,
         }),
+        oauth: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),

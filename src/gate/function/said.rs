@@ -8,6 +8,7 @@ use crate::gate::hold::Arrival;
 use crate::gate::record::Entry;
 use crate::gate::refusal::{PENDING_RETRY, Refusal};
 use crate::gate::respond::{self, timestamp};
+use crate::policy::approval::Stage;
 use crate::policy::decision::Reason;
 use crate::store::live::approvals::LiveApproval;
 use bytes::Bytes;
@@ -40,6 +41,11 @@ pub(super) fn yes(approval: Option<&LiveApproval>) -> Value {
 pub(super) fn pending(approval: &LiveApproval, entry: &Entry, base: &str, again: bool) -> Value {
     let facts = &approval.facts;
     let mut context = respond::pending_document(approval, Some(entry));
+    context["detail"] = match approval.stage() {
+        Stage::Executing => ANOTHER,
+        _ => ASKED,
+    }
+    .into();
     context["approval"] = json!({"id": facts.id.to_string()});
     // Who asks the same again joins what was asked first, and is told its name.
     context["evaluation_id"] = facts.request.to_string().into();
@@ -96,6 +102,8 @@ pub(super) fn identify(asked: &HeaderMap, answer: &mut HeaderMap) {
     }
 }
 
+const ASKED: &str = "a person has to agree to this call first and is being asked; do not make it yet; ask exactly the same again after `next.seconds` to hear what they said: a yes is given once, however often you ask";
+const ANOTHER: &str = "a person agreed to this call, and another request of this session is being told so; do not make it on this answer";
 /// Where what became of a question is asked.
 const REQUESTS: &str = "/.toolgate/access/v1/requests";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -268,7 +268,7 @@ fn asks(
         .ok_or(Void::Changed("route"))?;
     let matched = asked
         .chosen(policy, first)
-        .map_err(|unfit| may_not(Refusal::unfit(unfit, policy).reason()))?;
+        .map_err(|unfit| may_not(Refusal::unfit(unfit, policy, None).reason()))?;
     let resource = asked
         .resource(policy.route(matched.route), &matched.captures)
         .map_err(|_| Void::Changed("resource"))?;

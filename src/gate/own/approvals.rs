@@ -2,7 +2,7 @@
 //!
 //! It shows the caller's own approvals and no others, and nothing of who decided but their note.
 
-use crate::gate::hold::{Preferred, Wait, Waited, stage_in_words};
+use crate::gate::hold::{Applied, Preferred, Wait, Waited, stage_in_words};
 use crate::gate::record::Caller;
 use crate::gate::refusal::{PENDING_RETRY, Refusal};
 use crate::gate::{Gate, Inner, respond};
@@ -94,14 +94,32 @@ pub(super) async fn show(
     id: &str,
 ) -> Result<Response<Bytes>, Refusal> {
     let approval = own(&gate.0, caller, id)?;
+    let applied = settled(gate, caller, headers, &approval).await?;
+    let view = ApprovalView::of(&approval);
+    let mut response = respond::json(StatusCode::OK, "application/json", &view);
+    let shown = response.headers_mut();
+    if matches!(approval.stage(), Stage::Pending | Stage::Executing) {
+        shown.insert(RETRY_AFTER, HeaderValue::from(PENDING_RETRY.as_secs()));
+    }
+    Preferred::read(headers).applied(applied, shown);
+    Ok(response)
+}
+
+/// Waits as long as the agent prefers to, or until there is news.
+pub(super) async fn settled(
+    gate: &Gate,
+    caller: &Caller,
+    headers: &HeaderMap,
+    approval: &Arc<LiveApproval>,
+) -> Result<Applied, Refusal> {
     // Should nobody have given what was agreed to, it is given now.
-    gate.fulfil(&approval).await;
+    gate.fulfil(approval).await;
     let preferred = Preferred::read(headers);
     let span = preferred.asked(LONG_POLL_MAX);
-    let mut wait = Wait::begin(&gate.0, &caller.session, &approval, span);
+    let mut wait = Wait::begin(&gate.0, &caller.session, approval, span);
     loop {
         let stage = wait.stage();
-        gate.fulfil(&approval).await;
+        gate.fulfil(approval).await;
         if !matches!(stage, Stage::Pending | Stage::Executing) {
             break;
         }
@@ -114,14 +132,7 @@ pub(super) async fn show(
             }
         }
     }
-    let view = ApprovalView::of(&approval);
-    let mut response = respond::json(StatusCode::OK, "application/json", &view);
-    let headers = response.headers_mut();
-    if matches!(approval.stage(), Stage::Pending | Stage::Executing) {
-        headers.insert(RETRY_AFTER, HeaderValue::from(PENDING_RETRY.as_secs()));
-    }
-    preferred.applied(wait.applied(preferred), headers);
-    Ok(response)
+    Ok(wait.applied(preferred))
 }
 
 /// Takes one back that has not begun to run.
@@ -131,17 +142,20 @@ pub(super) async fn withdraw(
     id: &str,
 ) -> Result<Response<Bytes>, Refusal> {
     let approval = own(gate, caller, id)?;
+    take_back(gate, &approval).await?;
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+pub(super) async fn take_back(gate: &Inner, approval: &Arc<LiveApproval>) -> Result<(), Refusal> {
     let now = gate.clock.now();
     let done = gate
         .sessions
-        .withdraw(&approval, "taken back by the agent", Cause::Agent, now)
+        .withdraw(approval, "taken back by the agent", Cause::Agent, now)
         .await;
     match done {
-        Ok(()) => {
-            let mut response = Response::new(Bytes::new());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            Ok(response)
-        }
+        Ok(()) => Ok(()),
         Err(VoteError::Store(fault)) => {
             tracing::error!(%fault, "that an approval was taken back could not be made durable");
             Err(Refusal::store_unavailable())
@@ -155,15 +169,18 @@ pub(super) async fn withdraw(
 }
 
 /// An approval of the caller's own; all others do not exist.
-fn own(gate: &Inner, caller: &Caller, id: &str) -> Result<Arc<LiveApproval>, Refusal> {
+pub(super) fn own(gate: &Inner, caller: &Caller, id: &str) -> Result<Arc<LiveApproval>, Refusal> {
     let id: Option<ApprovalId> = id.parse().ok();
     id.and_then(|id| gate.sessions.approval(id))
         .filter(|approval| approval.facts.session == caller.session.facts.id)
-        .ok_or_else(|| {
-            Refusal::not_found(
-                "this session has no approval of this id; GET /.toolgate/session lists those that wait",
-            )
-        })
+        .ok_or_else(none)
+}
+
+/// There is no such approval.
+pub(super) fn none() -> Refusal {
+    Refusal::not_found(
+        "this session has no approval of this id; GET /.toolgate/session lists those that wait",
+    )
 }
 
 /// How long an answer waits for news at most.

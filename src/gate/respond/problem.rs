@@ -361,8 +361,9 @@ pub fn problem_type(reason: Reason) -> String {
 }
 
 impl Challenge {
-    /// The value of `WWW-Authenticate`; scopes are names, so nothing in them needs quoting.
-    pub(super) fn field(self, scope: Option<&str>) -> Option<HeaderValue> {
+    /// The value of `WWW-Authenticate`; scopes are names, and the metadata's address was judged when it was loaded, so
+    /// nothing in them needs quoting.
+    pub(super) fn field(self, scope: Option<&str>, metadata: Option<&str>) -> Option<HeaderValue> {
         let error = match (self, scope) {
             (Challenge::None, _) | (Challenge::InsufficientScope, None) => return None,
             (Challenge::Bare, _) => String::new(),
@@ -371,7 +372,9 @@ impl Challenge {
                 format!(", error=\"insufficient_scope\", scope=\"{scope}\"")
             }
         };
-        HeaderValue::from_str(&format!("Bearer realm=\"toolgate\"{error}")).ok()
+        let metadata =
+            metadata.map_or_else(String::new, |url| format!(", resource_metadata=\"{url}\""));
+        HeaderValue::from_str(&format!("Bearer realm=\"toolgate\"{error}{metadata}")).ok()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be said of conditions before the first call: that one can never hold, or that an arm is never reached because
 //! an earlier one holds whenever it does. Only what is certain is said.
 
+use super::read::whole;
 use super::{Condition, Literal, Subject, Test, Where};
 use crate::policy::decimal::Decimal;
 
@@ -25,16 +26,20 @@ impl Where {
 
 impl Condition {
     fn never_holds(&self) -> bool {
+        if let Some(mut hours) = self.hours() {
+            let holds = |number| {
+                self.tests
+                    .iter()
+                    .all(|test| test.holds_for(&number) == Some(true))
+            };
+            return !hours.any(|number| holds(Literal::Number(whole(number))));
+        }
         if let Some(mut values) = self.values() {
             return values.next().is_none();
         }
         let bound = |of: fn(&Test) -> Option<Decimal>| self.tests.iter().filter_map(of);
-        let least = bound(at_least).max().max(self.smallest());
-        let most = match (bound(at_most).min(), self.largest()) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        let crossed = least.zip(most).is_some_and(|(least, most)| least > most);
+        let ends = bound(at_least).max().zip(bound(at_most).min());
+        let crossed = ends.is_some_and(|(least, most)| least > most);
         let absent = self
             .tests
             .iter()
@@ -43,7 +48,31 @@ impl Condition {
             .tests
             .iter()
             .any(|test| matches!(test, Test::In(list) if list.is_empty()));
-        crossed || nowhere || absent && self.tests.len() > 1
+        crossed || nowhere || self.is_torn() || absent && self.tests.len() > 1
+    }
+
+    /// Asks for a beginning that is longer than the whole may be, or of an argument, which is either, that it be both a
+    /// number and a text.
+    fn is_torn(&self) -> bool {
+        let longest = self.tests.iter().filter_map(|test| match test {
+            Test::LengthAtMost(most) => Some(*most),
+            _ => None,
+        });
+        let begins = self.tests.iter().filter_map(|test| match test {
+            Test::Prefix(text) => Some(text.chars().count()),
+            _ => None,
+        });
+        let too_long = longest.min().zip(begins.max());
+        let number = |test: &Test| matches!(test, Test::AtMost(_) | Test::AtLeast(_));
+        let text = |test: &Test| {
+            matches!(
+                test,
+                Test::Prefix(_) | Test::Matches(_) | Test::LengthAtMost(_) | Test::Sql(_)
+            )
+        };
+        let both = self.tests.iter().any(number) && self.tests.iter().any(text);
+        too_long.is_some_and(|(most, begins)| begins > most)
+            || both && matches!(self.subject, Subject::Args(_))
     }
 
     /// The values that it holds for, where it lists them.
@@ -59,18 +88,11 @@ impl Condition {
         Some(list.iter().filter(fits))
     }
 
-    fn smallest(&self) -> Option<Decimal> {
+    /// All that there is of an hour or a day.
+    fn hours(&self) -> Option<std::ops::RangeInclusive<i8>> {
         match self.subject {
-            Subject::Hour(_) => Some(Decimal::ZERO),
-            Subject::Weekday(_) => Decimal::read("1"),
-            _ => None,
-        }
-    }
-
-    fn largest(&self) -> Option<Decimal> {
-        match self.subject {
-            Subject::Hour(_) => Decimal::read("23"),
-            Subject::Weekday(_) => Decimal::read("7"),
+            Subject::Hour(_) => Some(0..=23),
+            Subject::Weekday(_) => Some(1..=7),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Condition, Content, Facts, Found, Literal, Pointer, Subject, Test};
 use crate::policy::decimal::Decimal;
-use crate::policy::json::Value;
+use crate::policy::json::{Value, same_but_for_case};
 use crate::policy::sql;
 use core::net::IpAddr;
 use jiff::tz::TimeZone;
@@ -14,7 +14,7 @@ pub enum Why {
     /// It is not there.
     #[error("is missing")]
     Absent,
-    /// It is there more than once, or under names that differ by case only.
+    /// It is there more than once, or under names that some readers take for one.
     #[error("is there more than once")]
     Many,
     /// A text where a number is asked for, a list where a text is, and the like.
@@ -167,7 +167,7 @@ fn time(facts: &dyn Facts, zone: &TimeZone) -> Result<jiff::Zoned, Why> {
     Ok(now.map_err(|_| Why::Unreadable)?.to_zoned(zone.clone()))
 }
 
-fn whole(number: i8) -> Decimal {
+pub(super) fn whole(number: i8) -> Decimal {
     Decimal::read(itoa::Buffer::new().format(number)).unwrap_or(Decimal::ZERO)
 }
 
@@ -176,7 +176,7 @@ impl Test {
         match self {
             Test::Exists(there) => Ok(*there),
             Test::OneOf(list) => one_of(list, seen),
-            Test::NotOneOf(list) => one_of(list, seen).map(|is| !is),
+            Test::NotOneOf(list) => Ok(!one_of(list, seen)? && !nearly_one_of(list, seen)?),
             Test::Prefix(prefix) => Ok(text(seen)?.starts_with(&**prefix)),
             Test::Matches(pattern) => Ok(pattern.0.is_match(text(seen)?)),
             Test::AtMost(most) => Ok(decimal(seen)? <= *most),
@@ -226,6 +226,18 @@ fn one_of(list: &[Literal], seen: &Seen<'_>) -> Result<bool, Why> {
     Ok(is)
 }
 
+/// A number that is none of these, and is one of them to readers that round it, can't be told from them.
+fn nearly_one_of(list: &[Literal], seen: &Seen<'_>) -> Result<bool, Why> {
+    for literal in list {
+        if let Literal::Number(have) = literal
+            && decimal(seen)?.nearest() == have.nearest()
+        {
+            return Err(Why::Number);
+        }
+    }
+    Ok(false)
+}
+
 fn text<'s>(seen: &'s Seen<'_>) -> Result<&'s str, Why> {
     let text: &str = match seen {
         Seen::Plain(text) => text,
@@ -241,40 +253,62 @@ fn text<'s>(seen: &'s Seen<'_>) -> Result<&'s str, Why> {
 fn decimal(seen: &Seen<'_>) -> Result<Decimal, Why> {
     match seen {
         Seen::Number(number) => Ok(*number),
+        // Of `50000e-3` some readers take what stands before the letter.
+        Seen::Plain(text) if text.contains(['e', 'E']) => Err(Why::Number),
         Seen::Plain(text) => Decimal::read(text).ok_or(Why::Number),
         Seen::Json(value @ Value::Number(_)) => value.number().ok_or(Why::Number),
         _ => Err(Why::Kind),
     }
 }
 
-/// The value of a name in a query or a form. Names that differ by case only are one to some readers: none of them counts.
-/// Where any name can't be decoded, it may be this one.
+/// The value of a name in a query or a form (WHATWG URL, `application/x-www-form-urlencoded`), decoded once; `+` is a space.
+/// Names that are one to some readers and not to others count as more than one. Where any name can't be decoded (it is not
+/// UTF-8 then, or has a `%` without two hex digits), it may be this one.
 pub fn named<'t>(text: &'t str, name: &str) -> Found<'t> {
     let mut found = Found::Absent;
-    for (have, value) in pairs(text) {
-        let Some(have) = have else {
-            return Found::Unreadable;
-        };
-        if !have.eq_ignore_ascii_case(name) {
-            continue;
+    for part in text.split('&').filter(|part| !part.is_empty()) {
+        let plain = !part.contains(';');
+        // Some readers end a parameter at a semicolon.
+        for piece in part.split(';') {
+            let (have, value) = piece.split_once('=').unwrap_or((piece, ""));
+            let Some(have) = decoded(have) else {
+                return Found::Unreadable;
+            };
+            if !is_one_to_some(&have, name) {
+                continue;
+            }
+            found = match (found, decoded(value)) {
+                (Found::Absent, Some(value)) if plain && have == name => Found::One(value),
+                (Found::Absent, None) => Found::Unreadable,
+                _ => Found::Many,
+            };
         }
-        found = match (found, value) {
-            (Found::Absent, Some(value)) if have == name => Found::One(value),
-            (Found::Absent, None) => Found::Unreadable,
-            _ => Found::Many,
-        };
     }
     found
 }
 
-/// Names and values of a query or a form (WHATWG URL, `application/x-www-form-urlencoded`), each decoded once; `+` is a
-/// space, `;` separates nothing. `None` for a side that is not UTF-8 after decoding or has a `%` without two hex digits.
-fn pairs(text: &str) -> impl Iterator<Item = (Option<Cow<'_, str>>, Option<Cow<'_, str>>)> {
-    let parts = text.split('&').filter(|part| !part.is_empty());
-    parts.map(|part| {
-        let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        (decoded(name), decoded(value))
-    })
+/// Whether a name may reach a program as another: without regard to case, without the white space around it, with `_` for
+/// dots and spaces, up to a NUL; and `a[b]` is a part of `a`.
+fn is_one_to_some(have: &str, name: &str) -> bool {
+    if have == name {
+        return true;
+    }
+    let ended = |text: &str| {
+        text.split('\0')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let plain = |text: &str| text.replace([' ', '.'], "_");
+    let whole = |text: &str| match text.split_once(['[', '(']) {
+        Some((whole, _)) if !whole.is_empty() => whole.to_owned(),
+        _ => text.to_owned(),
+    };
+    let (have, name) = (plain(&ended(have)), plain(&ended(name)));
+    same_but_for_case(&have, &name)
+        || same_but_for_case(&whole(&have), &name)
+        || same_but_for_case(&have, &whole(&name))
 }
 
 fn decoded(text: &str) -> Option<Cow<'_, str>> {

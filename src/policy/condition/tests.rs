@@ -101,6 +101,12 @@ fn numbers_are_held_to_their_bounds_exactly_and_nothing_else_is_a_number() {
         ("{}", Err(Why::Absent)),
         ("{\"Amount\":1}", Err(Why::Many)),
         ("{\"amount\":1,\"AMOUNT\":50000}", Err(Why::Many)),
+        ("{\"amount\":1,\"amount\\u0000\":50000}", Err(Why::Many)),
+        ("{\"amount\\u0000x\":50000,\"amount\":1}", Err(Why::Many)),
+        ("{\"amount\\u0000\":1}", Err(Why::Many)),
+        ("{\"amoun\\u0074\":1}", Ok(true)),
+        ("{\"amount\":1e-400}", Err(Why::Number)),
+        ("{\"amount\":50000e-3}", Ok(true)),
         ("[1]", Err(Why::Kind)),
         ("1", Err(Why::Kind)),
         ("", Err(Why::Unreadable)),
@@ -128,7 +134,23 @@ fn what_a_query_a_header_and_a_session_say_is_text_once() {
         ("limit=+1", Err(Why::Number)),
         ("limit=%zz", Err(Why::Unreadable)),
         ("limit=%ff", Err(Why::Unreadable)),
-        ("a=1;limit=1", Err(Why::Absent)),
+        ("a=1;limit=1", Err(Why::Many)),
+        ("limit=1;a=1", Err(Why::Many)),
+        ("limit=1&a=1;LIMIT=500", Err(Why::Many)),
+        ("limit=1&limit[]=500", Err(Why::Many)),
+        ("limit=1&limit[x]=500", Err(Why::Many)),
+        ("limit=1&limit%00x=500", Err(Why::Many)),
+        ("limit=1&+limit=500", Err(Why::Many)),
+        ("limit=1&%20limit+=500", Err(Why::Many)),
+        ("limit=1&limit(1i)=500", Err(Why::Many)),
+        ("limit=1&li.mit=500", Ok(true)),
+        ("limit=1&limits=500", Ok(true)),
+        ("limit=1e1", Err(Why::Number)),
+        ("limit=50000e-3", Err(Why::Number)),
+        ("limit=0x10", Err(Why::Number)),
+        ("limit=1%00", Err(Why::Number)),
+        ("limit=%EF%BC%91", Err(Why::Number)),
+        ("limit=1&%zz=1", Err(Why::Unreadable)),
         ("", Err(Why::Absent)),
     ] {
         let call = Call {
@@ -164,6 +186,27 @@ fn what_a_query_a_header_and_a_session_say_is_text_once() {
     assert_eq!(judge(&tier, &of(vec![("tier", "gold")]), ""), Ok(true));
     assert_eq!(judge(&tier, &of(vec![("tier", "free")]), ""), Ok(false));
     assert_eq!(judge(&tier, &of(vec![]), ""), Err(Why::Absent));
+}
+
+#[test]
+fn a_number_that_readers_round_to_a_barred_one_can_not_be_told_from_it() {
+    let call = Call::default();
+    let barred: Box<[Literal]> = ["7", "0.1"]
+        .map(|text| Literal::Number(number(text)))
+        .into();
+    let none_of = body("/id", Test::NotOneOf(barred));
+    for (json, said) in [
+        ("{\"id\":8}", Ok(true)),
+        ("{\"id\":7}", Ok(false)),
+        ("{\"id\":7.0}", Ok(false)),
+        ("{\"id\":7.00000000000000000000000001}", Err(Why::Number)),
+        ("{\"id\":0.1000000000000000000001}", Err(Why::Number)),
+        ("{\"id\":6.9999999999999999999999}", Err(Why::Number)),
+        ("{\"id\":7.001}", Ok(true)),
+        ("{\"id\":\"7\"}", Err(Why::Kind)),
+    ] {
+        assert_eq!(judge(&none_of, &call, json), said, "{json}");
+    }
 }
 
 #[test]
@@ -302,6 +345,12 @@ fn what_can_never_hold_and_what_is_never_reached_is_known_before_the_first_call(
     ]));
     assert!(never(&[Test::Exists(false), Test::Prefix("b".into())]));
     assert!(!never(&[Test::Exists(false)]));
+    assert!(never(&[Test::Prefix("abc".into()), Test::LengthAtMost(2)]));
+    assert!(!never(&[Test::Prefix("abc".into()), Test::LengthAtMost(3)]));
+    let both = [Test::Prefix("1".into()), Test::AtMost(number("1"))];
+    assert!(!never(&both));
+    let argument = Subject::Args(Pointer::parse("/a").unwrap());
+    assert!(one(argument, both).contradiction().is_some());
     let utc = || Subject::Hour(jiff::tz::TimeZone::UTC);
     assert!(
         one(utc(), [Test::AtLeast(number("24"))])

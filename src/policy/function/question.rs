@@ -39,7 +39,7 @@ pub struct Flaw {
     pub what: &'static str,
 }
 
-const fn flaw<T>(member: &'static str, what: &'static str) -> Result<T, Flaw> {
+pub(super) const fn flaw<T>(member: &'static str, what: &'static str) -> Result<T, Flaw> {
     Err(Flaw { member, what })
 }
 
@@ -180,7 +180,7 @@ impl<'a> Question<'a> {
 static NO_ARGS: Value<'static> = Value::Object(Vec::new());
 
 /// A member that is there in one spelling.
-fn member<'v>(
+pub(super) fn member<'v>(
     of: &'v Value<'v>,
     name: &str,
     said: &'static str,
@@ -193,6 +193,9 @@ fn object<'v>(
     defaults: Option<&'v Value<'v>>,
     name: &'static str,
 ) -> Result<Option<&'v Value<'v>>, Flaw> {
+    if !matches!(value, Value::Object(_)) {
+        return flaw("evaluation", NO_OBJECT);
+    }
     let own = member(value, name, name)?;
     let found = match (own, defaults) {
         (None, Some(defaults)) => member(defaults, name, name)?,

@@ -28,6 +28,11 @@ pub(super) async fn read<T: DeserializeOwned>(request: Request) -> Result<T, Ref
     parse(&bytes(request.into_body()).await?)
 }
 
+/// The body of a call, as it came.
+pub(super) async fn text(request: Request) -> Result<bytes::Bytes, Refused> {
+    bytes(request.into_body()).await
+}
+
 async fn bytes(body: Body) -> Result<bytes::Bytes, Refused> {
     let reading = Limited::new(body, BODY_BYTES_MAX).collect();
     match tokio::time::timeout(BODY_TIME_MAX, reading).await {

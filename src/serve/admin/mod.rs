@@ -4,6 +4,7 @@
 //! runtime, and refuses to be in the data path. Everything it changes goes through [`Sessions`], which makes it durable
 //! and records it before this answers.
 
+mod access;
 pub(in crate::serve) mod approvals;
 pub(in crate::serve) mod caller;
 mod checkpoint;
@@ -208,6 +209,12 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/policy/explain", post(explain::explain))
         .route("/v1/policy/reload", post(policy::reload))
         .route("/v1/ledger/checkpoint", get(checkpoint::show))
+        .route("/access/v1/evaluation", post(access::evaluation))
+        .route("/access/v1/evaluations", post(access::evaluations))
+        .route(
+            "/.well-known/authzen-configuration",
+            get(access::configuration),
+        )
         .route("/openapi.json", get(openapi::show))
         .merge(console::routes())
         .fallback(no_such_path)

@@ -2,7 +2,9 @@
 
 use super::caller::check_host;
 use super::problem::{Refused, json};
-use super::{Admin, approvals, checkpoint, events, explain, grants, ledger, policy, sessions};
+use super::{
+    Admin, access, approvals, checkpoint, events, explain, grants, ledger, policy, sessions,
+};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -21,6 +23,7 @@ use utoipa::{Modify, OpenApi};
         grants::give, grants::revoke, policy::show, policy::reload, explain::explain,
         approvals::list, approvals::show, approvals::history::show, approvals::decision,
         approvals::resolve, events::listen, checkpoint::show, ledger::list,
+        access::evaluation, access::evaluations, access::configuration,
     ),
     modifiers(&Key),
     security(("key" = [])),

@@ -80,6 +80,11 @@ impl Refused {
         self.status.unwrap_or(problem(self.reason).status)
     }
 
+    /// Why.
+    pub(in crate::serve) fn reason(&self) -> Reason {
+        self.reason
+    }
+
     /// What was wrong, for a person.
     pub(in crate::serve) fn detail(&self) -> &str {
         &self.detail

@@ -109,7 +109,13 @@ impl Scene {
 
     pub async fn open_with(edit: impl FnOnce(String) -> String) -> Self {
         let backend = Backend::start("t").await;
-        let setup = setup(&edit(policy(&backend)));
+        let yaml = edit(policy(&backend));
+        Self::before(backend, &yaml).await
+    }
+
+    /// Before this backend, under this policy of `demo`.
+    pub async fn before(backend: Backend, yaml: &str) -> Self {
+        let setup = setup(yaml);
         let gate = setup.start().await;
         Self {
             backend,
