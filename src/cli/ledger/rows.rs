@@ -85,6 +85,10 @@ pub(super) fn who(record: &Value) -> String {
 pub(super) fn what(record: &Value) -> String {
     let kind = text(record, "kind");
     match &*kind {
+        // What the body names says more than where it was sent.
+        "decision" if record["call"].is_string() => {
+            format!("{} {}", text(record, "target"), text(record, "call"))
+        }
         "decision" => format!("{} {}", text(record, "method"), text(record, "target")),
         "outcome" => format!("outcome of {}", text(record, "request")),
         "approval" if record["word"].is_string() => {

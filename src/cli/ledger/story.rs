@@ -320,7 +320,15 @@ fn session(record: &Value) -> Vec<String> {
 }
 
 fn called(call: &Value) -> String {
-    format!("{} {}", plain(&call["method"]), plain(&call["target"]))
+    let named = match call["call"].is_string() {
+        true => format!(" {}", plain(&call["call"])),
+        false => String::new(),
+    };
+    format!(
+        "{} {}{named}",
+        plain(&call["method"]),
+        plain(&call["target"])
+    )
 }
 
 /// Whoever caused a change.

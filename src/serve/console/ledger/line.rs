@@ -233,7 +233,8 @@ fn subject(kind: &str, record: &Value) -> Subject {
     match kind {
         "decision" => Subject::Call(
             Text::line(needed(record, "method")),
-            Text::line(needed(record, "target")),
+            // What the body names says more than where it was sent.
+            Text::line(text(record, "call").unwrap_or_else(|| needed(record, "target"))),
         ),
         "approval" => match (text(record, "asked"), record["status"].as_u64()) {
             (_, Some(status)) => words(&format!("the backend answered {status}"), None),
