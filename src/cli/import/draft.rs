@@ -296,7 +296,6 @@ fn tool(named: &Named) -> Tool {
         name: named.tool.clone(),
         protocol: Protocol::Http,
         mount: Mount::Path(named.mount.as_str().into()),
-        oauth: None,
         upstream: None,
         oauth: None,
         preserve_host: false,
