@@ -297,7 +297,6 @@ fn tool(named: &Named) -> Tool {
         protocol: Protocol::Http,
         mount: Mount::Path(named.mount.as_str().into()),
         upstream: None,
-        oauth: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),
