@@ -296,6 +296,7 @@ fn tool(named: &Named) -> Tool {
         name: named.tool.clone(),
         protocol: Protocol::Http,
         mount: Mount::Path(named.mount.as_str().into()),
+        oauth: None,
         upstream: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
