@@ -183,6 +183,9 @@ fn prose(explanation: &Explanation, request: &Request) -> String {
     if let Some(reason) = explanation.reason {
         let _ = write!(text, " {of}{reason}{of:#}");
     }
+    if explanation.shadow {
+        let _ = write!(text, " {of}(in shadow: it passes){of:#}");
+    }
     let _ = writeln!(text, "  {}\n", output::harmless(&request.line()));
     let said: Vec<String> = explanation
         .steps

@@ -38,6 +38,9 @@ pub struct Explanation {
     /// What decides and was not said of the call: `body./amount`, `header.x-tenant`, `client`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// The call passes all the same, and this is on record: its route is in shadow.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// Whose rules decide.
     pub project: String,
     /// SHA-256 of the file they are in.
@@ -114,6 +117,7 @@ impl Explainer<'_> {
         Ok(Explanation {
             decision: answer.outcome.as_str(),
             reason: answer.outcome.reason().map(|reason| reason.as_str()),
+            shadow: told.steps.iter().any(|step| matches!(step, Step::Shadow)),
             unknown: answer.unknown.as_deref().map(str::to_owned),
             project: self.policy.project.to_string(),
             policy: self.policy.hash.to_string(),
@@ -223,6 +227,10 @@ impl Explainer<'_> {
                 let says = self.unmatched(asked, answer.tool, others);
                 self.said("route", false, says, None)
             }
+            Step::Exempt => {
+                let says = "needs none: such messages belong to the protocol itself, and what is listed is what the session could be granted";
+                self.said("route", true, says, None)
+            }
             // They have their own lines.
             Step::Arm(_) => return None,
             Step::Vague(why) => self.said(
@@ -241,6 +249,12 @@ impl Explainer<'_> {
                 self.grant(*mode, *grant, scope, agent)
             }
             Step::Approval(_) => self.approval(route?),
+            Step::Shadow => self.said(
+                "shadow",
+                true,
+                "the route is in shadow: the call passes all the same, and this is on record",
+                self.lines.and_then(|lines| lines.route(route?)),
+            ),
             Step::Limits(limits) if limits.is_empty() => return None,
             Step::Limits(limits) => {
                 let ids = limits.iter();

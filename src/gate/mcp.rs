@@ -29,7 +29,7 @@ use super::forward::upgrade::{HandshakeFault, is_extended};
 use super::hold::Arrival;
 use super::record::{Caller, Content, Entry};
 use super::refusal::Refusal;
-use super::{Asking, Gate, Inner, Sequel};
+use super::{Asking, Gate, Inner, Sequel, shadow};
 use crate::ledger::Level;
 use crate::ledger::record::BodyDigest;
 use crate::policy::content::Unreadable;
@@ -51,7 +51,7 @@ impl Gate {
     pub(super) async fn converse(
         &self,
         tool: ToolIndex,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {
@@ -83,6 +83,7 @@ impl Gate {
         match head.method {
             Method::POST => self.hear(tool, asking, session, body, entry).await,
             Method::GET | Method::DELETE if session.is_some() => {
+                asking.refused()?;
                 self.attend(tool, arrival, session, body, entry).await
             }
             _ => {
@@ -97,7 +98,7 @@ impl Gate {
     async fn hear(
         &self,
         tool: ToolIndex,
-        asking: Asking<'_>,
+        mut asking: Asking<'_>,
         session: Option<EndpointKey>,
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
@@ -131,12 +132,14 @@ impl Gate {
             Some(matched) => {
                 entry.route = Some(matched.route);
                 let first = Described::first(caller, matched, "");
-                if bytes.len() as u64 > first.route.body_limit {
-                    return Err(Refusal::too_large_to_judge(first.route));
+                if bytes.len() as u64 > first.route.body_limit && asking.noted.is_none() {
+                    let refusal = Refusal::too_large_to_judge(first.route);
+                    asking.noted = Some(shadow::unjudged(refusal, caller, &first)?);
                 }
                 self.call(first, asking, body, entry).await?
             }
             None => {
+                asking.refused()?;
                 let passes = match message.said {
                     // Only who has a session there can have been asked anything.
                     Said::Response if session.is_none() => None,

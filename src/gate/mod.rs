@@ -583,6 +583,16 @@ struct Asking<'a> {
     intent: Result<Option<Arc<str>>, Refusal>,
 }
 
+impl Asking<'_> {
+    /// What was noted refuses: it turned out that no route in shadow answers to the call.
+    fn refused(&mut self) -> Result<(), Refusal> {
+        match self.noted.take() {
+            Some(Noted(refusal)) => Err(refusal),
+            None => Ok(()),
+        }
+    }
+}
+
 impl From<Passage> for Sequel {
     fn from(passage: Passage) -> Self {
         match passage {

@@ -43,8 +43,10 @@ pub(super) fn public(
 
 /// Whether a path is the gate's own.
 pub(super) fn is_own(path: &str) -> bool {
-    path.strip_prefix(ROOT)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path == requests::CONFIGURATION
+        || path
+            .strip_prefix(ROOT)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Serves one of the caller's own calls.
@@ -77,6 +79,12 @@ pub(super) async fn serve(
         && (rest.is_empty() || rest.starts_with('/'))
     {
         return requests::serve(gate, arrival, rest, body).await;
+    }
+    if target.path() == requests::CONFIGURATION {
+        return match get {
+            true => Ok(requests::configuration(arrival)),
+            false => Err(Refusal::method_not_served("GET, HEAD")),
+        };
     }
     match path {
         "/access/v1/evaluation" | "/access/v1/evaluations" => {

@@ -46,10 +46,45 @@ impl Inner {
         let Ok(target) = target else {
             return Err(refusal);
         };
-        match policy.table.find(head.method.as_str(), target) {
-            Ok(first) => noted(refusal, all_shadowed(policy, &first)),
-            Err(_) => Err(refusal),
+        let in_shadow = match policy.table.find(head.method.as_str(), target) {
+            Ok(first) => all_shadowed(policy, &first),
+            // What is called there stands in a body that is unread.
+            Err(NoRoute::Called(tool)) => {
+                let mut routes = policy.routes.iter().filter(|route| route.tool == tool);
+                routes.all(|route| route.shadow)
+            }
+            Err(NoRoute::Route(_) | NoRoute::Tool) => false,
+        };
+        noted(refusal, in_shadow)
+    }
+
+    /// As [`Inner::despite`], of what a function asks; `route` is the one that judges it, where there is one. `standing` is
+    /// what people were asked by the same question.
+    pub(super) fn despite_function<'c>(
+        &self,
+        refusal: Refusal,
+        caller: &'c Caller,
+        (path, route): (&str, Option<&'c Route>),
+        standing: Option<Arc<LiveApproval>>,
+        entry: &mut Entry,
+    ) -> Result<Shadowed<'c>, Refusal> {
+        let policy = &caller.ruleset.policy;
+        let route = route.or_else(|| {
+            let first = policy.table.find_function(path)?;
+            (entry.tool, entry.route) = (Some(first.tool), entry.route.or(Some(first.route)));
+            all_shadowed(policy, &first).then(|| policy.route(first.route))
+        });
+        let Some(evidence) = route.and_then(|route| shadowed(route, refusal.reason())) else {
+            return Err(refusal);
+        };
+        if let Some(approval) = standing {
+            return Err(of_people(refusal, &approval));
         }
+        entry.limited(refusal.limit());
+        if let Some(micros) = fixed_cost(evidence.route()) {
+            self.charge_despite(caller, evidence.route(), micros, entry);
+        }
+        Ok(evidence)
     }
 
     /// What lets a call pass that is denied on a route in shadow.

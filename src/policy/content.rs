@@ -121,3 +121,35 @@ impl Media {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_has_nothing_in_it_that_json_needs() {
+        for form in [
+            "",
+            "id=7",
+            "ids[]=7&why=it's (really) so, 50% of it",
+            "a=%7B%22id%22%3A8%7D",
+        ] {
+            assert!(Media::Form.content(form.as_bytes()).is_ok(), "{form}");
+        }
+        for form in [
+            r#"{"x":"&id=7&","id":8}"#,
+            r#"["&id=7&"]"#,
+            "{id: 8, x: &id=7&}",
+            "<a>&id=7&</a>",
+            "id=7\nid=8",
+            "id=\u{e9}",
+            "id=7\0",
+        ] {
+            assert_eq!(
+                Media::Form.content(form.as_bytes()).unwrap_err(),
+                Unreadable::Form,
+                "{form}"
+            );
+        }
+    }
+}

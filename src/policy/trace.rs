@@ -19,10 +19,12 @@ use super::ceiling::{self, Listed};
 use super::choice::{self, Call, RefusedBody, acts_on};
 use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
-use super::model::{GrantMode, LimitIndex, Policy, Route, RouteIndex, ToolIndex};
+use super::mcp;
+use super::model::{GrantMode, LimitIndex, Policy, Protocol, Route, RouteIndex, ToolIndex};
 use super::name::{AgentName, ScopeName};
 use super::resource::{Part, Resource, ResourcePattern, Unfilled};
 use super::route::{Matched, NoRoute, called};
+use super::shadow::{WouldBe, all_shadowed, shadowed};
 use super::subject::{Session, Subject};
 use super::target::{Ambiguity, Target};
 use super::time::Now;
@@ -56,8 +58,8 @@ pub enum Asked<'a> {
 pub enum Wanted<'a> {
     /// By method, in upper case, and target.
     Http(&'a str, &'a Target),
-    /// By its body: what [`called`] makes of it.
-    Called(ToolIndex, &'a str),
+    /// By its body: a method, and what it is for.
+    Called(ToolIndex, &'a str, Option<&'a str>),
 }
 
 /// What was decided, without what lets it happen: no permit comes out of here.
@@ -130,6 +132,14 @@ impl Answer {
         }
     }
 
+    /// Of a message that needs no route.
+    fn exempt(tool: ToolIndex) -> Self {
+        Self {
+            outcome: Outcome::Allow,
+            ..Self::unrouted(Reason::NoRoute, Some(tool))
+        }
+    }
+
     fn of(route: &Route, outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -140,6 +150,16 @@ impl Answer {
             grant: None,
             unknown: None,
         }
+    }
+
+    /// Why it does not pass, as far as a route in shadow would let it pass all the same.
+    fn would(&self) -> Option<Reason> {
+        let reason = match self.outcome {
+            Outcome::Deny(reason) => reason,
+            Outcome::Hold => Reason::PendingApproval,
+            Outcome::Allow | Outcome::Unknown => return None,
+        };
+        WouldBe::of(reason).map(WouldBe::reason)
     }
 
     /// No route judges the call.
@@ -175,10 +195,16 @@ pub fn answer(
     call: &dyn Call,
     now: Now,
 ) -> Answer {
+    let path;
     let found = match wanted {
         Wanted::Http(method, target) => policy.table.find(method, target),
-        Wanted::Called(tool, path) => {
-            let found = policy.table.find_call(tool, path);
+        Wanted::Called(tool, method, name) => {
+            path = called(method, name);
+            let found = path.as_deref();
+            let found = found.and_then(|path| find_called(policy, tool, path));
+            if found.is_none() && is_exempt(policy, tool, method) {
+                return Answer::exempt(tool);
+            }
             found.ok_or(NoRoute::Route(tool))
         }
     };
@@ -189,6 +215,23 @@ pub fn answer(
             Answer::unrouted(Reason::NoRoute, Some(tool))
         }
     }
+}
+
+/// Functions are found by their name, whichever tool they are of.
+fn find_called<'t>(policy: &'t Policy, tool: ToolIndex, path: &'t str) -> Option<Matched<'t>> {
+    match policy.tool(tool).protocol {
+        Protocol::Function => policy.table.find_function(path),
+        Protocol::Http | Protocol::Mcp => policy.table.find_call(tool, path),
+    }
+}
+
+/// Whether a message belongs to the protocol of the tool itself, and passes without a route.
+pub fn is_exempt(policy: &Policy, tool: ToolIndex, method: &str) -> bool {
+    let said = match method.starts_with(mcp::NOTIFICATIONS) {
+        true => mcp::Said::Notification(method),
+        false => mcp::Said::Request(method),
+    };
+    policy.tool(tool).protocol == Protocol::Mcp && mcp::exempt(said).is_some()
 }
 
 /// The same from the first route of its match on.
@@ -310,6 +353,8 @@ pub enum Step {
     Tool(Option<ToolIndex>),
     /// The route that answers; else the methods that would find one there.
     Route(Result<Routed, Vec<&'static str>>),
+    /// It needs none: the message belongs to the protocol itself.
+    Exempt,
     /// A route with conditions was asked.
     Arm(Arm),
     /// The resource that the route acts on can't be computed.
@@ -322,6 +367,8 @@ pub enum Step {
     Grant(GrantMode, Option<GrantUse>),
     /// Whether people are asked.
     Approval(bool),
+    /// What keeps the call from passing does not: its route is in shadow.
+    Shadow,
     /// Limits that would count the call.
     Limits(Vec<LimitIndex>),
 }
@@ -440,12 +487,17 @@ fn walk(
         }
         Asked::Called { tool, method, name } => {
             steps.push(Step::Target(None));
-            steps.push(Step::Tool(Some(tool)));
             let path = called(method, name);
             let first = path
                 .as_deref()
-                .and_then(|path| policy.table.find_call(tool, path));
+                .and_then(|path| find_called(policy, tool, path));
+            let of = first.as_ref().map_or(tool, |first| first.tool);
+            steps.push(Step::Tool(Some(of)));
             let Some(first) = first else {
+                if is_exempt(policy, tool, method) {
+                    steps.push(Step::Exempt);
+                    return Answer::exempt(tool);
+                }
                 steps.push(Step::Route(Err(Vec::new())));
                 return Answer::unrouted(Reason::NoRoute, Some(tool));
             };
@@ -462,7 +514,6 @@ fn judged(
     now: Now,
     steps: &mut Vec<Step>,
 ) -> Answer {
-    let session = subject.session;
     let found = arms::search(policy, first, call, &mut |arm, fit| {
         let captures = arm.captures.iter();
         steps.push(Step::Route(Ok(Routed {
@@ -473,8 +524,32 @@ fn judged(
     });
     let matched = match found {
         Ok(matched) => matched,
-        Err((route, fit)) => return Answer::of(policy.route(route), Outcome::Unknown).unfit(fit),
+        Err((route, fit)) => {
+            let answer = Answer::of(policy.route(route), Outcome::Unknown).unfit(fit);
+            // Which route would have judged it is not known.
+            if all_shadowed(policy, &first) && answer.would().is_some() {
+                steps.push(Step::Shadow);
+            }
+            return answer;
+        }
     };
+    let answer = decided(policy, subject, (matched, call), now, steps);
+    let would = answer.would();
+    if would.is_some_and(|reason| shadowed(policy.route(matched.route), reason).is_some()) {
+        steps.push(Step::Shadow);
+    }
+    answer
+}
+
+/// From the route that judges the call on.
+fn decided(
+    policy: &Policy,
+    subject: Subject<'_>,
+    (matched, call): (Matched<'_>, &dyn Call),
+    now: Now,
+    steps: &mut Vec<Step>,
+) -> Answer {
+    let session = subject.session;
     let route = policy.route(matched.route);
     let denied = |reason| Answer::of(route, Outcome::Deny(reason));
     let resource = match resource_of(route, &matched, call) {

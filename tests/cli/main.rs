@@ -4,6 +4,7 @@
 
 mod approvals;
 mod explain;
+mod import;
 mod ledger;
 mod reading;
 #[allow(dead_code, reason = "the admin ring uses all of it")]

@@ -111,10 +111,11 @@ proptest! {
 /// What a step says; `None`: nothing follows from it alone.
 fn passes(step: &Step) -> Option<bool> {
     Some(match step {
-        Step::Project(_) | Step::Agent(_) | Step::Limits(_) => return None,
+        Step::Project(_) | Step::Agent(_) | Step::Shadow | Step::Limits(_) => return None,
         Step::Target(target) => target.as_ref().is_none_or(Result::is_ok),
         Step::Tool(tool) => tool.is_some(),
         Step::Route(route) => route.is_ok(),
+        Step::Exempt => true,
         Step::Arm(arm) => match arm.fit {
             Fit::Taken | Fit::Next => true,
             Fit::Refused(_) | Fit::RefusedBody(_) | Fit::Unknown(_) => false,

@@ -146,6 +146,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> io::Result<R
             shared.release.acquire().await.unwrap().forget();
             reply().body(Payload::from(&json!({ "released": true })))
         }
+        mirror if mirror.starts_with("/mirror/") => {
+            let body = request.into_body().collect().await;
+            reply().body(body.map_err(io::Error::other)?.to_bytes().into())
+        }
         "/stall" => std::future::pending().await,
         // A tenth of what it says it is.
         "/cut" => {

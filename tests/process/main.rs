@@ -18,6 +18,7 @@ mod agents;
 mod anchors;
 mod approvals;
 mod clients;
+mod conditions;
 mod conformance;
 mod console;
 mod crash;

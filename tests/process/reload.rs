@@ -6,7 +6,6 @@ use crate::gate::Setup;
 use crate::ledger;
 use crate::wait::{until, within};
 use http::Method;
-use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -150,9 +149,7 @@ async fn a_file_that_breaks_a_promise_of_its_tests_never_comes_into_force() {
     let late = || call(gate.agents, &token, Method::GET, "/swing/late", ());
     late().await.expect(403);
     setup.write_project("demo", &format!("{}{promise}", policy(&backend, true)));
-    let answer = gate
-        .admin(Method::POST, "/v1/policy/reload", json!({}))
-        .await;
+    let answer = gate.admin(Method::POST, "/v1/policy/reload", ()).await;
     let answer = answer.expect(409).json();
     let error = &answer["errors"][0];
     assert!(

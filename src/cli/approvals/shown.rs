@@ -98,7 +98,11 @@ pub(super) fn what(approval: &Value) -> String {
         return format!("grant {}{on}", plain(scope));
     }
     let (method, target) = (plain(&call["method"]), plain(&call["target"]));
-    format!("{method} {target} at {}", plain(&call["authority"]))
+    match call["authority"].as_str() {
+        // Every request names a host.
+        Some("") => format!("{method} {target}, a function in the agent's own process"),
+        _ => format!("{method} {target} at {}", plain(&call["authority"])),
+    }
 }
 
 /// How long it still waits; `None`: it does not.

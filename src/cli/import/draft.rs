@@ -301,6 +301,7 @@ fn tool(named: &Named) -> Tool {
         mount: Mount::Path(named.mount.as_str().into()),
         oauth: None,
         upstream: None,
+        oauth: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),

@@ -242,6 +242,8 @@ fn of_tool(policy: &Policy, tool: Option<&str>, method: &str) -> Result<ToolInde
     let mut fitting = able.by_ref().filter(|(_, it)| it.protocol == meant);
     match (fitting.next(), fitting.next()) {
         (Some((index, _)), None) => Ok(index),
+        // Found by name alone, whichever tool they are of.
+        (Some((index, _)), Some(_)) if meant == Protocol::Function => Ok(index),
         (None, _) => Err(format!(
             "`{method}` is not a method in upper case, and the project has no tool whose calls are named like that: write method and target, `DELETE /crm/users/7`"
         )),

@@ -24,6 +24,19 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 
+/// Where agents find evaluations and requests, as AuthZEN has it: for the decision point `/.toolgate` of this host.
+pub(super) fn configuration(arrival: Arrival<'_>) -> Response<Bytes> {
+    let base = base(arrival);
+    let document = json!({
+        "policy_decision_point": format!("{base}/.toolgate"),
+        "access_evaluation_endpoint": format!("{base}/.toolgate/access/v1/evaluation"),
+        "access_evaluations_endpoint": format!("{base}/.toolgate/access/v1/evaluations"),
+        "access_request_endpoint": format!("{base}{ROOT}"),
+        "capabilities": ["urn:openid:authzen:capability:access-request"],
+    });
+    respond::json(StatusCode::OK, "application/json", &document)
+}
+
 /// Serves what is asked of requests: `rest` is the path behind [`ROOT`].
 pub(super) async fn serve(
     gate: &Gate,
@@ -173,6 +186,8 @@ const fn status_of(stage: Stage) -> &'static str {
     }
 }
 
+/// RFC 8615: in front of the path of the decision point that it describes.
+pub(super) const CONFIGURATION: &str = "/.well-known/authzen-configuration/.toolgate";
 /// Where requests are served, on every host.
 pub(super) const ROOT: &str = "/.toolgate/access/v1/requests";
 const APPROVED: &str = "approved";

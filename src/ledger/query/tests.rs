@@ -329,6 +329,33 @@ fn a_follower_hears_what_is_written_and_the_outcome_of_a_call_it_told() {
 }
 
 #[test]
+fn a_resource_is_found_by_itself_and_among_others() {
+    let mut log = Log::new();
+    let mut text = String::new();
+    for resource in [
+        "user:8",
+        "org:1 user:8 user:9",
+        "user:88 org:user:8",
+        "user:9",
+    ] {
+        let before = format!(r#""kind":"grant","project":"shop","resource":"{resource}""#);
+        let _ = write!(text, "{}", log.line(&before, ""));
+    }
+    log.segment(0, &text);
+    for (resource, expected) in [
+        ("user:8", &[0, 1][..]),
+        ("user:9", &[1, 3]),
+        ("org:1 user:8 user:9", &[1]),
+        ("user:8 user:9", &[]),
+        ("user:", &[]),
+    ] {
+        let filter = of("resource", resource);
+        let page = page(&log.path(), &filter, Order::Oldest, None, 10, 1 << 20).unwrap();
+        assert_eq!(seqs(&page.records), expected, "{resource}");
+    }
+}
+
+#[test]
 fn fields_texts_kinds_and_projects_select_what_they_say() {
     let mut log = Log::new();
     let mut text = String::new();

@@ -4,7 +4,7 @@
 //! values only where a tool lists them. What a condition reads of the rest is found again in one way alone: where all
 //! routes of the match are as they were, so is their choice.
 
-use super::judge::{Old, Past, Verdict, verdict};
+use super::judge::{Old, Past, Verdict, look_up, verdict};
 use super::runs::Run;
 use crate::policy::choice::{Body, Call};
 use crate::policy::condition::{Found, Subject, named};
@@ -25,15 +25,15 @@ impl<'p> Past<'p> {
     /// None does, and what is said of that; or what is not recorded and would decide.
     pub(super) fn arm<'t>(
         &self,
-        old: &Old,
+        old: &'t Old,
         first: Matched<'t>,
-        target: &Target,
+        wanted: (Option<&'t Target>, Option<&'t str>),
     ) -> Result<Matched<'t>, Result<Verdict, String>>
     where
         'p: 't,
     {
         let new = self.new;
-        if self.unchanged(old, first, target)
+        if self.unchanged(old, first, wanted)
             && let Some(arm) =
                 arms(new, first).find(|arm| old.is_of(new.route(arm.route).id.as_str()))
         {
@@ -54,7 +54,7 @@ impl<'p> Past<'p> {
         let run = self.runs.get(old.session);
         let recorded = Recorded {
             old,
-            query: target.query().unwrap_or_default(),
+            query: wanted.0.and_then(Target::query).unwrap_or_default(),
             session: run.map(|run| self.runs.current(&run.facts)),
             known: run.is_some_and(Run::is_known),
         };
@@ -66,11 +66,16 @@ impl<'p> Past<'p> {
     }
 
     /// Whether all routes of the match are those that there were, with the same conditions in the same order.
-    fn unchanged(&self, old: &Old, first: Matched<'_>, target: &Target) -> bool {
+    fn unchanged(
+        &self,
+        old: &Old,
+        first: Matched<'_>,
+        (target, path): (Option<&Target>, Option<&str>),
+    ) -> bool {
         let Some(then) = self.old else {
             return false;
         };
-        let Ok(first_then) = then.table.find(&old.method, target) else {
+        let Ok(first_then) = look_up(then, old, target, path) else {
             return false;
         };
         let told = |policy: &Policy, arm: &Matched<'_>| {

@@ -10,17 +10,19 @@ use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
 use crate::policy::attributes::Attributes;
 use crate::policy::choice::{Bare, OnPath};
 use crate::policy::decision::{Decision, GrantUse, Reason};
+use crate::policy::function;
 use crate::policy::id::{ApprovalId, GrantId, SessionId};
 use crate::policy::model::{
-    Agent, IntentRule, Mount, Policy, PolicyHash, Resources, Route, RouteIndex, Tool,
+    Agent, IntentRule, Mount, Policy, PolicyHash, Protocol, Resources, Route, RouteIndex, Tool,
+    ToolIndex,
 };
 use crate::policy::name::{AgentName, ScopeName};
 use crate::policy::resource::{Part, Resource, ResourcePattern};
-use crate::policy::route::{Matched, NoRoute};
+use crate::policy::route::{Matched, NoRoute, called};
 use crate::policy::subject::{Grant, Narrowing, Session, Subject};
-use crate::policy::target::Target;
+use crate::policy::target::{Ambiguity, Target};
 use crate::policy::time::{Now, Tick, Timestamp};
-use crate::policy::trace::Outcome;
+use crate::policy::trace::{Outcome, is_exempt};
 use crate::policy::{AccessRequest, decide};
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -35,12 +37,16 @@ pub(super) struct Old {
     pub session: SessionId,
     pub policy: PolicyHash,
     pub method: String,
-    target: String,
+    pub target: String,
     tool: Option<String>,
     pub words: Words,
     pub approval: Option<ApprovalId>,
     /// What it was for was said.
     intended: bool,
+    /// What its body called, of a tool whose calls are named there.
+    call: Option<String>,
+    /// It needed no route.
+    exempt: bool,
     /// Where it came from.
     pub client: Option<IpAddr>,
 }
@@ -125,6 +131,8 @@ impl Old {
                 Some(id) => Some(id.parse().ok()?),
             },
             intended: record.intent.is_some() || record.intent_sha256.is_some(),
+            call: record.call.clone(),
+            exempt: record.grant.as_deref() == Some("protocol"),
             client: match record.client.as_deref() {
                 None => None,
                 Some(text) => Some(text.parse().ok()?),
@@ -151,6 +159,30 @@ impl Old {
 
     pub fn was(&self, reason: Reason) -> bool {
         self.words.reason.as_deref() == Some(reason.as_str())
+    }
+
+    /// What stands in the table for what its body called; `None`: it named none, or it is not on record to the letter.
+    fn called(&self) -> Option<String> {
+        let call = self.call.as_deref()?;
+        let whole = !call.ends_with('…') && !call.contains(['\u{fffd}', '(', '*']);
+        let (method, name) = match call.split_once(' ') {
+            Some((method, name)) => (method, Some(name)),
+            None => (call, None),
+        };
+        called(method, name).filter(|_| whole)
+    }
+
+    /// Whether its tool is one of functions.
+    fn is_function_of(&self, policy: &Policy) -> bool {
+        let is = |tool: &Tool| {
+            tool.protocol == Protocol::Function && self.tool.as_deref() == Some(tool.name.as_str())
+        };
+        policy.tools.iter().any(is)
+    }
+
+    /// Whether a function was asked about, or an agent used a method of that name.
+    pub fn asks(&self) -> bool {
+        self.method == function::METHOD
     }
 
     /// Whether this route judged it.
@@ -241,15 +273,36 @@ impl Past<'_> {
     }
 
     fn at_host(&self, old: &Old, host: &str) -> Tried {
-        let Ok(target) = Target::parse(&old.target, host) else {
-            return Tried::one(Err("target".to_owned()));
-        };
-        let first = match self.new.table.find(&old.method, &target) {
+        let target = Target::parse(&old.target, host);
+        let path = old.called();
+        let first = match look_up(self.new, old, target.as_ref().ok(), path.as_deref()) {
+            // Methods have no spaces that anybody must respect: as it is written it was none that matched.
+            Ok(first)
+                if path.is_some()
+                    && old.was(Reason::NoRoute)
+                    && self.old_finds(old, &target, &path) =>
+            {
+                return unjudged(
+                    "call".to_owned(),
+                    std::iter::once(self.new.route(first.route)),
+                );
+            }
             Ok(first) => first,
-            // What it calls stands in its body.
+            // What it called can't be told from what is recorded.
             Err(NoRoute::Called(tool)) => {
                 let routes = self.new.routes.iter().filter(|route| route.tool == tool);
-                return unjudged("body".to_owned(), routes);
+                return unjudged("call".to_owned(), routes);
+            }
+            Err(NoRoute::Route(tool)) if self.needs_none(old, tool) => {
+                return Tried::one(Ok(Verdict {
+                    outcome: Outcome::Allow,
+                    route: None,
+                    scope: None,
+                    resource: None,
+                }));
+            }
+            Err(NoRoute::Tool | NoRoute::Route(_)) if target.is_err() && !old.asks() => {
+                return Tried::one(Err("target".to_owned()));
             }
             Err(NoRoute::Tool | NoRoute::Route(_)) => {
                 return Tried::one(Ok(Verdict {
@@ -260,7 +313,8 @@ impl Past<'_> {
                 }));
             }
         };
-        let matched = match self.arm(old, first, &target) {
+        let wanted = (target.as_ref().ok(), path.as_deref());
+        let matched = match self.arm(old, first, wanted) {
             Ok(matched) => matched,
             Err(Ok(verdict)) => return Tried::one(Ok(verdict)),
             Err(Err(subject)) => {
@@ -289,6 +343,23 @@ impl Past<'_> {
                 self.matched(old, route, &matched)
             }
         }
+    }
+
+    /// Whether the policy that decided then would find a route now, or is not known.
+    fn old_finds(
+        &self,
+        old: &Old,
+        target: &Result<Target, Ambiguity>,
+        path: &Option<String>,
+    ) -> bool {
+        let finds = |then| look_up(then, old, target.as_ref().ok(), path.as_deref()).is_ok();
+        self.old.is_none_or(finds)
+    }
+
+    /// Whether what was called belongs to the protocol itself.
+    fn needs_none(&self, old: &Old, tool: ToolIndex) -> bool {
+        let method = old.call.as_deref().and_then(|call| call.split(' ').next());
+        old.exempt || method.is_some_and(|method| is_exempt(self.new, tool, method))
     }
 
     fn matched(&self, old: &Old, route: &Route, matched: &Matched<'_>) -> Tried {
@@ -539,6 +610,35 @@ impl Past<'_> {
             one = session.parent.as_deref();
         }
         "session".to_owned()
+    }
+}
+
+/// The first route of a call's match.
+pub(super) fn look_up<'t>(
+    policy: &'t Policy,
+    old: &'t Old,
+    target: Option<&'t Target>,
+    path: Option<&'t str>,
+) -> Result<Matched<'t>, NoRoute> {
+    let by_target = || match target {
+        Some(target) => match (policy.table.find(&old.method, target), path) {
+            (Err(NoRoute::Called(tool)), Some(path)) => {
+                let found = policy.table.find_call(tool, path);
+                found.ok_or(NoRoute::Route(tool))
+            }
+            (found, _) => found,
+        },
+        None => Err(NoRoute::Tool),
+    };
+    if !old.asks() {
+        return by_target();
+    }
+    let by_name = policy.table.find_function(&old.target);
+    match (by_name, by_target()) {
+        // An agent may have sent a method of that name: records tell the two apart by the tool alone.
+        (Some(first), Err(_)) if old.is_function_of(policy) => Ok(first),
+        (Some(first), _) => Err(NoRoute::Called(first.tool)),
+        (None, found) => found,
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Record {
     pub intent: Option<String>,
     pub intent_sha256: Option<String>,
     pub client: Option<String>,
+    pub call: Option<String>,
 }
 
 /// What would have been decided of a call that passed because its route was in shadow: that is what another policy's

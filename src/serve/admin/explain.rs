@@ -153,6 +153,7 @@ fn of_session(
 fn refuse(explanation: &mut Explanation, reason: Reason) {
     explanation.decision = "deny";
     explanation.reason = Some(reason.as_str());
+    explanation.shadow = false;
     (explanation.grant, explanation.chain, explanation.unknown) = (None, None, None);
 }
 

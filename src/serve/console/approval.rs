@@ -284,7 +284,11 @@ impl Request {
             decoded: differs.then(|| Text::bytes(&decoded)),
             tool: view.tool.clone(),
             route: view.route.clone(),
-            authority: Text::line(&view.authority),
+            // Every request names a host.
+            authority: Text::line(match view.authority.as_str() {
+                "" => "nobody: a function in the agent’s own process asks, and acts on a yes",
+                host => host,
+            }),
             grant: match view.grant.as_str() {
                 "on_use" => "one made for this call alone".to_owned(),
                 id => format!("stored grant {id}, of which one call is reserved"),

@@ -100,7 +100,7 @@ async fn a_python_function_asks_before_it_acts_and_acts_on_what_people_agreed_to
     assert!(child.wait().await.unwrap().success());
     scene.comes_to(&shown.id, "executed").await;
 
-    let records = ledger::records(&scene.setup);
+    let records = ledger::verified(&scene.setup.ledger());
     let of_office = |decision: &str| {
         let found = records.iter().filter(|record| {
             record["kind"] == "decision"

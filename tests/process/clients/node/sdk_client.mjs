@@ -33,21 +33,21 @@ async function tried(promise) {
 
 const { client, call } = await connected();
 const progress = [];
+const repo = "acme/a";
 const say = {
   tools: (await client.listTools()).tools.map((each) => each.name).sort(),
-  resources: (await client.listResources()).resources.map((each) => each.uri).sort(),
-  prompts: (await client.listPrompts()).prompts.map((each) => each.name).sort(),
-  called: await tried(call({ name: "test_simple_text", arguments: {} })),
-  followed: await tried(
-    call({ name: "test_tool_with_progress", arguments: {}, _meta: { progressToken: "p" } }, (at) => progress.push(at.progress)),
-  ),
-  refused: await tried(call({ name: "test_image_content", arguments: {} })),
-  read: await tried(client.readResource({ uri: "test://static-text" })),
-  unread: await tried(client.readResource({ uri: "test://static-binary" })),
-  prompted: await tried(client.getPrompt({ name: "test_simple_prompt" })),
-  unprompted: await tried(client.getPrompt({ name: "test_prompt_with_image" })),
+  resources: (await client.listResources()).resources.map((each) => each.uri),
+  templates: (await client.listResourceTemplates()).resourceTemplates.map((each) => each.uriTemplate),
+  prompts: (await client.listPrompts()).prompts.map((each) => each.name),
+  called: await tried(call({ name: "list_issues", arguments: { repo } })),
+  followed: await tried(call({ name: "slow_issues", arguments: { repo } }, (at) => progress.push(at.progress))),
+  refused: await tried(call({ name: "delete_repo", arguments: { repo } })),
+  read: await tried(client.readResource({ uri: "repo://acme/README" })),
+  unread: await tried(client.readResource({ uri: "secret://keys" })),
+  prompted: await tried(client.getPrompt({ name: "review", arguments: { code: "x" } })),
+  unprompted: await tried(client.getPrompt({ name: "leak" })),
   // A person is asked, and agrees while this waits.
-  held: await tried(call({ name: "test_multiple_content_types", arguments: {} })),
+  held: await tried(call({ name: "create_issue", arguments: { repo, title: "t" } })),
   progress,
 };
 await client.close();
