@@ -41,21 +41,6 @@ enum Answer {
     Pending(Arc<LiveApproval>),
 }
 
-/// What stops a question: of the route that judges it, where there is one.
-struct Stop<'p> {
-    refusal: Refusal,
-    route: Option<&'p Route>,
-}
-
-impl From<Refusal> for Stop<'_> {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            refusal,
-            route: None,
-        }
-    }
-}
-
 /// What is the same for all evaluations of one request.
 struct Asking<'a> {
     caller: &'a Arc<Caller>,
@@ -175,7 +160,7 @@ impl Gate {
         all
     }
 
-    /// Everything that is done to a question. What denies it on a route in shadow is recorded, and it is a yes.
+    /// Everything that is done to a question.
     async fn answer(
         &self,
         asking: &Asking<'_>,
@@ -185,40 +170,16 @@ impl Gate {
         let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
         let policy = &caller.ruleset.policy;
         // Also one that an evaluation before this one has put there.
-        authenticate::not_quarantined(caller, entry.opened)?;
+        authenticate::not_quarantined(caller, now)?;
         let (path, text) = (function::path(question.name()), question.text());
         let path = path.as_deref().unwrap_or(TOO_LONG);
         let digest = digest_of(&text);
         entry.asks(path, digest);
         let held = HeldQuestion::new(caller.session.facts.id, path, &text);
         let standing = match caller.session.holds_approvals() {
-            true => gate
-                .sessions
-                .standing(&caller.session, held.digest, entry.opened),
+            true => gate.sessions.standing(&caller.session, held.digest, now),
             false => None,
         };
-        let put = (question, path, asked, held);
-        let judged = self.judge(asking, put, standing.as_ref(), entry).await;
-        let (refusal, route) = match judged {
-            Ok(answer) => return Ok(answer),
-            Err(Stop { refusal, route }) => (refusal, route),
-        };
-        let evidence = gate.despite_function(refusal, caller, (path, route), standing, entry)?;
-        let level = level_of(None, evidence.route().irreversible);
-        entry.allow(&Evidence::Shadowed(evidence), level).await?;
-        gate.still_live(caller)?;
-        Ok(Answer::Yes(None))
-    }
-
-    /// What is said of it where no route is in shadow.
-    async fn judge<'c>(
-        &self,
-        asking: &Asking<'c>,
-        (question, path, asked, held): (&Question<'_>, &str, BodyDigest, HeldQuestion<'_>),
-        standing: Option<&Arc<LiveApproval>>,
-        entry: &mut Entry,
-    ) -> Result<Answer, Stop<'c>> {
-        let (gate, caller, now) = (&*self.0, asking.caller, entry.opened);
         // Who asks again although a person said no is counted as for any other call.
         let again = standing
             .as_ref()
@@ -275,7 +236,7 @@ impl Gate {
             Ok(Ruled::Allow(permit)) => Ok(permit),
             Ok(Ruled::Hold(hold)) if !route.shadow => {
                 let approval = self.hold_function(hold, caller, held, entry).await?;
-                return Ok(self.stand_by(approval, asking, entry).await?);
+                return self.stand_by(approval, asking, entry).await;
             }
             Ok(Ruled::Hold(hold)) => Err(gate.unheld(hold, caller, entry).await),
             Err(refusal) => Err(refusal),

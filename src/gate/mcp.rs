@@ -134,7 +134,7 @@ impl Gate {
                 let first = Described::first(caller, matched, "");
                 if bytes.len() as u64 > first.route.body_limit && asking.noted.is_none() {
                     let refusal = Refusal::too_large_to_judge(first.route);
-                    asking.noted = Some(shadow::unjudged(refusal, caller, &first)?);
+                    asking.noted = Some(shadow::unjudged(refusal, caller, &first.matched)?);
                 }
                 self.call(first, asking, body, entry).await?
             }

@@ -5,11 +5,14 @@
 //! challenge, whether something is mounted there or not. A stranger has no project; that all projects say the same of a
 //! place is proven when the files are loaded. Nothing of a request is repeated: who sends one chooses its `Host`.
 
+use crate::gate::fields::TOOLGATE_SESSION;
 use crate::gate::refusal::Refusal;
 use crate::gate::respond;
 use crate::policy::model::{METADATA_PATH, Mount, OAuth, Policy};
 use crate::policy::target::Target;
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -56,10 +59,11 @@ impl Directory {
         directory
     }
 
-    /// The answer, if it is metadata that is asked for.
+    /// The answer, if it is metadata that is asked for. Where there is none, that is said to who shows no credential; a
+    /// caller goes on like any other, for a tool that has a host of its own may serve this path itself.
     pub(super) fn page(
         &self,
-        method: &Method,
+        head: &Parts,
         target: &Result<Target, Refusal>,
     ) -> Option<Result<Response<Bytes>, Refusal>> {
         let target = target.as_ref().ok()?;
@@ -70,18 +74,21 @@ impl Directory {
             of if of.starts_with('/') => of,
             _ => return None,
         };
-        let read = matches!(*method, Method::GET | Method::HEAD);
-        Some(match self.at(target.host(), of) {
-            _ if !read => Err(Refusal::method_not_served("GET, HEAD")),
-            Some(told) => Ok(respond::own(
-                StatusCode::OK,
-                "application/json",
-                told.document.clone(),
-            )),
-            None => Err(Refusal::not_found(
+        let credentials = [AUTHORIZATION, TOOLGATE_SESSION];
+        match self.at(target.host(), of) {
+            Some(told) => Some(match head.method {
+                Method::GET | Method::HEAD => Ok(respond::own(
+                    StatusCode::OK,
+                    "application/json",
+                    told.document.clone(),
+                )),
+                _ => Err(Refusal::method_not_served("GET, HEAD")),
+            }),
+            None if credentials.iter().any(|it| head.headers.contains_key(it)) => None,
+            None => Some(Err(Refusal::not_found(
                 "there is no protected-resource metadata here; session tokens come from whoever started you",
-            )),
-        })
+            ))),
+        }
     }
 
     /// Where a stranger who calls this target can read how to get a token.

@@ -391,7 +391,7 @@ impl Gate {
             return entry.own(page);
         }
         // So is what tells how to get a token, where the configuration publishes that.
-        if let Some(document) = gate.metadata.load().page(&head.method, &target) {
+        if let Some(document) = gate.metadata.load().page(head, &target) {
             return entry.own(document);
         }
 

@@ -19,7 +19,7 @@ use crate::policy::approval::Stage;
 use crate::policy::decision::{Hold, Reason};
 use crate::policy::limit::Exceeded;
 use crate::policy::model::{LimitIndex, Route};
-use crate::policy::route::Matched;
+use crate::policy::route::{Matched, NoRoute};
 use crate::policy::shadow::{Shadowed, WouldBe};
 use crate::policy::target::Target;
 use crate::policy::{all_shadowed, shadowed};
@@ -56,35 +56,6 @@ impl Inner {
             Err(NoRoute::Route(_) | NoRoute::Tool) => false,
         };
         noted(refusal, in_shadow)
-    }
-
-    /// As [`Inner::despite`], of what a function asks; `route` is the one that judges it, where there is one. `standing` is
-    /// what people were asked by the same question.
-    pub(super) fn despite_function<'c>(
-        &self,
-        refusal: Refusal,
-        caller: &'c Caller,
-        (path, route): (&str, Option<&'c Route>),
-        standing: Option<Arc<LiveApproval>>,
-        entry: &mut Entry,
-    ) -> Result<Shadowed<'c>, Refusal> {
-        let policy = &caller.ruleset.policy;
-        let route = route.or_else(|| {
-            let first = policy.table.find_function(path)?;
-            (entry.tool, entry.route) = (Some(first.tool), entry.route.or(Some(first.route)));
-            all_shadowed(policy, &first).then(|| policy.route(first.route))
-        });
-        let Some(evidence) = route.and_then(|route| shadowed(route, refusal.reason())) else {
-            return Err(refusal);
-        };
-        if let Some(approval) = standing {
-            return Err(of_people(refusal, &approval));
-        }
-        entry.limited(refusal.limit());
-        if let Some(micros) = fixed_cost(evidence.route()) {
-            self.charge_despite(caller, evidence.route(), micros, entry);
-        }
-        Ok(evidence)
     }
 
     /// What lets a call pass that is denied on a route in shadow.

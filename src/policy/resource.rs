@@ -6,6 +6,7 @@
 //! encoded in upper case. What a call acts on is found by filling the route's template ([`fill`]).
 
 mod fill;
+mod solve;
 mod spelling;
 
 use super::attributes::Attributes;
@@ -167,24 +168,6 @@ impl Resource {
         self.0.split(' ')
     }
 
-    /// Attributes with which every one of them is matched by a pattern of a list, where such can be found: what a session
-    /// may have had whose attributes are not known. Each is tried with what those before it gave away, and never anew.
-    pub fn solve(&self, patterns: &[ResourcePattern]) -> Attributes {
-        if let Some(solved) = patterns.iter().find_map(|pattern| pattern.solve(self)) {
-            return solved;
-        }
-        let mut found = Vec::new();
-        for one in self.each() {
-            let mut patterns = patterns.iter().filter(|pattern| !pattern.any_id);
-            let known = found.len();
-            patterns.find(|pattern| {
-                found.truncate(known);
-                solve(&pattern.parts, one, &mut found)
-            });
-        }
-        found.into_iter().collect()
-    }
-
     /// Whether every one of them is matched by a pattern of a list.
     pub fn is_within(&self, patterns: &[ResourcePattern], attributes: &Attributes) -> bool {
         self.each().all(|one| {
@@ -335,23 +318,6 @@ impl ResourcePattern {
         rest.is_empty() != self.any_id
     }
 
-    /// The attributes with which it matches a resource, where there are some that make it: what a session must have had
-    /// whose attributes are not known. `None` also: it matches whatever the attributes, or never.
-    pub fn solve(&self, resource: &Resource) -> Option<Attributes> {
-        let reads = self
-            .parts
-            .iter()
-            .any(|part| matches!(part, Part::Session(_)));
-        if !reads || self.any_id {
-            return None;
-        }
-        let mut found = Vec::new();
-        // What matches the first of several is what all others must be matched by.
-        solve(&self.parts, resource.each().next()?, &mut found).then_some(())?;
-        let attributes: Attributes = found.into_iter().collect();
-        self.matches(resource, &attributes).then_some(attributes)
-    }
-
     /// As it reads for a session with these attributes, for showing only: `None` where one is missing.
     pub fn filled(&self, attributes: &Attributes) -> Option<String> {
         let mut text = String::new();
@@ -378,40 +344,6 @@ impl ResourcePattern {
             Part::Session(name) => Some(&**name),
             _ => None,
         })
-    }
-}
-
-/// Whether values for the session's parts make them read `rest`; those are put into `found`.
-fn solve<'p>(parts: &'p [Part], rest: &str, found: &mut Vec<(&'p str, String)>) -> bool {
-    let Some((part, behind)) = parts.split_first() else {
-        return rest.is_empty();
-    };
-    match part {
-        Part::Literal(literal) => rest
-            .strip_prefix(&**literal)
-            .is_some_and(|rest| solve(behind, rest, found)),
-        Part::Session(name) => {
-            let known = found.iter().find(|(have, _)| *have == &**name);
-            if let Some((_, value)) = known {
-                let left = strip_encoded(rest.as_bytes(), value).map(<[u8]>::len);
-                return left.is_some_and(|left| solve(behind, &rest[rest.len() - left..], found));
-            }
-            // A value never has a `:` that is not encoded.
-            let end = rest.find(':').unwrap_or(rest.len());
-            (1..=end).rev().any(|at| {
-                let Some(value) = decoded(&rest[..at]) else {
-                    return false;
-                };
-                found.push((name, value.into_owned()));
-                let solved = solve(behind, &rest[at..], found);
-                if !solved {
-                    found.pop();
-                }
-                solved
-            })
-        }
-        // A pattern has none of those.
-        _ => false,
     }
 }
 

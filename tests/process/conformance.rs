@@ -235,11 +235,13 @@ async fn works_through_the_gate(package: &str, revision: &str) {
         .env("TOKEN", &session.token)
         .env("SDK", package)
         .env("REVISION", revision);
-    let running = tokio::spawn(said(command));
-    let shown = scene.asked("/mcp").await;
-    scene.approve("dana", &shown).await;
-    let told = within(2 * PATIENCE, "the client comes to its end", running);
-    let told = told.await.unwrap();
+    let running = within(2 * PATIENCE, "the client comes to its end", said(command));
+    let agreeing = async {
+        let shown = scene.asked("/mcp").await;
+        scene.approve("dana", &shown).await;
+        shown
+    };
+    let (told, shown) = tokio::join!(running, agreeing);
 
     // Lists show what this session could be granted, and nothing else.
     assert_eq!(

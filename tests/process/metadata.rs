@@ -155,12 +155,14 @@ async fn strangers_learn_of_no_other_place_from_metadata_and_challenges() {
         let other = other.refused(404, "not_found");
         assert_eq!(other.body.len(), absent.body.len(), "{rest}");
     }
-    // Nor does a good token learn more here, and metadata can only be read.
+    // Nor does a good token learn more here; metadata can only be read.
     let session = gate.mint("demo", "bot").await;
-    let inner = format!("{base}/mcp/github/inner");
-    get(gate.agents, &session.token, &inner)
-        .await
-        .refused(404, "not_found");
+    for rest in ["/mcp/github/inner", "/nowhere"] {
+        get(gate.agents, &session.token, &format!("{base}{rest}"))
+            .await
+            .refused(403, "no_route");
+    }
+    get(gate.agents, &session.token, PATH).await.expect(200);
     for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
         let answer = call(gate.agents, "", method, PATH, Payload::from(())).await;
         assert_eq!(answer.status, 405, "{answer:?}");

@@ -91,11 +91,8 @@ impl Draft {
         was_said
     }
 
-    /// The whole file. Without routes it is none that would be valid, and nobody is given it.
+    /// The whole file, of a draft that has routes.
     pub fn yaml(&self) -> String {
-        if self.is_empty() {
-            return "version: 1\nproject: empty\nagents: {}\ntools: {}\n".to_owned();
-        }
         let mut text = self.head();
         self.agent(&mut text);
         self.tool(&mut text);
@@ -301,7 +298,6 @@ fn tool(named: &Named) -> Tool {
         mount: Mount::Path(named.mount.as_str().into()),
         oauth: None,
         upstream: None,
-        oauth: None,
         preserve_host: false,
         session_header: SessionHeader::Authorization,
         allow_method_override: Box::default(),
