@@ -386,3 +386,48 @@ async fn an_operator_says_in_the_console_how_a_run_ended_that_nobody_knows_of() 
         assert!(text(&list).contains(part), "{part}: {}", text(&list));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_of_a_visitor_says_which_of_its_projects_are_in_shadow_and_what_passed_there() {
+    let scene = Scene::asking();
+    let (_, bot) = scene.mint().await;
+    let auditor = sign_in(&scene, "auditor").await;
+    let before = page(&scene, "/ledger", &auditor).await.expect(200);
+    assert!(!text(&before).contains("in shadow:"), "{}", text(&before));
+    for project in ["dev", "prod"] {
+        let file = scene.project(project);
+        let yaml = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(
+            &file,
+            yaml.replacen("version: 1\n", "version: 1\nmode: shadow\n", 1),
+        )
+        .unwrap();
+    }
+    scene
+        .post("operator", "/v1/policy/reload", &json!({}))
+        .await
+        .expect(200);
+    scene
+        .agent(&bot, Method::POST, "/shop/vault")
+        .await
+        .refused(502, "upstream_failed");
+    let said =
+        "Project dev is in shadow: what the policy denies there is recorded and let through.";
+    for path in [
+        "/ledger",
+        "/ledger?shadow=deny&reason=grant_missing",
+        "/sessions",
+    ] {
+        let shown = page(&scene, path, &auditor).await.expect(200);
+        let shown = text(&shown);
+        assert!(shown.contains(said), "{path}: {shown}");
+        assert!(!shown.contains("Project prod"), "{path}: {shown}");
+    }
+    let found = page(&scene, "/ledger?shadow=deny", &auditor)
+        .await
+        .expect(200);
+    let found = text(&found);
+    for part in ["let through in shadow", "would be refused: grant_missing"] {
+        assert!(found.contains(part), "{part}: {found}");
+    }
+}

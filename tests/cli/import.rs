@@ -32,8 +32,13 @@ fn imported(document: &str, name: &str) -> (Ran, String) {
 /// Nothing but that nobody is an approver yet may be said of it.
 fn passes_check(folder: &Path, yaml: &str, project: &str) {
     fs::write(folder.join("project.yaml"), yaml).unwrap();
+    // A group that no chain names is one that is warned of.
+    let role = match yaml.contains("\napprovals:") {
+        true => "[approver], groups: [approvers]",
+        false => "[auditor]",
+    };
     let server = format!(
-        "version: 1\nlisteners:\n  agents: {{ address: 127.0.0.1:0 }}\n  admin: {{ address: 127.0.0.1:0 }}\n  metrics: {{ address: 127.0.0.1:0 }}\nprincipals:\n  - {{ name: dana, key: {{ sha256: {} }}, roles: [approver], groups: [approvers], projects: [{project}] }}\nstore: {{ embedded: {{ path: {}/toolgate.db }} }}\nledger: {{ directory: {}/ledger }}\nprojects: [project.yaml]\n",
+        "version: 1\nlisteners:\n  agents: {{ address: 127.0.0.1:0 }}\n  admin: {{ address: 127.0.0.1:0 }}\n  metrics: {{ address: 127.0.0.1:0 }}\nprincipals:\n  - {{ name: dana, key: {{ sha256: {} }}, roles: {role}, projects: [{project}] }}\nstore: {{ embedded: {{ path: {}/toolgate.db }} }}\nledger: {{ directory: {}/ledger }}\nprojects: [project.yaml]\n",
         "0".repeat(64),
         folder.display(),
         folder.display(),
@@ -94,7 +99,7 @@ fn a_pet_store_becomes_routes_scopes_resources_and_an_approval_for_what_deletes(
             "- { id: getOrderById, match: \"GET /store/order/{orderId}\", scope: store.read, resource: \"order:{orderId}\" }",
             "guess: deprecated by the document",
             "      pets.read: on_request\n",
-            "      pets.delete: { grant: on_request, resources: any }",
+            "      pets.delete: { grant: on_request, ttl: 1h, resources: any }",
             "  default: { approvers: [approvers]",
         ],
     );

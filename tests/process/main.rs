@@ -32,6 +32,7 @@ mod metadata;
 mod operations;
 mod reload;
 mod replay;
+mod shadow;
 mod streams;
 mod tamper;
 mod telemetry;

@@ -136,7 +136,6 @@ impl Document {
 }
 
 fn parse(text: &str) -> Result<Value, String> {
-    // An error names a place, not what stands there.
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"));
     }

@@ -91,11 +91,8 @@ impl Draft {
         was_said
     }
 
-    /// The whole file. Without routes it is none that would be valid, and nobody is given it.
+    /// The whole file, of a draft that has routes.
     pub fn yaml(&self) -> String {
-        if self.is_empty() {
-            return "version: 1\nproject: empty\nagents: {}\ntools: {}\n".to_owned();
-        }
         let mut text = self.head();
         self.agent(&mut text);
         self.tool(&mut text);
@@ -135,7 +132,7 @@ impl Draft {
         for (scope, verb) in scopes {
             let rule = match verb {
                 Verb::Delete => {
-                    "{ grant: on_request, resources: any }   # guess: any; bound it, as [\"user:{session.user_id}\"] does"
+                    "{ grant: on_request, ttl: 1h, resources: any }   # guess: any; bound it, as [\"user:{session.user_id}\"] does"
                 }
                 Verb::Read | Verb::Write => "on_request",
             };

@@ -79,6 +79,12 @@ pub fn run(_: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         None => document.upstream(),
     };
     let mut draft = Draft::new(document, named, upstream);
+    tell(&draft);
+    if draft.is_empty() {
+        return Err(Failure::No(
+            "nothing of this document can be imported".to_owned(),
+        ));
+    }
     let mut text = draft.yaml();
     if let Err(errors) = config::check_project(&text) {
         // Where the document says that the tool is may be nothing that can be sent to. All else was proven before.
@@ -91,12 +97,6 @@ pub fn run(_: &Globals, arguments: &Arguments) -> Result<(), Failure> {
         config::check_project(&text).map_err(|errors| {
             Failure::Ours(format!("what would be written is not valid:\n{errors}"))
         })?;
-    }
-    tell(&draft);
-    if draft.is_empty() {
-        return Err(Failure::No(
-            "nothing of this document can be imported".to_owned(),
-        ));
     }
     output::print(&text)
 }

@@ -48,7 +48,7 @@ fn segment(
     let parameters = parameters(segment)?;
     let whole = parameters.len() == 1 && segment.starts_with('{') && segment.ends_with('}');
     if parameters.is_empty() {
-        return Ok(segment.to_owned());
+        return Ok(encoded(segment));
     }
     let written = &*parameters.join("_");
     let rest = whole && last && is_rest(written);
@@ -64,6 +64,19 @@ fn segment(
         return Ok(format!("{{{name}}}"));
     }
     Ok(segment.replacen(&format!("{{{written}}}"), &format!("{{{name}}}"), 1))
+}
+
+/// Documents write a path as it reads; a target has none but ASCII.
+fn encoded(literal: &str) -> String {
+    let mut text = String::with_capacity(literal.len());
+    for byte in literal.bytes() {
+        if byte.is_ascii_graphic() {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 /// What stands in the braces of a segment.
