@@ -6,6 +6,8 @@
 //!
 //! The answer streams to the agent at the agent's pace. If the agent leaves, the rest is read within the tool's timeout and
 //! up to [`KEPT_BYTES_MAX`], for its retry.
+//!
+//! It is long because the order of all this is one argument, and is read in one piece.
 
 use super::Arrival;
 use super::answer::{HeldBody, Piece, Taken};
