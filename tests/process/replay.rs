@@ -450,7 +450,8 @@ async fn what_replay_says_another_policy_would_decide_is_what_a_gate_decides_tha
             "{report:#}"
         );
         for subject in missing.keys() {
-            let honest = ["session.customer_id", "intent", "grants"].contains(&&**subject);
+            let honest = ["session.customer_id", "intent", "grants", "query.q"];
+            let honest = honest.contains(&&**subject);
             assert!(honest, "{missing:?}");
         }
         // Each edit is seen.
