@@ -20,6 +20,9 @@ pub(super) fn template(path: &str) -> Result<Made, String> {
     if path.contains(['?', '#']) {
         return Err("it has a query or fragment, by which no route is told apart from others; import it as one route with `where`".to_owned());
     }
+    if path.contains("${") {
+        return Err("it has `${`, which stands for the environment in a project file".to_owned());
+    }
     let mut names = HashSet::new();
     let mut guesses = Vec::new();
     let mut text = String::with_capacity(path.len());

@@ -55,6 +55,7 @@ struct Wanted {
     ("tool" = Option<String>, Query), ("route" = Option<String>, Query), ("scope" = Option<String>, Query),
     ("resource" = Option<String>, Query, description = "What was acted on, by itself or among others, such as `user:7`."),
     ("decision" = Option<String>, Query, description = "`allow`, `deny` or `hold`."),
+    ("shadow" = Option<String>, Query, description = "Only what passed because its route is in shadow, as it would have been: `deny`, `hold`, `any`."),
     ("reason" = Option<String>, Query), ("request" = Option<String>, Query), ("approval" = Option<String>, Query),
     ("principal" = Option<String>, Query, description = "Who changed something."),
     ("since" = Option<String>, Query, description = "A length of time before now (`24h`), a day or a moment (RFC 3339)."),
