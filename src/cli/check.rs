@@ -188,11 +188,14 @@ fn prose(loaded: &Loaded, signer: &Signer) -> String {
     let warnings = loaded.warnings.len() + signer.warnings();
     let tests: usize = loaded.lines.iter().map(|lines| lines.tests).sum();
     let plural = |count: usize| if count == 1 { "" } else { "s" };
+    let passed = match tests {
+        0 => String::new(),
+        many => format!("{many} test{} passed, ", plural(many)),
+    };
     let _ = writeln!(
         text,
-        "valid: {projects} project{}, {tests} test{} passed, {warnings} warning{}",
+        "valid: {projects} project{}, {passed}{warnings} warning{}",
         plural(projects),
-        plural(tests),
         plural(warnings)
     );
     text

@@ -13,13 +13,14 @@ mod names;
 pub use carry::{Framing, Stamp, Trust, for_http2, forward};
 pub use held::{HeldField, Tells, again, held};
 
+use crate::policy::content::fold;
 use crate::policy::model::{SessionHeader, Tool};
 use crate::policy::token::TOKEN_BYTES;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use names::{Class, FOLDED_BYTES_MAX, PROTECTED_FOLDED, fold, is_of_family};
+use names::{Class, FOLDED_BYTES_MAX, PROTECTED_FOLDED, is_of_family};
 
 /// What of a tool the fields of its requests are judged by.
 #[derive(Debug)]
@@ -295,11 +296,6 @@ struct Nominated<'a>(Vec<&'a [u8]>);
 /// Whether `Connection` takes a field away before the request is forwarded.
 pub(super) fn is_nominated(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.contains_key(CONNECTION) && Nominated::by(headers).holds(name)
-}
-
-/// Whether a backend that ignores case and punctuation in names (CGI, WSGI and kin) takes a field for another one.
-pub(super) fn is_taken_for(other: &str, name: &str) -> bool {
-    other != name && fold(other).eq(fold(name))
 }
 
 impl<'a> Nominated<'a> {

@@ -15,7 +15,7 @@ use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
 use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
-use crate::policy::content::{Media, Unreadable, one};
+use crate::policy::content::{Media, Unreadable, is_taken_for, one};
 use crate::policy::json::Value;
 use crate::policy::model::{Policy, Protocol, Route, RouteIndex};
 use crate::policy::resource::Resource;
@@ -332,7 +332,7 @@ impl Call for Said<'_> {
                 }
                 // Another that some backends take for it.
                 let mut names = headers.keys().map(HeaderName::as_str);
-                if names.any(|other| fields::is_taken_for(other, name.as_str())) {
+                if names.any(|other| is_taken_for(other, name.as_str())) {
                     return Found::Many;
                 }
                 let values = headers.get_all(&name).iter();
@@ -340,7 +340,7 @@ impl Call for Said<'_> {
             }
             Fields::Kept(kept) => {
                 let mut names = kept.iter().map(|field| &*field.name);
-                if names.any(|other| fields::is_taken_for(other, name)) {
+                if names.any(|other| is_taken_for(other, name)) {
                     return Found::Many;
                 }
                 let of = kept.iter().filter(|field| *field.name == *name);

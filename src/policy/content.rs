@@ -19,6 +19,18 @@ pub fn one<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Found<'v> {
     }
 }
 
+/// The name of a header field as readers have it that ignore case and punctuation (CGI, WSGI and kin).
+pub fn fold(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Whether such a reader takes a field for another one.
+pub fn is_taken_for(other: &str, name: &str) -> bool {
+    other != name && fold(other).eq(fold(name))
+}
+
 /// RFC 9110 section 5.6.2.
 fn is_token(text: &str) -> bool {
     let odd = |byte: u8| !byte.is_ascii_alphanumeric() && !b"!#$%&'*+-.^_`|~".contains(&byte);

@@ -99,7 +99,7 @@ fn a_pet_store_becomes_routes_scopes_resources_and_an_approval_for_what_deletes(
             "- { id: getOrderById, match: \"GET /store/order/{orderId}\", scope: store.read, resource: \"order:{orderId}\" }",
             "guess: deprecated by the document",
             "      pets.read: on_request\n",
-            "      pets.delete: { grant: on_request, resources: any }",
+            "      pets.delete: { grant: on_request, ttl: 1h, resources: any }",
             "  default: { approvers: [approvers]",
         ],
     );

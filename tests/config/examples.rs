@@ -15,7 +15,30 @@ fn examples() -> Vec<(PathBuf, SchemaKind)> {
     for entry in fs::read_dir(root().join("projects")).unwrap() {
         all.push((entry.unwrap().path(), SchemaKind::Project));
     }
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        all.push((entry.unwrap().path(), SchemaKind::Project));
+    }
     all
+}
+
+#[test]
+fn the_examples_that_no_server_file_names_load_too() {
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let folder = tempfile::tempdir().unwrap();
+        let project = path.file_stem().unwrap().to_str().unwrap();
+        fs::create_dir(folder.path().join("projects")).unwrap();
+        fs::copy(&path, folder.path().join("projects/one.yaml")).unwrap();
+        let server = SERVER.replace("projects: [demo]", &format!("projects: [{project}]"));
+        fs::write(folder.path().join("toolgate.yaml"), server).unwrap();
+        let loaded = config::load_with(
+            &folder.path().join("toolgate.yaml"),
+            Secrets::Required,
+            &environment,
+        );
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.projects.len(), 1);
+    }
 }
 
 #[test]

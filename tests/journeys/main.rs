@@ -197,3 +197,8 @@ fn decisions(transcript: &str) -> Vec<(String, String)> {
 fn what_a_call_acts_on_is_read_from_it_once_and_each_of_several_is_judged() {
     check("resources");
 }
+
+#[test]
+fn what_a_call_says_chooses_the_route_that_judges_it() {
+    check("conditions");
+}

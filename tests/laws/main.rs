@@ -4,6 +4,7 @@
 mod builder;
 
 mod approval;
+mod conditions;
 mod decide;
 mod ledger;
 mod limit;

@@ -132,7 +132,7 @@ impl Draft {
         for (scope, verb) in scopes {
             let rule = match verb {
                 Verb::Delete => {
-                    "{ grant: on_request, resources: any }   # guess: any; bound it, as [\"user:{session.user_id}\"] does"
+                    "{ grant: on_request, ttl: 1h, resources: any }   # guess: any; bound it, as [\"user:{session.user_id}\"] does"
                 }
                 Verb::Read | Verb::Write => "on_request",
             };

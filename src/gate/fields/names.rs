@@ -118,12 +118,6 @@ pub(super) const PROTECTED_FOLDED: [&[u8]; 29] = [
 /// No protected name is longer; a longer credential name is compared by its family only, see [`Rules::is_alias`].
 pub(super) const FOLDED_BYTES_MAX: usize = 64;
 
-pub(super) fn fold(name: &str) -> impl Iterator<Item = u8> {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| byte.to_ascii_lowercase())
-}
-
 pub(super) fn is_of_family(folded: &[u8]) -> bool {
     folded.starts_with(b"toolgate") || folded.starts_with(b"xforwarded")
 }

@@ -2,7 +2,7 @@
 
 use crate::policy::choice::{Body, Call, RefusedBody};
 use crate::policy::condition::{Content, Found, Subject, named};
-use crate::policy::content::{Media, Unreadable, one};
+use crate::policy::content::{Media, Unreadable, is_taken_for, one};
 use crate::policy::json::Value;
 use crate::policy::subject::Session;
 use crate::policy::time::Timestamp;
@@ -64,7 +64,12 @@ impl Call for Told<'_> {
         if nominated.any(|it| it.trim_ascii().eq_ignore_ascii_case(name.as_bytes())) {
             return Found::Unreadable;
         }
-        one(of(fields, name))
+        // Another that some backends take for it.
+        let mut names = fields.iter().map(|(name, _)| &**name);
+        match names.any(|other| is_taken_for(other, name)) {
+            true => Found::Many,
+            false => one(of(fields, name)),
+        }
     }
 
     fn body(&self) -> Body<'_> {

@@ -5,10 +5,20 @@ use crate::clients::script_path;
 use crate::ledger;
 use crate::wait::within;
 use serde_json::Value;
-use std::process::Stdio;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use tokio::sync::mpsc;
+
+/// A program that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// What the program may do, beside what is written there for others.
 fn with_functions(yaml: String) -> String {
@@ -44,22 +54,26 @@ async fn a_python_function_asks_before_it_acts_and_acts_on_what_people_agreed_to
         .env("GATE_URL", format!("http://{}", scene.gate.agents))
         .env("TOKEN", &session.token)
         .env("PYTHONIOENCODING", "utf-8")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
+        .stdout(Stdio::piped());
     for proxy in ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"] {
         program.env_remove(proxy);
     }
-    let mut child = program
-        .spawn()
-        .expect("the Python clients are there; ./test installs them");
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let child = program.spawn();
+    let mut child = Running(child.expect("the Python clients are there; ./test installs them"));
+    let lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
+    let (says, mut hears) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| says.send(line))
+    });
     let mut line = async || -> Value {
         let line = within(
             Duration::from_secs(60),
             "a line of the program",
-            lines.next_line(),
+            hears.recv(),
         );
-        serde_json::from_str(&line.await.unwrap().expect("it goes on")).unwrap()
+        serde_json::from_str(&line.await.expect("it goes on")).unwrap()
     };
     assert_eq!(line().await["ready"], true);
 
@@ -97,7 +111,7 @@ async fn a_python_function_asks_before_it_acts_and_acts_on_what_people_agreed_to
         said["acted"],
         serde_json::json!([["find", "9"], ["delete", "7", false]])
     );
-    assert!(child.wait().await.unwrap().success());
+    assert!(child.0.wait().unwrap().success());
     scene.comes_to(&shown.id, "executed").await;
 
     let records = ledger::verified(&scene.setup.ledger());
