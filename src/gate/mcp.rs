@@ -12,6 +12,7 @@
 
 mod answer;
 mod asked;
+mod change;
 mod events;
 mod headers;
 mod message;
