@@ -20,7 +20,7 @@ use super::route::{CALL, Matched, called};
 use super::subject::Session;
 use super::template::Captures;
 use super::time::Timestamp;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// The path that stands for a function in the table: `/delete_user`. `None`: a name so long that no route has it.
 pub fn path(name: &str) -> Option<String> {

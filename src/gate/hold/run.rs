@@ -5,8 +5,8 @@
 //! durable before the agent gets the last byte of the answer: who has the whole of it is never told another time.
 //!
 //! The answer streams to the agent at the agent's pace. If the agent leaves, the rest is read within the tool's timeout and
-//! up to [`KEPT_BYTES_MAX`], for its retry.
-
+//! The answer streams to the agent at the agent's pace. If the agent leaves, the rest is read within the tool's timeout and
+//! up to [`KEPT_BYTES_MAX`], for its retry. It is long because nothing of that order is told elsewhere.
 use super::Arrival;
 use super::answer::{HeldBody, Piece, Taken};
 use super::redeem::{Kept, Stale};
