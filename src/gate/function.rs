@@ -213,18 +213,14 @@ impl Gate {
             again,
             matched: first,
         };
-        let chosen = match &noted {
-            Some(_) => Ok(first),
-            None => arm(policy, &wants, first, entry),
-        };
-        wants.matched = match chosen {
-            Ok(matched) => matched,
-            Err((refusal, arm)) => {
+        if noted.is_none() {
+            let (matched, refusal) = arm(policy, &wants, first, entry);
+            wants.matched = matched;
+            if let Some(refusal) = refusal {
                 let refusal = unrouted.await.err().unwrap_or(refusal);
                 noted = Some(shadow::unjudged(refusal, caller, &first)?);
-                arm
             }
-        };
+        }
         let route = policy.route(wants.matched.route);
         (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
         let ruled = match noted {
@@ -345,14 +341,14 @@ impl Inner {
     }
 }
 
-/// The route that judges it: that by which people were asked, or the first whose conditions hold; else why none does, and
-/// which could not tell.
+/// The route that judges it: that by which people were asked, or the first whose conditions hold; else the one that could
+/// not tell, and why none does.
 fn arm<'t>(
     policy: &'t Policy,
     wants: &Wants<'t>,
     first: Matched<'t>,
     entry: &mut Entry,
-) -> Result<Matched<'t>, (Refusal, Matched<'t>)> {
+) -> (Matched<'t>, Option<Refusal>) {
     let asked = wants.again.map(|approval| &approval.facts.asked);
     let stop = |last: &dyn Fn(&Route) -> bool| {
         let mut arm = Some(first);
@@ -363,15 +359,18 @@ fn arm<'t>(
         arm.unwrap_or(first)
     };
     if let Some(AskedOf::Call(call)) = asked {
-        return Ok(stop(&|route| route.id == call.route));
+        return (stop(&|route| route.id == call.route), None);
     }
-    wants.asked.chosen(policy, first).map_err(|unfit| {
-        let route = policy.route(unfit.route());
-        (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
-        let arm = stop(&|arm| arm.index == route.index);
-        let told = sql_told(policy, first, &wants.asked, unfit);
-        (Refusal::unfit(unfit, policy, told.as_deref()), arm)
-    })
+    match wants.asked.chosen(policy, first) {
+        Ok(matched) => (matched, None),
+        Err(unfit) => {
+            let route = policy.route(unfit.route());
+            (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
+            let told = sql_told(policy, first, &wants.asked, unfit);
+            let refusal = Refusal::unfit(unfit, policy, told.as_deref());
+            (stop(&|arm| arm.index == route.index), Some(refusal))
+        }
+    }
 }
 
 /// What a question says the agent is doing.

@@ -466,7 +466,7 @@ fn names_a_column(expr: &Expr, dialect: Dialect) -> bool {
         fn is(&self, ident: &Ident) -> bool {
             // A name in double quotes that no column has is a text to SQLite, and any is to some servers.
             let perhaps_text = matches!(self.dialect, Dialect::Sqlite | Dialect::Generic);
-            !(perhaps_text && ident.quote_style == Some('"')) && !ident.value.starts_with('@')
+            !(ident.value.starts_with('@') || perhaps_text && ident.quote_style == Some('"'))
         }
     }
     impl Visitor for Column {

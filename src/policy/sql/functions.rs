@@ -9,7 +9,7 @@ pub fn reach_out(name: &str) -> bool {
         Some(prefix) => name.split('.').any(|part| part.starts_with(prefix)),
         None => name.split('.').any(|part| part == *pattern),
     };
-    PATTERNS.iter().any(|pattern| fits(&pattern))
+    PATTERNS.iter().any(fits)
 }
 
 const PATTERNS: &[&str] = &[

@@ -152,8 +152,8 @@ fn comment(space: &Whitespace, dialect: Dialect) -> Result<(), SqlError> {
         Whitespace::Space | Whitespace::Newline | Whitespace::Tab => Ok(()),
         Whitespace::SingleLineComment { comment, prefix } => {
             // MySQL takes `--` without white space behind it for two minus signs.
-            let plain = prefix == "--" && comment.starts_with([' ', '\t', '\n'])
-                || prefix == "--" && comment.is_empty();
+            let plain =
+                prefix == "--" && (comment.is_empty() || comment.starts_with([' ', '\t', '\n']));
             let hash = prefix == "#" && dialect == Dialect::MySql;
             if !(plain || hash) {
                 return Err(SqlError::Ambiguous(
