@@ -3,7 +3,8 @@
 //! refusals can't starve the others.
 //!
 //! The arithmetic is `policy::limit`'s. Here is only which counters a call touches, in which order, and how the result is
-//! said. It refuses to forget: nothing that was counted is given back, save a cost whose call was then refused.
+//! said. It refuses to forget: nothing that was counted is given back, save a cost whose call was then refused. It is long
+//! because all that a call is counted by stands here, and the order of it is the rule.
 
 mod cost;
 

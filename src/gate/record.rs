@@ -2,7 +2,8 @@
 //!
 //! An [`Entry`] opens with the request and gathers what becomes known of it. It commits one decision and settles exactly
 //! once: at the end of the answer's body, on a fault of the stream, or when it is dropped because the agent left. Metrics
-//! observe the same facts at the same moment. It refuses to decide anything.
+//! observe the same facts at the same moment. It refuses to decide anything. It is long because all that becomes known of a
+//! call, by whatever way it came, is gathered in this one place.
 
 use crate::gate::body::Meter;
 use crate::gate::forward::upgrade::Ended;

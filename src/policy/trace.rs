@@ -6,7 +6,7 @@
 //! never whether there is room.
 //!
 //! A call is taken as a [`Call`], which may not [know](Call::knows) all of itself: where that would decide, the answer is
-//! that it is unknown.
+//! that it is unknown. It is long because it has a step for each step of the journey.
 
 mod arms;
 mod told;

@@ -140,7 +140,7 @@ async fn each_endpoint_asks_for_its_role() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_not_found_and_a_wrong_method_not_allowed() {
     let scene = Scene::start();
-    for path in ["/v1", "/v1/sessions/", "/access/v1/evaluation"] {
+    for path in ["/v1", "/v1/sessions/", "/access/v1/evaluation/"] {
         scene.get("root", path).await.refused(404, "not_found");
     }
     let answer = scene.call("root", Method::PUT, "/v1/sessions", "{}").await;

@@ -1,7 +1,7 @@
-//! MCP's own judges of the gate: the official conformance suite against its reference server, with the gate between the two
-//! and without, and the official TypeScript SDKs.
+//! MCP's own judges of the gate: the official conformance suite against the conformance server of the official Python SDK,
+//! with the gate between the two and without, and the official TypeScript SDKs.
 //!
-//! The reference server is not ours to judge: what it fails by itself it may fail through the gate. That nothing else
+//! That server is not ours to judge: what it fails by itself it may fail through the gate. That nothing else
 //! differs, scenario by scenario and check by check, is what is shown.
 
 use crate::approvals::scene::Scene;
@@ -72,10 +72,15 @@ fn node(arguments: &[&str]) -> Command {
     command
 }
 
-/// The suite's reference server, and its port.
+/// The conformance server, and its port.
 fn reference() -> (Program, String) {
-    let script = script_path("node/reference.mjs");
-    let program = Program::start(node(&[&script]));
+    let sources = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/target/clients/everything-server"
+    );
+    let mut command = python("mcp_reference.py");
+    command.arg(sources);
+    let program = Program::start(command);
     loop {
         if let Some(port) = program.says().strip_prefix("port ") {
             let port = port.to_owned();
@@ -156,7 +161,7 @@ fn differences(direct: &Results, gated: &Results) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_conformance_suite_of_mcp_finds_the_reference_server_the_same_through_the_gate() {
+async fn the_conformance_suite_of_mcp_finds_its_server_the_same_through_the_gate() {
     let (_server, port) = reference();
     let setup = Setup::new("demo", &open_to_all(&port));
     let gate = setup.start().await;

@@ -206,6 +206,7 @@ record! {
     optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
     /// Whether decisions are enforced, on its routes that do not say. Default: the project's.
     optional mode = "mode": Mode,
+    ; later "pin"
     ; unless "protocol" is "function", one_of "mount", "host", needs "upstream"
     ; schema {
         "oneOf": [

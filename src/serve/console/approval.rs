@@ -1,7 +1,7 @@
 //! One approval: all that would run, who asks and what they did before, where it stands, and the form that decides it.
 //!
 //! The form carries the digest of what is on the page, so that a word counts for that and for nothing else. Approving
-//! takes a tick beside the button, which the server asks for too.
+//! takes a tick beside the button, which the server asks for too. It is long because it is one page, from top to bottom.
 
 use super::asked::Asked;
 use super::body::{Body, Plus, decoded};
