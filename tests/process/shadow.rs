@@ -166,6 +166,6 @@ async fn a_policy_that_was_tried_in_shadow_denies_once_enforced_what_its_ledger_
     );
     gate.kill();
     ledger::verified(&setup.ledger());
-    let proven = toolgate(&setup, &["ledger", "verify"]);
-    assert!(proven.contains("proven"), "{proven}");
+    let report = toolgate(&setup, &["ledger", "verify"]);
+    assert!(report.contains("PROVEN"), "{report}");
 }
