@@ -53,7 +53,7 @@ pub enum Unreadable {
     #[error("it is not JSON that can be judged: {0}")]
     Json(#[from] JsonError),
     /// A form is ASCII, and everything else in it is percent-encoded.
-    #[error("it is not a URL-encoded form")]
+    #[error("it is not a URL-encoded form of at most {FORM_FIELDS_MAX} fields")]
     Form,
 }
 
@@ -70,6 +70,9 @@ pub enum Media {
 /// none that has a name in it.
 const NOT_OF_A_FORM: fn(char) -> bool =
     |char| !matches!(char, ' '..='~') || matches!(char, '"' | '{' | '}' | '<' | '>' | '\\');
+
+/// Each is looked at for every condition.
+const FORM_FIELDS_MAX: usize = 4096;
 
 impl Media {
     /// What the fields of a call say: each value of its `Content-Encoding` and of its `Content-Type`.
@@ -127,7 +130,13 @@ impl Media {
             Media::Json => Ok(Content::Json(Value::read(bytes)?)),
             Media::Form => {
                 let text = std::str::from_utf8(bytes).ok();
-                let text = text.filter(|text| !text.contains(NOT_OF_A_FORM));
+                let few = |text: &&str| {
+                    let ends = text.bytes().filter(|byte| matches!(byte, b'&' | b';'));
+                    ends.count() < FORM_FIELDS_MAX
+                };
+                let text = text
+                    .filter(|text| !text.contains(NOT_OF_A_FORM))
+                    .filter(few);
                 text.map(Content::Form).ok_or(Unreadable::Form)
             }
         }

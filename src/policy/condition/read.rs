@@ -105,7 +105,7 @@ impl Condition {
             Subject::Header(name) => plain(facts.header(name)),
             Subject::Body(pointer) => match facts.body() {
                 Some(Content::Json(value)) => place(value, pointer).map(Seen::Json),
-                Some(Content::Form(form)) => plain(field(form, pointer)?),
+                Some(Content::Form(form)) => plain(field(facts, form, pointer)?),
                 None => Err(Why::Unreadable),
             },
             Subject::Args(pointer) => {
@@ -139,11 +139,19 @@ fn plain(found: Found<'_>) -> Result<Seen<'_>, Why> {
     }
 }
 
-/// A form is one object whose values are texts.
-pub(in crate::policy) fn field<'f>(form: &'f str, pointer: &Pointer) -> Result<Found<'f>, Why> {
+/// A form is one object whose values are texts. Some readers put query and form together: a name that stands in both is there
+/// more than once.
+pub(in crate::policy) fn field<'f>(
+    facts: &dyn Facts,
+    form: &'f str,
+    pointer: &Pointer,
+) -> Result<Found<'f>, Why> {
     let mut tokens = pointer.tokens();
     match (tokens.next(), tokens.next()) {
-        (Some(name), None) => Ok(named(form, name)),
+        (Some(name), None) => match facts.query(name) {
+            Found::Absent => Ok(named(form, name)),
+            Found::One(_) | Found::Many | Found::Unreadable => Ok(Found::Many),
+        },
         _ => Err(Why::Kind),
     }
 }
@@ -288,7 +296,7 @@ pub fn named<'t>(text: &'t str, name: &str) -> Found<'t> {
 }
 
 /// Whether a name may reach a program as another: without regard to case, without the white space around it, with `_` for
-/// dots and spaces, up to a NUL; and `a[b]` is a part of `a`.
+/// dots, spaces and a bracket that nothing closes, up to a NUL; and `a[b]` is a part of `a`, wherever brackets stand.
 fn is_one_to_some(have: &str, name: &str) -> bool {
     if have == name {
         return true;
@@ -301,14 +309,21 @@ fn is_one_to_some(have: &str, name: &str) -> bool {
             .to_owned()
     };
     let plain = |text: &str| text.replace([' ', '.'], "_");
-    let whole = |text: &str| match text.split_once(['[', '(']) {
-        Some((whole, _)) if !whole.is_empty() => whole.to_owned(),
-        _ => text.to_owned(),
-    };
+    // Of a bracket that nothing closes PHP makes `_`; others write `a[b]` for `a.b`.
+    let flat = |text: &str| text.replace('[', "_").replace(']', "");
     let (have, name) = (plain(&ended(have)), plain(&ended(name)));
-    same_but_for_case(&have, &name)
-        || same_but_for_case(&whole(&have), &name)
-        || same_but_for_case(&have, &whole(&name))
+    // Brackets in front, or too many of them, are passed over by some; what is longer is a part of what is shorter.
+    let nested = pieces(&have).next().is_some()
+        && pieces(&have)
+            .zip(pieces(&name))
+            .all(|(one, other)| same_but_for_case(one, other));
+    nested || same_but_for_case(&have, &name) || same_but_for_case(&flat(&have), &flat(&name))
+}
+
+/// What brackets part.
+fn pieces(name: &str) -> impl Iterator<Item = &str> {
+    name.split(['[', ']', '(', ')'])
+        .filter(|piece| !piece.is_empty())
 }
 
 fn decoded(text: &str) -> Option<Cow<'_, str>> {

@@ -143,6 +143,11 @@ fn what_a_query_a_header_and_a_session_say_is_text_once() {
         ("limit=1&+limit=500", Err(Why::Many)),
         ("limit=1&%20limit+=500", Err(Why::Many)),
         ("limit=1&limit(1i)=500", Err(Why::Many)),
+        ("limit=1&[limit]=500", Err(Why::Many)),
+        ("[limit]=5", Err(Why::Many)),
+        ("limit=1&limit]=500", Err(Why::Many)),
+        ("limit=1&%5Blimit=500", Err(Why::Many)),
+        ("limit=1&[]=500", Ok(true)),
         ("limit=1&li.mit=500", Ok(true)),
         ("limit=1&limits=500", Ok(true)),
         ("limit=1e1", Err(Why::Number)),
@@ -473,4 +478,49 @@ proptest! {
             prop_assert_ne!(judge(&first, &call, &json), Ok(false));
         }
     }
+}
+
+#[test]
+fn a_name_that_some_readers_find_twice_in_query_form_or_both_is_there_more_than_once() {
+    for text in [
+        "user_id=7&user[id=8",
+        "user_id=7&user%5Bid=8",
+        "user_id=7&user.id=8",
+    ] {
+        assert_eq!(named(text, "user_id"), Found::Many, "{text}");
+    }
+    assert_eq!(
+        named("filter[user]=7&filter[user]x=8", "filter[user]"),
+        Found::Many
+    );
+    assert_eq!(
+        named("filter[user]=7&filter[team]=8", "filter[user]"),
+        Found::One("7".into())
+    );
+
+    let small = one(
+        Subject::Body(Pointer::parse("/amount").unwrap()),
+        [Test::AtMost(number("100"))],
+    );
+    for (query, said) in [
+        ("", Ok(true)),
+        ("x=1", Ok(true)),
+        ("amount=5000", Err(Why::Many)),
+        ("Amount=1", Err(Why::Many)),
+    ] {
+        let call = Call {
+            query,
+            ..Call::default()
+        };
+        let judged = small.unmet(&Judged(&call, Some(Content::Form("amount=50"))));
+        let judged = judged.map(|unmet| unmet.is_none());
+        assert_eq!(judged.map_err(|error| error.why), said, "{query}");
+    }
+}
+
+#[test]
+fn a_form_has_a_bounded_number_of_fields() {
+    use crate::policy::content::Media;
+    assert!(Media::Form.content("a&".repeat(4095).as_bytes()).is_ok());
+    assert!(Media::Form.content("a&".repeat(4096).as_bytes()).is_err());
 }

@@ -122,7 +122,7 @@ fn said<'f>(part: &'f Part, facts: &'f dyn Facts) -> Result<Said<'f>, Why> {
         Part::Id => return plain(facts.resource_id()),
         Part::Body(pointer) => match facts.body() {
             None => return Err(Why::Unreadable),
-            Some(Content::Form(form)) => return plain(field(form, pointer)?),
+            Some(Content::Form(form)) => return plain(field(facts, form, pointer)?),
             Some(Content::Json(value)) => place(value, pointer)?,
         },
         Part::Args(pointer) => place(facts.args().ok_or(Why::Unreadable)?, pointer)?,
