@@ -45,6 +45,7 @@ use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
+use http_body::Body as _;
 use message::Message;
 
 impl Gate {
@@ -178,6 +179,12 @@ impl Gate {
         let (gate, caller) = (&*self.0, arrival.caller);
         let ends = arrival.head.method == Method::DELETE;
         entry.asked = Some(Box::new(Asked::stream(ends)));
+        // It would be forwarded, and nobody judges it.
+        if body.as_ref().is_some_and(|body| !body.is_end_stream()) {
+            return Err(Refusal::field_forbidden(
+                "a session's stream and its end have no body; leave it out",
+            ));
+        }
         let passes = exempt(Said::Stream).ok_or_else(Refusal::no_route)?;
         let evidence = Evidence::Protocol(passes);
         let answer = self.pass(evidence, tool, arrival, body, entry).await?;

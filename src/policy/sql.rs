@@ -162,15 +162,15 @@ impl Rule {
         if let Some(name) = outside(&facts.writes, self.writes.as_ref()) {
             return Err(Unmet::Writes(name.clone()));
         }
-        if let Some(name) = outside(&facts.reads, self.reads.as_ref()) {
-            return Err(Unmet::Reads(name.clone()));
-        }
         let barred = |name: &&String| match &self.functions {
             Some(listed) => !listed.contains(*name),
             None => functions::reach_out(name),
         };
         if let Some(name) = facts.functions.iter().find(barred) {
             return Err(Unmet::Function(name.clone()));
+        }
+        if let Some(name) = outside(&facts.reads, self.reads.as_ref()) {
+            return Err(Unmet::Reads(name.clone()));
         }
         if self.has_where && facts.unbounded {
             return Err(Unmet::Unbounded);

@@ -35,12 +35,15 @@ pub(super) fn verb(method: &str, path: &str, id: Option<&str>) -> (Verb, Option<
         .rsplit('/')
         .next()
         .and_then(|part| part.rsplit_once(':'));
-    let of_id = id.and_then(|id| words(id).into_iter().next());
+    // A read may be of what was deleted; elsewhere any word counts.
+    let reads = matches!(method, "GET" | "HEAD" | "OPTIONS" | "QUERY");
+    let of_id = id.map(words).unwrap_or_default();
+    let of_id = of_id.into_iter().take(if reads { 1 } else { usize::MAX });
     let names = [last, act.map(|(_, act)| act)].into_iter().flatten();
     let mut all = names.flat_map(words).chain(of_id);
     match all.find(|word| DESTROYS.contains(&&**word)) {
         Some(word) => (Verb::Delete, Some(word)),
-        None if matches!(method, "GET" | "HEAD" | "OPTIONS" | "QUERY") => (Verb::Read, None),
+        None if reads => (Verb::Read, None),
         None => (Verb::Write, None),
     }
 }
@@ -179,7 +182,12 @@ fn words(name: &str) -> Vec<String> {
 }
 
 /// Words for what can't be undone.
-const DESTROYS: [&str; 17] = [
+const DESTROYS: [&str; 22] = [
+    "clear",
+    "flush",
+    "empty",
+    "expunge",
+    "discard",
     "delete",
     "destroy",
     "remove",

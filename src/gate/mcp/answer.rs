@@ -20,7 +20,13 @@ pub(in crate::gate) fn told(
     let detail = detail_of(&document);
     // What the gate wrote is JSON, and goes in as it is.
     let problem = String::from_utf8_lossy(&document);
-    let keeps = asked.code.is_some() || keeps_status(reason) || asked.kind == Kind::Notice;
+    // Of a message that was understood, these are the model's to mend.
+    let mends = matches!(
+        reason,
+        Reason::BodyTooLarge | Reason::BodyUnreadable | Reason::FieldForbidden
+    );
+    let keeps =
+        asked.code.is_some() || (keeps_status(reason) && !mends) || asked.kind == Kind::Notice;
     let body = match (&asked.id, asked.kind) {
         (Some(id), Kind::Call) if !keeps => {
             let typed = if asked.typed {

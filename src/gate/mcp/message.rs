@@ -129,6 +129,11 @@ impl<'v> Message<'v> {
             _ => return Ok(message),
         };
         message.name = match member(named)? {
+            Some(Value::Text(uri)) if named == "uri" && !is_plain(uri) => {
+                return Err(fault(
+                    "`uri` may have no dot segments, fragment, backslashes, control characters, outer blanks, or encoded slashes and plain characters",
+                ));
+            }
             Some(Value::Text(name)) => Some(name),
             _ => {
                 return Err(fault(
@@ -236,6 +241,24 @@ pub(in crate::gate) fn identity(body: &[u8]) -> Option<String> {
 }
 
 static NO_ARGUMENTS: Value<'static> = Value::Object(Vec::new());
+/// Whether every reader of URIs finds the segments that the gate finds: parsers drop tabs, trim, take `\` for `/`, decode
+/// what needs no encoding, and resolve dots.
+fn is_plain(uri: &str) -> bool {
+    let hidden = |code: &[u8]| {
+        let hex = code.strip_prefix(b"%").map(std::str::from_utf8);
+        let byte = hex.and_then(|hex| u8::from_str_radix(hex.ok()?, 16).ok());
+        byte.is_some_and(|byte| {
+            byte.is_ascii_alphanumeric() || byte.is_ascii_control() || b"-._~\\/".contains(&byte)
+        })
+    };
+    uri.trim() == uri
+        && !uri
+            .bytes()
+            .any(|byte| byte.is_ascii_control() || matches!(byte, b'\\' | b'#'))
+        && !uri.as_bytes().windows(3).any(hidden)
+        && !uri.split(['/', '?']).any(|part| matches!(part, "." | ".."))
+}
+
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const VOLATILE: [&str; 4] = ["progressToken", "traceparent", "tracestate", "baggage"];
@@ -332,5 +355,30 @@ mod tests {
         assert_ne!(first, call("1", "", "5.0"));
         assert_ne!(first, call("1", r#","_meta":{"approved":true}"#, "5"));
         assert!(identity(b"[]").is_none() && identity(b"{\"id\":1,\"id\":2}").is_none());
+    }
+
+    #[test]
+    fn a_uri_that_its_server_may_read_otherwise_names_nothing() {
+        for uri in [
+            "repo:///acme/../other/secret",
+            "repo://acme/pub/%2e%2e/../other/x",
+            "file:///srv/public/.\t./..\\etc/shadow",
+            "repo://acme/x/./y",
+            "repo://acme/sec%72et",
+            "repo://acme/a%2Fb",
+            "repo://acme/secret ",
+            "repo://acme/secret#x",
+        ] {
+            assert!(!is_plain(uri), "{uri}");
+        }
+        for uri in [
+            "repo://acme/a b.md",
+            "repo://acme/100%25",
+            "repo://acme/.git",
+            "note://internal?x=1",
+            "x%zz",
+        ] {
+            assert!(is_plain(uri), "{uri}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 /// [`SqlError`]: it must be refused.
 pub fn read(text: &str, dialect: Dialect) -> Result<Facts, SqlError> {
     let tokens = text::tokens(text, dialect)?;
+    let separated = text::separated(&tokens, dialect);
     let mut parser = Parser::new(dialect.grammar())
         .with_recursion_limit(DEPTH_MAX)
         .with_tokens_with_locations(tokens);
@@ -51,6 +52,10 @@ pub fn read(text: &str, dialect: Dialect) -> Result<Facts, SqlError> {
             .rows
             .zip(rows)
             .map(|(one, other)| one.max(other));
+    }
+    // What is never allowed says so in its own words.
+    if reader.facts.beyond.is_none() {
+        separated?;
     }
     Ok(reader.facts)
 }
@@ -332,7 +337,13 @@ impl Visitor for Reader {
                 if matches!(&name.0[..], [part] if part.to_string().eq_ignore_ascii_case("only")) {
                     return self.beyond("a table of this form");
                 }
-                self.called.push(name);
+                // SQLite's virtual tables can be called: `notes_fts('x')` reads that table.
+                let last = name.0.last().map(ToString::to_string);
+                let pure = last
+                    .is_some_and(|last| PURE_TABLES.iter().any(|it| last.eq_ignore_ascii_case(it)));
+                if pure || !matches!(self.dialect, Dialect::Sqlite | Dialect::Generic) {
+                    self.called.push(name);
+                }
                 self.call(name)
             }
             TableFactor::TableFunction {
@@ -498,3 +509,12 @@ fn names_a_column(expr: &Expr, dialect: Dialect) -> bool {
 
 /// How deep the grammar may nest.
 const DEPTH_MAX: usize = 48;
+
+/// Functions of SQLite that give rows and read no table.
+const PURE_TABLES: [&str; 5] = [
+    "generate_series",
+    "json_each",
+    "json_tree",
+    "jsonb_each",
+    "jsonb_tree",
+];

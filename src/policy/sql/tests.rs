@@ -1313,3 +1313,42 @@ fn whatever_is_asked_is_answered() {
         }
     });
 }
+
+#[test]
+fn what_only_some_servers_read_as_another_statement_table_or_quote_is_refused() {
+    for text in [
+        "SELECT 1 DELETE FROM tickets",
+        "SELECT (1) DELETE FROM tickets",
+        "SELECT a FROM tickets SHUTDOWN",
+        "SELECT a[ ' ], password FROM users -- ' ] FROM tickets",
+    ] {
+        assert!(verdict(&reading(Dialect::Generic), text).is_err(), "{text}");
+    }
+    for text in [
+        "SELECT * FROM users_fts('smith')",
+        "SELECT * FROM main.users_fts('smith')",
+    ] {
+        for dialect in [Dialect::Sqlite, Dialect::Generic] {
+            assert!(verdict(&reading(dialect), text).is_err(), "{text}");
+        }
+    }
+    assert!(
+        verdict(
+            &reading(Dialect::Sqlite),
+            "SELECT value FROM tickets, json_each(tickets.labels)"
+        )
+        .is_ok()
+    );
+    for call in [
+        "DropGeometryTable('users')",
+        "drop_chunks('users')",
+        "graphql.resolve('{}')",
+        "pg_stat_get_activity(NULL)",
+    ] {
+        let text = format!("SELECT {call}");
+        assert!(
+            verdict(&reading(Dialect::Postgres), &text).is_err(),
+            "{text}"
+        );
+    }
+}

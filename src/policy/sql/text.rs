@@ -76,6 +76,70 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     Ok(tokens)
 }
 
+/// What only some servers read in a text that is for any of them. Some need no `;` between statements: such a word, where it is
+/// no first one, ends the statement before it, while others take it for a name. To some a bracket opens a quoted name.
+pub fn separated(tokens: &[TokenWithSpan], dialect: Dialect) -> Result<(), SqlError> {
+    if dialect != Dialect::Generic {
+        return Ok(());
+    }
+    let is = |token: &Token, list: &[&str]| match token {
+        Token::Word(word) if word.quote_style.is_none() => {
+            list.iter().any(|it| word.value.eq_ignore_ascii_case(it))
+        }
+        _ => false,
+    };
+    let mut before: Option<&Token> = None;
+    let said = tokens.iter().map(|token| &token.token);
+    for token in said.filter(|token| !matches!(token, Token::Whitespace(_))) {
+        if *token == Token::LBracket {
+            return Err(SqlError::Ambiguous("a bracket, which quotes names to some"));
+        }
+        let first = match before {
+            None | Some(Token::SemiColon | Token::LParen) => true,
+            Some(before) => is(token, &["update"]) && is(before, &["do", "for", "key"]),
+        };
+        if !first && is(token, &BEGINNINGS) {
+            return Err(SqlError::Ambiguous(
+                "a word that begins a statement of its own to some",
+            ));
+        }
+        before = Some(token);
+    }
+    Ok(())
+}
+
+/// Words that begin statements, reserved where no `;` is needed before them.
+const BEGINNINGS: [&str; 28] = [
+    "alter",
+    "backup",
+    "begin",
+    "break",
+    "checkpoint",
+    "commit",
+    "create",
+    "dbcc",
+    "delete",
+    "deny",
+    "drop",
+    "exec",
+    "execute",
+    "grant",
+    "insert",
+    "kill",
+    "merge",
+    "reconfigure",
+    "restore",
+    "return",
+    "revert",
+    "revoke",
+    "rollback",
+    "shutdown",
+    "truncate",
+    "update",
+    "use",
+    "waitfor",
+];
+
 /// Where one token ends and the next begins is what servers agree on least. Neighbours without white space between them that
 /// some take for one.
 fn apart(
