@@ -197,7 +197,9 @@ proptest! {
             ("user:{body./user}", &form), ("user:{args./user}", &body), ("user:{args./user/0}", &body),
         ] {
             let policy = policy(template, &["user:7"], GrantMode::OnUse);
-            let said = Said { query: &query, fields: &[&id], content: content.clone(), session: &session };
+            // What stands in query and form is there twice.
+            let query = if matches!(content, Some(Content::Form(_))) { "a=1" } else { &*query };
+            let said = Said { query, fields: &[&id], content: content.clone(), session: &session };
             match acted_on(&policy, &said) {
                 Ok(resource) => {
                     prop_assert_eq!(resource.as_str(), format!("user:{}", encode(&id)));

@@ -1,4 +1,5 @@
-//! From the syntax tree to [`Facts`]: every statement, query, table and function in it, wherever it stands.
+//! From the syntax tree to [`Facts`]: every statement, query, table and function in it, wherever it stands. It is long because
+//! the tree has many places where something can stand.
 
 use super::{Dialect, Facts, Kind, SqlError, TableName, text};
 use sqlparser::ast::{

@@ -253,9 +253,14 @@ async fn steps(point: Point) -> Vec<usize> {
         "{point:?}: {BEFORE} are too few: {others} by others, {} here",
         story[0].number
     );
+    let strangers: Vec<&str> = story
+        .iter()
+        .filter(|call| call.thread != *thread)
+        .map(|call| &*call.thread)
+        .collect();
     assert!(
-        story.iter().all(|call| call.thread == *thread),
-        "one writes"
+        strangers.is_empty(),
+        "{point:?}: one writes, and not {strangers:?} beside {thread}"
     );
     // Of a commit's writes the first is enough: until the last of them, there is no commit.
     let first = story.iter().filter(|call| call.first);
