@@ -11,7 +11,7 @@ use crate::gate::judge::Filled;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::io::telemetry::Parent;
-use crate::policy::model::{IntentRule, Policy, Route, ToolIndex, Upgrade};
+use crate::policy::model::{Policy, Route, ToolIndex, Upgrade};
 use crate::policy::route::{Matched, NoRoute};
 use crate::policy::target::Target;
 use http::header::HOST;
@@ -175,14 +175,6 @@ impl<'a> Described<'a> {
                 StatusCode::NOT_IMPLEMENTED,
                 "a WebSocket can't wait for a person: nobody could see what will be said on it",
             )),
-        }
-    }
-
-    /// Refuses where the route wants to know what the call is for, and nobody said.
-    pub(super) fn demand_intent(&self, intent: Option<&str>) -> Result<(), Refusal> {
-        match (self.route.intent, intent) {
-            (IntentRule::Required, None) => Err(Refusal::intent_missing()),
-            (IntentRule::Required, Some(_)) | (IntentRule::Optional, _) => Ok(()),
         }
     }
 }

@@ -23,10 +23,9 @@ use crate::policy::choice::sql_told;
 use crate::policy::decision::{Evidence, Hold, Permit, Reason};
 use crate::policy::function::{self, Asked, Question};
 use crate::policy::json::Value;
-use crate::policy::model::{IntentRule, Policy, Route};
+use crate::policy::model::Policy;
 use crate::policy::route::Matched;
 use crate::store::live::approvals::LiveApproval;
-use aws_lc_rs::digest::{SHA256, digest};
 use batch::{Asks, Several};
 use http::Response;
 use std::sync::Arc;
@@ -173,7 +172,7 @@ impl Gate {
         authenticate::not_quarantined(caller, now)?;
         let (path, text) = (function::path(question.name()), question.text());
         let path = path.as_deref().unwrap_or(TOO_LONG);
-        let digest = digest_of(&text);
+        let digest = BodyDigest::of(text.as_bytes());
         entry.asks(path, digest);
         let held = HeldQuestion::new(caller.session.facts.id, path, &text);
         let standing = match caller.session.holds_approvals() {
@@ -306,7 +305,7 @@ impl Inner {
         self.take_of_function(caller, Some(route), (path, digest), again, now.tick)
             .await?;
         entry.intent = stated(question)?.or_else(|| asking.stated.clone());
-        demand_intent(route, entry.intent.as_deref())?;
+        intent::demand(route, entry.intent.as_deref())?;
         let resource = wants
             .asked
             .resource(route, &wants.matched.captures)
@@ -349,17 +348,12 @@ fn arm<'t>(
     first: Matched<'t>,
     entry: &mut Entry,
 ) -> (Matched<'t>, Option<Refusal>) {
+    let mut arms = policy.table.arms(first);
     let asked = wants.again.map(|approval| &approval.facts.asked);
-    let stop = |last: &dyn Fn(&Route) -> bool| {
-        let mut arm = Some(first);
-        while let Some(matched) = arm.filter(|arm| !last(policy.route(arm.route))) {
-            arm = policy.table.behind(&matched);
-        }
-        // It is gone, or changed: what becomes of the approval then is said further down.
-        arm.unwrap_or(first)
-    };
     if let Some(AskedOf::Call(call)) = asked {
-        return (stop(&|route| route.id == call.route), None);
+        let of = arms.find(|arm| policy.route(arm.route).id == call.route);
+        // It is gone, or changed: what becomes of the approval then is said further down.
+        return (of.unwrap_or(first), None);
     }
     match wants.asked.chosen(policy, first) {
         Ok(matched) => (matched, None),
@@ -368,7 +362,8 @@ fn arm<'t>(
             (entry.tool, entry.route) = (Some(route.tool), Some(route.index));
             let told = sql_told(policy, first, &wants.asked, unfit);
             let refusal = Refusal::unfit(unfit, policy, told.as_deref());
-            (stop(&|arm| arm.index == route.index), Some(refusal))
+            let of = arms.find(|arm| arm.route == route.index);
+            (of.unwrap_or(first), Some(refusal))
         }
     }
 }
@@ -380,23 +375,6 @@ fn stated(question: &Question<'_>) -> Result<Option<Arc<str>>, Refusal> {
     };
     intent::check(text).map_err(|why| Refusal::invalid_input(format!("`context.intent` {why}")))?;
     Ok(Some(without_tokens(text).into()))
-}
-
-/// Refuses where the route wants to know what the call is for, and nobody said.
-fn demand_intent(route: &Route, intent: Option<&str>) -> Result<(), Refusal> {
-    match (route.intent, intent) {
-        (IntentRule::Required, None) => Err(Refusal::intent_missing()),
-        (IntentRule::Required, Some(_)) | (IntentRule::Optional, _) => Ok(()),
-    }
-}
-
-fn digest_of(text: &str) -> BodyDigest {
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-    BodyDigest {
-        bytes: text.len() as u64,
-        sha256,
-    }
 }
 
 /// Whether a refusal is what was decided, and not that nothing could be.

@@ -4,6 +4,7 @@
 
 use crate::gate::refusal::Refusal;
 use crate::ledger::without_tokens;
+use crate::policy::model::{IntentRule, Route};
 use crate::store::live::INTENT_BYTES_MAX;
 use http::HeaderMap;
 use std::sync::Arc;
@@ -51,6 +52,14 @@ pub(super) fn check(text: &str) -> Result<(), String> {
         return Err("holds control characters; send plain text".into());
     }
     Ok(())
+}
+
+/// Refuses where the route wants to know what the call is for, and nobody said.
+pub(super) fn demand(route: &Route, intent: Option<&str>) -> Result<(), Refusal> {
+    match (route.intent, intent) {
+        (IntentRule::Required, None) => Err(Refusal::intent_missing()),
+        (IntentRule::Required, Some(_)) | (IntentRule::Optional, _) => Ok(()),
+    }
 }
 
 /// RFC 8187 (`UTF-8'en'...`) or bare percent-encoding, where it is valid; otherwise the text as it stands, because a

@@ -24,7 +24,6 @@ use crate::policy::subject::Session;
 use crate::policy::target::Target;
 use crate::policy::time::{Now, Timestamp};
 use crate::store::live::approvals::LiveApproval;
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
@@ -142,14 +141,11 @@ pub(super) fn arm<'a>(
     route: Option<RouteIndex>,
 ) -> Described<'a> {
     let policy = &caller.ruleset.policy;
-    let mut arm = Some(first.matched);
-    while let Some(matched) = arm {
-        if Some(matched.route) == route {
-            return first.taken(matched, policy);
-        }
-        arm = policy.table.behind(&matched);
+    let mut arms = policy.table.arms(first.matched);
+    match arms.find(|arm| Some(arm.route) == route) {
+        Some(arm) => first.taken(arm, policy),
+        None => first,
     }
-    first
 }
 
 /// The route by which people were asked: who comes back for what came of it is not judged anew.
@@ -163,16 +159,15 @@ pub(super) fn asked<'a>(
     let Asked::Call(call) = &approval.facts.asked else {
         return first;
     };
-    let mut arm = Some(first.matched);
-    while let Some(matched) = arm {
-        if policy.route(matched.route).id == call.route {
-            entry.route = Some(matched.route);
-            return first.taken(matched, policy);
+    let mut arms = policy.table.arms(first.matched);
+    match arms.find(|arm| policy.route(arm.route).id == call.route) {
+        Some(arm) => {
+            entry.route = Some(arm.route);
+            first.taken(arm, policy)
         }
-        arm = policy.table.behind(&matched);
+        // It is gone, or changed: what becomes of the approval then is said further down.
+        None => first,
     }
-    // It is gone, or changed: what becomes of the approval then is said further down.
-    first
 }
 
 /// The route that judges a call which was kept for people, and what the call acts on.
@@ -237,13 +232,7 @@ impl Read {
             Err(fault) => Err(Refusal::body(fault)),
             Ok(Prefix::Longer(_)) => Err(Refusal::too_large_to_judge(route)),
             Ok(Prefix::Whole(bytes)) => {
-                let mut sha256 = [0; 32];
-                sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-                let length = bytes.len() as u64;
-                entry.body = (length > 0).then_some(BodyDigest {
-                    bytes: length,
-                    sha256,
-                });
+                entry.body = (!bytes.is_empty()).then(|| BodyDigest::of(&bytes));
                 Ok(Self { bytes, media })
             }
         }

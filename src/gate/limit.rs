@@ -473,10 +473,7 @@ async fn digest_of(
     match body.read_prefix(bytes_max).await.map_err(Refusal::body)? {
         Prefix::Longer(_) => Ok(None),
         Prefix::Whole(read) => {
-            let digest = BodyDigest {
-                bytes: read.len() as u64,
-                sha256: sha256(&[&read]),
-            };
+            let digest = BodyDigest::of(&read);
             // A call without a body has none on record.
             entry.body = (digest.bytes > 0).then_some(digest);
             // A message is the same whatever number it has.

@@ -41,7 +41,7 @@ use crate::policy::model::{Mount, Protocol, Tool, ToolIndex};
 use crate::policy::route::{NoRoute, called};
 use crate::policy::target::Target;
 use crate::store::live::endpoints::EndpointKey;
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response};
@@ -310,12 +310,7 @@ async fn read(
             "a message has no trailers; send them as header fields",
         )),
         Ok(Prefix::Whole(bytes)) => {
-            let mut sha256 = [0; 32];
-            sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-            entry.body = Some(BodyDigest {
-                bytes: bytes.len() as u64,
-                sha256,
-            });
+            entry.body = Some(BodyDigest::of(&bytes));
             Ok(bytes)
         }
     }

@@ -4,6 +4,7 @@
 //! Taking is atomic in memory and then durable, and never given back: a call that fails afterwards has used its grant,
 //! because nobody can say whether the backend acted.
 
+use super::intent;
 use crate::gate::body::RequestBody;
 use crate::gate::describe::Described;
 use crate::gate::forward::{Outbound, Outfit, SendFault};
@@ -49,7 +50,7 @@ impl Inner {
         let asked = (arrival.head, arrival.target);
         self.take_of_route(caller, call, asked, body, standing, entry)
             .await?;
-        call.demand_intent(intent?.as_deref())
+        intent::demand(call.route, intent?.as_deref())
     }
 
     /// What the policy says of a call within its limits. A permit's stored use is taken when this returns.

@@ -107,21 +107,29 @@ impl Entry {
         client: IpAddr,
         channel: Channel,
     ) -> Box<Self> {
-        let opened = gate.clock.now();
         let telemetry = gate.settings.telemetry.as_ref();
         let traced = telemetry.map(|telemetry| Traced::open(telemetry, head, channel));
+        let mut entry = Self::fresh(gate, client, head.method.clone());
+        entry.trace = match &traced {
+            Some(traced) => Some(traced.context.trace.to_string().into()),
+            None => describe::trace_id(&head.headers),
+        };
+        entry.traced = traced;
+        entry
+    }
+
+    /// Of a call of which nothing is known yet but where it comes from.
+    fn fresh(gate: Arc<Inner>, client: IpAddr, method: Method) -> Box<Self> {
+        let opened = gate.clock.now();
         Box::new(Self {
             gate,
             id: clock::request_id(opened),
             opened,
             client,
             meter: Arc::default(),
-            method: head.method.clone(),
-            trace: match &traced {
-                Some(traced) => Some(traced.context.trace.to_string().into()),
-                None => describe::trace_id(&head.headers),
-            },
-            traced,
+            method,
+            trace: None,
+            traced: None,
             caller: None,
             target: Box::default(),
             intent: None,
@@ -158,44 +166,12 @@ impl Entry {
 
     /// Of another call that the same request is about: with an id and records of its own.
     pub(super) fn beside(&self) -> Box<Self> {
-        let opened = self.gate.clock.now();
-        Box::new(Self {
-            gate: Arc::clone(&self.gate),
-            id: clock::request_id(opened),
-            opened,
-            client: self.client,
-            meter: Arc::default(),
-            method: self.method.clone(),
-            trace: self.trace.clone(),
-            traced: None,
-            caller: self.caller.clone(),
-            target: self.target.clone(),
-            intent: self.intent.clone(),
-            tool: None,
-            route: None,
-            resource: None,
-            scope: None,
-            body: None,
-            limit: None,
-            decided: None,
-            reason: None,
-            slot: None,
-            grant: None,
-            shadow: None,
-            approval: None,
-            held: None,
-            hold_micros: None,
-            sent: None,
-            upstream_micros: None,
-            cost_micros: None,
-            trip: None,
-            status: None,
-            fault: None,
-            frames: None,
-            asked: None,
-            protocol: false,
-            settled: false,
-        })
+        let mut entry = Self::fresh(Arc::clone(&self.gate), self.client, self.method.clone());
+        entry.trace.clone_from(&self.trace);
+        entry.caller.clone_from(&self.caller);
+        entry.target.clone_from(&self.target);
+        entry.intent.clone_from(&self.intent);
+        entry
     }
 
     /// It is a function that is asked about: on record by its name, and by what was asked.

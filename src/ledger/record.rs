@@ -59,6 +59,7 @@
 //! on) and `root` (hex, of the Merkle tree over all records before that one). With `key_rotated`: `old_key` and `new_key`,
 //! verifier keys; the checkpoint over this record is signed by both, every later one by the new key.
 
+use super::line::sha256;
 use crate::policy::approval::{Facts, Stage, Word};
 use crate::policy::decision::{GrantUse, Reason};
 use crate::policy::id::{ApprovalId, GrantId, RequestId, SessionId};
@@ -147,6 +148,16 @@ pub struct BodyDigest {
     pub bytes: u64,
     /// Digest.
     pub sha256: [u8; 32],
+}
+
+impl BodyDigest {
+    /// That of these bytes.
+    pub fn of(body: &[u8]) -> Self {
+        Self {
+            bytes: body.len() as u64,
+            sha256: sha256(body),
+        }
+    }
 }
 
 /// A call's end.

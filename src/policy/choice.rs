@@ -169,10 +169,7 @@ pub fn sql_told(
         }
         | Unfit::Unmet { route, condition } => (route, condition),
     };
-    let mut arm = first;
-    while arm.route != route {
-        arm = policy.table.behind(&arm)?;
-    }
+    let arm = policy.table.arms(first).find(|arm| arm.route == route)?;
     let facts = OnPath {
         captures: &arm.captures,
         call,

@@ -132,25 +132,24 @@ impl List {
 /// Whether one of the routes that a call answers to is of a scope that the session could be granted, on what the call acts
 /// on as far as its name says. Arguments are not known yet: conditions may hold.
 fn could_call(policy: &Policy, session: &Session, tool: ToolIndex, path: &str) -> bool {
-    let mut arm = policy.table.find_call(tool, path);
-    while let Some(matched) = arm {
-        let route = policy.route(matched.route);
-        if let Some(ceiling) = ceiling_of_route(policy, session, route)
-            && match acts_on(route, &matched.captures, &Bare(session)) {
-                Ok(resource) => ceiling.allows(resource.as_ref()),
-                // Arguments say it, which are not known yet.
-                Err(Vague::Unread) => true,
-                Err(Vague::Unfilled(_)) => route
-                    .resource
-                    .as_ref()
-                    .is_some_and(|template| !told_by_name(template)),
-            }
-        {
-            return true;
+    let Some(first) = policy.table.find_call(tool, path) else {
+        return false;
+    };
+    policy.table.arms(first).any(|arm| {
+        let route = policy.route(arm.route);
+        let Some(ceiling) = ceiling_of_route(policy, session, route) else {
+            return false;
+        };
+        match acts_on(route, &arm.captures, &Bare(session)) {
+            Ok(resource) => ceiling.allows(resource.as_ref()),
+            // Arguments say it, which are not known yet.
+            Err(Vague::Unread) => true,
+            Err(Vague::Unfilled(_)) => route
+                .resource
+                .as_ref()
+                .is_some_and(|template| !told_by_name(template)),
         }
-        arm = policy.table.behind(&matched);
-    }
-    false
+    })
 }
 
 /// Whether the name and the session say all that a call acts on.

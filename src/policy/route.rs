@@ -296,6 +296,11 @@ impl RouteTable {
         self.function_of.get(&route).copied().unwrap_or(place)
     }
 
+    /// All routes of one match from this one on, in order of the file.
+    pub fn arms<'t>(&'t self, first: Matched<'t>) -> impl Iterator<Item = Matched<'t>> {
+        std::iter::successors(Some(first), |arm| self.behind(arm))
+    }
+
     /// Routes of one match with the same names of parameters: each with each that comes behind it.
     pub fn successions(&self) -> impl Iterator<Item = (RouteIndex, RouteIndex)> {
         self.tools.iter().flat_map(Shapes::successions)

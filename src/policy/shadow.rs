@@ -121,12 +121,6 @@ pub fn shadowed(route: &Route, reason: Reason) -> Option<Shadowed<'_>> {
 /// Whether every route that may judge a call of this match is in shadow. As long as it is not known which of them does, a
 /// call passes on none: else an agent could say what is judged by none of them, and be let past the enforced ones.
 pub fn all_shadowed(policy: &Policy, first: &Matched<'_>) -> bool {
-    let mut arm = Some(*first);
-    while let Some(matched) = arm {
-        if !policy.route(matched.route).shadow {
-            return false;
-        }
-        arm = policy.table.behind(&matched);
-    }
-    true
+    let mut arms = policy.table.arms(*first);
+    arms.all(|arm| policy.route(arm.route).shadow)
 }

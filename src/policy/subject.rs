@@ -86,6 +86,21 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// One of a single use that no question outlives: for answers about what would be.
+    pub fn imagined(id: GrantId, scope: ScopeName, resource: Option<Resource>) -> Self {
+        Self {
+            id,
+            scope,
+            resource,
+            uses_left: 1,
+            reserved: 0,
+            uses: 1,
+            expires_at: Timestamp::from_micros(i64::MAX),
+            ends: Tick::from_nanos(u64::MAX),
+            why: "".into(),
+        }
+    }
+
     /// Whether it can still be spent.
     pub fn live_at(&self, now: Tick) -> bool {
         self.uses_left > 0 && now < self.ends

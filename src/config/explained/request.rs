@@ -314,16 +314,8 @@ impl Imagined {
             expires_at: Timestamp::from_micros(i64::MAX),
         };
         let numbered = (1u128..).zip(held);
-        let grants = numbered.map(|(number, (scope, resource))| Grant {
-            id: GrantId::new(Uuid::from_u128(number)),
-            scope,
-            resource,
-            uses_left: 1,
-            reserved: 0,
-            uses: 1,
-            expires_at: Timestamp::from_micros(i64::MAX),
-            ends: Tick::from_nanos(u64::MAX),
-            why: "".into(),
+        let grants = numbered.map(|(number, (scope, resource))| {
+            Grant::imagined(GrantId::new(Uuid::from_u128(number)), scope, resource)
         });
         Self {
             session,

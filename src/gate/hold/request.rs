@@ -17,7 +17,7 @@ use crate::policy::id::SessionId;
 use crate::policy::model::{Protocol, Route, Tool, ToolIndex};
 use crate::policy::route::NoRoute;
 use crate::policy::target::Target;
-use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256};
 use http::request::Parts;
 use std::sync::Arc;
 
@@ -71,10 +71,8 @@ impl Request {
         let place = match policy.table.find(head.method.as_str(), target) {
             Ok(matched) => {
                 let mut place = Place::of(caller, policy.route(matched.route));
-                let mut arm = policy.table.behind(&matched);
-                while let Some(next) = arm {
-                    place.bytes_max = place.bytes_max.max(policy.route(next.route).body_limit);
-                    arm = policy.table.behind(&next);
+                for arm in policy.table.arms(matched) {
+                    place.bytes_max = place.bytes_max.max(policy.route(arm.route).body_limit);
                 }
                 place
             }
@@ -110,12 +108,7 @@ impl Request {
             },
         };
         if !bytes.is_empty() {
-            let mut sha256 = [0; 32];
-            sha256.copy_from_slice(digest(&SHA256, &bytes).as_ref());
-            entry.body = Some(BodyDigest {
-                bytes: bytes.len() as u64,
-                sha256,
-            });
+            entry.body = Some(BodyDigest::of(&bytes));
         }
         let held = fields::held(&head.headers, place.rules, &place.tool.volatile_headers);
         let identity = match place.tool.protocol {

@@ -2,9 +2,9 @@
 
 use super::message::{self, Message};
 use crate::gate::describe;
+use crate::ledger::record::BodyDigest;
 use crate::policy::json::Value;
 use crate::policy::mcp::Said;
-use aws_lc_rs::digest::{SHA256, digest};
 
 /// A message, as far as it is recorded and answered.
 #[derive(Debug)]
@@ -54,11 +54,7 @@ impl Asked {
             code: None,
             call: recorded(&message.call()),
             attempt: Attempt::of(body),
-            identity: message::identity(body).map(|text| {
-                let mut sha256 = [0; 32];
-                sha256.copy_from_slice(digest(&SHA256, text.as_bytes()).as_ref());
-                sha256
-            }),
+            identity: message::identity(body).map(|text| BodyDigest::of(text.as_bytes()).sha256),
         }
     }
 

@@ -34,8 +34,10 @@ impl<'p> Past<'p> {
     {
         let new = self.new;
         if self.unchanged(old, first, wanted)
-            && let Some(arm) =
-                arms(new, first).find(|arm| old.is_of(new.route(arm.route).id.as_str()))
+            && let Some(arm) = new
+                .table
+                .arms(first)
+                .find(|arm| old.is_of(new.route(arm.route).id.as_str()))
         {
             let route = new.route(arm.route);
             let refused = [Reason::ConditionUnmet, Reason::Unevaluable];
@@ -84,17 +86,9 @@ impl<'p> Past<'p> {
             let limit = route.body_limit;
             (route.id.clone(), written, limit, route.conditions.clone())
         };
-        let now = arms(self.new, first).map(|arm| told(self.new, &arm));
-        now.eq(arms(then, first_then).map(|arm| told(then, &arm)))
+        let now = self.new.table.arms(first).map(|arm| told(self.new, &arm));
+        now.eq(then.table.arms(first_then).map(|arm| told(then, &arm)))
     }
-}
-
-/// All routes of a match, in order of the file.
-pub(super) fn arms<'t>(
-    policy: &'t Policy,
-    first: Matched<'t>,
-) -> impl Iterator<Item = Matched<'t>> {
-    std::iter::successors(Some(first), |arm| policy.table.behind(arm))
 }
 
 /// A call as far as it is recorded.

@@ -3,7 +3,6 @@
 //! It is long because each thing that a record does not hold is one short case here, and they are read against each other.
 
 use super::OF_THE_POLICY;
-use super::arms::arms;
 use super::record::{Record, digest, time};
 use super::report::Words;
 use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
@@ -21,7 +20,7 @@ use crate::policy::resource::{Part, Resource, ResourcePattern};
 use crate::policy::route::{Matched, NoRoute, called};
 use crate::policy::subject::{Grant, Narrowing, Session, Subject};
 use crate::policy::target::{Ambiguity, Target};
-use crate::policy::time::{Now, Tick, Timestamp};
+use crate::policy::time::{Now, Timestamp};
 use crate::policy::trace::{Outcome, is_exempt};
 use crate::policy::{AccessRequest, decide};
 use std::borrow::Cow;
@@ -318,7 +317,11 @@ impl Past<'_> {
             Ok(matched) => matched,
             Err(Ok(verdict)) => return Tried::one(Ok(verdict)),
             Err(Err(subject)) => {
-                let arms = arms(self.new, first).map(|arm| self.new.route(arm.route));
+                let arms = self
+                    .new
+                    .table
+                    .arms(first)
+                    .map(|arm| self.new.route(arm.route));
                 return unjudged(subject, arms);
             }
         };
@@ -705,17 +708,11 @@ fn grants<'r>(
             let others = held.iter().filter(|grant| grant.scope != route.scope);
             Cow::Owned(others.cloned().collect())
         }
-        (RICH, None, false) => Cow::Owned(vec![Grant {
-            id: GrantId::new(Uuid::nil()),
-            scope: route.scope.clone(),
-            resource: None,
-            uses_left: 1,
-            reserved: 0,
-            uses: 1,
-            expires_at: Timestamp::from_micros(i64::MAX),
-            ends: Tick::from_nanos(u64::MAX),
-            why: "".into(),
-        }]),
+        (RICH, None, false) => Cow::Owned(vec![Grant::imagined(
+            GrantId::new(Uuid::nil()),
+            route.scope.clone(),
+            None,
+        )]),
         _ => Cow::Borrowed(held),
     }
 }

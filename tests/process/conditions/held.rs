@@ -1,6 +1,6 @@
 //! Calls that wait for people are judged again, conditions and all, when they are to run.
 
-use crate::approvals::scene::{self, Scene, edited};
+use crate::approvals::scene::{Scene, edited};
 use crate::approvals::talk::Order;
 use crate::backend::Backend;
 
@@ -36,13 +36,8 @@ fn refund(amount: &str) -> Order {
 
 async fn open() -> Scene {
     let backend = Backend::start("t").await;
-    let setup = scene::setup(&policy(&backend));
-    let gate = setup.start().await;
-    Scene {
-        backend,
-        setup,
-        gate,
-    }
+    let yaml = policy(&backend);
+    Scene::before(backend, &yaml).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
