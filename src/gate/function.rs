@@ -204,7 +204,7 @@ impl Gate {
             asked: Asked {
                 question,
                 session: &caller.session.facts,
-                client: entry.client,
+                client: Some(entry.client),
                 now: now.wall,
             },
             place: (path, digest),

@@ -315,6 +315,51 @@ async fn an_issuer_is_told_what_would_be_decided_and_nothing_is_spent_counted_or
     assert_eq!(reason(told(&scene, &of_session(find)).await), "quarantined");
 }
 
+/// From inside a person is asked, from elsewhere nobody; or the other way round.
+fn placed_policy(project: &str) -> String {
+    format!(
+        "version: 1
+project: {project}
+agents:
+  bot: {{ scopes: {{ users.delete: on_use }} }}
+tools:
+  office:
+    protocol: function
+    routes:
+      - {{ id: inside,  match: call delete_user, where: {{ client: {{ cidr: 10.0.0.0/8 }} }}, scope: users.delete, approval: default }}
+      - {{ id: outside, match: call delete_user, scope: users.delete }}
+      - {{ id: any,     match: call find_user, where: {{ client: {{ cidr: '::/0' }} }}, scope: users.delete }}
+approvals:
+  default: {{ approvers: [ops] }}
+"
+    )
+}
+
+/// Questions of issuers were judged as if the agent would ask from the address `::`, which lies in no network of a policy
+/// but those that hold everything: what was asked fell through to the next route of its match.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_agent_will_ask_from_is_not_known_to_an_issuer_and_decides_nothing() {
+    let scene = Scene::of(placed_policy);
+    let (id, _) = scene
+        .mint_with(json!({"project": "dev", "agent": "bot"}))
+        .await;
+    for subject in [
+        json!({"type": "session", "id": id}),
+        json!({"type": "agent", "id": "bot"}),
+    ] {
+        for (action, route) in [("delete_user", "inside"), ("find_user", "any")] {
+            let mut question = question(action, "7", json!({}));
+            question["subject"] = subject.clone();
+            let said = told(&scene, &question).await;
+            assert_eq!(said["decision"], false, "{said}");
+            let why = &said["context"];
+            assert_eq!([&why["reason"], &why["route"]], ["unevaluable", route]);
+            let detail = why["detail"].as_str().unwrap();
+            assert!(detail.contains("`client`"), "{detail}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_asks_within_its_projects_and_in_the_words_of_the_standard() {
     let scene = Scene::of(office_policy);

@@ -13,6 +13,7 @@ use crate::config::{Role, meant};
 use crate::gate::respond::problem;
 use crate::gate::{Channel, Peer};
 use crate::policy::choice::{Unfit, Vague};
+use crate::policy::condition::Subject as Looked;
 use crate::policy::decision::{Decision, Reason};
 use crate::policy::function::{self, Asked, Batch, Flaw, Question, Sent, Unclear};
 use crate::policy::json::Value;
@@ -28,7 +29,6 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -339,7 +339,8 @@ fn decided(
     let asked = Asked {
         question,
         session: subject.session,
-        client: NOWHERE,
+        // Where the agent will ask from is not known.
+        client: None,
         now: now.wall,
     };
     let path = function::path(question.name());
@@ -352,11 +353,7 @@ fn decided(
     let matched = match asked.chosen(policy, first) {
         Ok(matched) => matched,
         Err(unfit) => {
-            let reason = match unfit {
-                Unfit::Unmet { .. } => Reason::ConditionUnmet,
-                Unfit::Unevaluable { .. } | Unfit::Unread(_) => Reason::Unevaluable,
-            };
-            return no_for(reason).by(policy.route(unfit.route()).id.as_str());
+            return untold(unfit, policy).by(policy.route(unfit.route()).id.as_str());
         }
     };
     let route = policy.route(matched.route);
@@ -390,6 +387,29 @@ fn decided(
         why.resource = resource.map(|resource| resource.to_string());
     }
     evaluated
+}
+
+/// No route judges it: by which subject, and never by what it says.
+fn untold(unfit: Unfit, policy: &Policy) -> Evaluated {
+    let subject = unfit.condition(policy).map(|it| &it.subject);
+    match (unfit, subject) {
+        (Unfit::Unmet { .. }, Some(subject)) => {
+            let detail = format!("the policy does not allow it with such a `{subject}`");
+            no(Reason::ConditionUnmet, detail)
+        }
+        (Unfit::Unevaluable { .. }, Some(Looked::Client)) => no(
+            Reason::Unevaluable,
+            "the policy decides it by `client`, where it is asked from, which is known when the agent asks itself"
+                .to_owned(),
+        ),
+        (Unfit::Unevaluable { why, .. }, Some(subject)) => {
+            let detail = format!("the policy decides it by `{subject}`, which {why}");
+            no(Reason::Unevaluable, detail)
+        }
+        (Unfit::Unmet { .. } | Unfit::Unevaluable { .. } | Unfit::Unread(_), _) => {
+            no_for(Reason::Unevaluable)
+        }
+    }
 }
 
 impl Evaluated {
@@ -434,5 +454,3 @@ fn identified(asked: &HeaderMap, mut answer: Response) -> Response {
 }
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Where the agent will ask from is not known: this lies in no network that a policy names.
-const NOWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
