@@ -35,7 +35,7 @@ pub(in crate::gate) fn told(
                 ""
             };
             format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"result":{{{typed}"content":[{{"type":"text","text":{detail}}}],"structuredContent":{problem},"isError":true}}}}"#
+                r#"{{"jsonrpc":"2.0","id":{id},"result":{{{typed}"content":[{{"type":"text","text":{detail}}}],"isError":true,"_meta":{{"{PROBLEM}":{problem}}}}}}}"#
             )
         }
         (id, _) => {
@@ -94,5 +94,8 @@ fn detail_of(document: &[u8]) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Where the problem stands in a result. Not in `structuredContent`: clients hold that to what the tool declares of its own
+/// results, some of them even where the result is an error, and then the model would read nothing.
+const PROBLEM: &str = "toolgate/problem";
 /// A message that is understood and does not pass. In the range that the specification leaves to implementations.
 const REFUSED: i32 = -32001;
