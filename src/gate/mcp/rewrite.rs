@@ -31,14 +31,14 @@ use std::task::{Context, Poll, ready};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Json,
     Events,
 }
 
 impl Form {
     /// `None`: neither, or compressed.
-    fn of(headers: &HeaderMap) -> Option<Self> {
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
         if is_coded(headers) {
             return None;
         }
@@ -279,11 +279,34 @@ pub(super) async fn narrowed(
     tool: ToolIndex,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
-    let (mut head, sequel) = answer.into_parts();
     let change = Change::Narrow {
         caller: Arc::clone(caller),
         tool,
     };
+    rewritten(gate, caller, tool, answer, change).await
+}
+
+/// What a server says of itself, and that calls which wait for people are tasks.
+pub(super) async fn declaring(
+    gate: &Inner,
+    caller: &Arc<Caller>,
+    tool: ToolIndex,
+    answer: Response<Sequel>,
+) -> Result<Response<Sequel>, Refusal> {
+    match answer.status().is_success() && Form::of(answer.headers()).is_some() {
+        true => rewritten(gate, caller, tool, answer, Change::Declare).await,
+        false => Ok(answer),
+    }
+}
+
+async fn rewritten(
+    gate: &Inner,
+    caller: &Arc<Caller>,
+    tool: ToolIndex,
+    answer: Response<Sequel>,
+    change: Change,
+) -> Result<Response<Sequel>, Refusal> {
+    let (mut head, sequel) = answer.into_parts();
     let source = match sequel {
         Sequel::Body(Content::Upstream(mut body)) => {
             body.uncounted();
