@@ -85,6 +85,12 @@ impl Gate {
         if is_extended(head) {
             return Err(Refusal::handshake(HandshakeFault::Unserved));
         }
+        // What is resumed is resumed within a session that is the caller's own, and that is for GET.
+        if head.method != Method::GET && head.headers.contains_key(headers::LAST_EVENT) {
+            return Err(Refusal::field_forbidden(
+                "Last-Event-ID resumes the stream of a session, with GET; leave it out",
+            ));
+        }
         // A session of the protocol belongs to who began it: to all others it does not exist.
         let session = own_session(caller, tool, head)?;
         match head.method {
