@@ -179,7 +179,7 @@ impl Inner {
     }
 
     /// Refuses where people are asked for what could not run.
-    pub(super) async fn still_asked(
+    pub(in crate::gate) async fn still_asked(
         &self,
         caller: &Arc<Caller>,
         approval: &Arc<LiveApproval>,
