@@ -4,9 +4,10 @@
 use crate::builder::{Builder, at, ceiling, grant, pattern, session};
 use crate::resource::{encode, value};
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use toolgate::policy::attributes::Attributes;
-use toolgate::policy::choice::{Body, Call, Vague, acts_on};
+use toolgate::policy::call::{Body, Call};
+use toolgate::policy::choice::{Vague, acts_on};
 use toolgate::policy::condition::{Content, Found, Why, named};
 use toolgate::policy::decision::{Decision, Reason};
 use toolgate::policy::json::Value;
@@ -54,8 +55,8 @@ impl Call for Said<'_> {
     fn agent(&self) -> &str {
         self.session.agent.as_str()
     }
-    fn client(&self) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    fn client(&self) -> Option<IpAddr> {
+        None
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0)
