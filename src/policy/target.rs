@@ -4,6 +4,7 @@
 //! later reads the raw text again. It refuses to repair: where two readers could disagree (dot segments, encoded
 //! slashes, double encoding that hides either), there is no target.
 
+mod alike;
 mod host;
 
 pub(super) use host::is_name_or_ipv4;
@@ -27,13 +28,14 @@ pub struct Target {
 /// Why a target is refused. Ambiguity is never repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguity {
-    /// `.` or `..` in any encoding.
-    #[error("the path has a `.` or `..` segment")]
+    /// `.` or `..` in any encoding, or what some readers take for one (`...`, `..%20`, full-width dots).
+    #[error("the path has a `.` or `..` segment, or one that is taken for it")]
     DotSegment,
-    /// `//`.
+    /// `//`, or a segment of nothing but spaces, parameters or what is not seen.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// `%2F`, `%5C`, `%00` or an encoded control character, also behind a second encoding (`%252F`).
+    /// `%2F`, `%5C`, `%00` or an encoded control character, also behind a second encoding (`%252F`), or a character that
+    /// some readers take for a slash.
     #[error("the path has an encoded slash, backslash or control character")]
     EncodedDelimiter,
     /// `\`.
@@ -42,7 +44,7 @@ pub enum Ambiguity {
     /// `;`.
     #[error("the path has a `;` parameter")]
     PathParameter,
-    /// `%` without two hex digits.
+    /// `%` without two hex digits, or `%u002e` once decoded.
     #[error("the target has an invalid percent-encoding")]
     Percent,
     /// Decodes to bytes that are not UTF-8.
@@ -335,32 +337,31 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
     Ok(Cow::Owned(text))
 }
 
-/// No `.`, no `..`, and an empty segment only behind a trailing slash.
+/// No `.`, no `..`, nor what some readers make one of, and an empty segment only behind a trailing slash.
 fn check_segments(path: &str) -> Result<(), Ambiguity> {
-    let bytes = path.as_bytes();
-    // Where the segment began, and whether it holds nothing but dots so far.
-    let (mut start, mut dots) = (1, true);
-    for (at, &byte) in bytes.iter().enumerate().skip(1) {
-        if byte != b'/' {
-            dots &= byte == b'.';
-            continue;
-        }
-        match at - start {
-            0 => return Err(Ambiguity::EmptySegment),
-            1 | 2 if dots => return Err(Ambiguity::DotSegment),
+    let mut segments = path.as_bytes().split(|&byte| byte == b'/').skip(1);
+    let mut next = segments.next();
+    while let Some(segment) = next {
+        next = segments.next();
+        match segment {
+            b"" if next.is_some() => return Err(Ambiguity::EmptySegment),
+            [b'.', ..] if is_dots(segment) => return Err(Ambiguity::DotSegment),
             _ => {}
         }
-        (start, dots) = (at + 1, true);
     }
-    match bytes.len().saturating_sub(start) {
-        1 | 2 if dots => Err(Ambiguity::DotSegment),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+/// Nothing but dots, or nothing but dots before what some readers cut or trim off: a parameter, a query, a fragment, a
+/// stream of a file (`..::$DATA`), spaces. More than two dots are steps upwards to some, and none to others.
+fn is_dots(segment: &[u8]) -> bool {
+    let behind = segment.iter().find(|&&byte| byte != b'.');
+    behind.is_none_or(|byte| b";?#:+ ".contains(byte))
 }
 
 /// What readers see who decode once, and who decode what they decoded again: at no depth may a delimiter, a control
 /// character, a dot segment or broken UTF-8 come to light (`%252e%252e%252f`), nor a segment that is one to readers who
-/// then cut it at a `;`, `?` or `#` (`..%3B`).
+/// then cut it, or make other characters of those it has.
 fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
     let mut bytes = canonical.as_bytes().to_vec();
     for _ in 0..LAYERS_MAX {
@@ -373,11 +374,14 @@ fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
         if text.chars().any(char::is_control) {
             return Err(Ambiguity::EncodedDelimiter);
         }
-        check_segments(text)?;
-        if text.contains(CUTS) {
-            let cut = |segment: &str| segment.split(CUTS).next().map(str::to_owned);
-            let segments: Option<Vec<String>> = text.split('/').map(cut).collect();
-            check_segments(&segments.unwrap_or_default().join("/"))?;
+        let seen = alike::seen(text)?;
+        if alike::is_wide(&seen) {
+            return Err(Ambiguity::Percent);
+        }
+        check_segments(&seen)?;
+        alike::check_names(&seen)?;
+        if seen.ends_with('/') && !text.ends_with('/') {
+            return Err(Ambiguity::EmptySegment);
         }
         if decoded.len() == bytes.len() {
             return Ok(());
@@ -386,9 +390,6 @@ fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
     }
     Err(Ambiguity::Layers)
 }
-
-/// Where some readers end a segment, once these are decoded: parameters, query, fragment.
-const CUTS: [char; 3] = [';', '?', '#'];
 
 /// The bytes with every valid `%XX` decoded, and whether one of them stood for a slash, backslash or control character.
 fn decode_once(bytes: &[u8]) -> (Vec<u8>, bool) {
