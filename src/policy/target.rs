@@ -4,7 +4,7 @@
 //! later reads the raw text again. It refuses to repair: where two readers could disagree (dot segments, encoded
 //! slashes, double encoding that hides either), there is no target.
 
-mod alike;
+pub(super) mod alike;
 mod host;
 
 pub(super) use host::is_name_or_ipv4;
@@ -23,6 +23,8 @@ pub struct Target {
     path_end: usize,
     /// Whether the path has percent-encoded bytes.
     is_encoded: bool,
+    /// Whether readers who are not exact may take the path for another.
+    is_loose: bool,
 }
 
 /// Why a target is refused. Ambiguity is never repaired.
@@ -86,7 +88,8 @@ impl Target {
         }
         let host_bytes = host_bytes(host)?;
         let origin = origin_form(raw, host)?;
-        let (path, query, is_canonical) = split(origin);
+        let (path, query, odd) = split(origin);
+        let is_canonical = odd & ODD == 0;
         check_query(query)?;
         let path = match path {
             "" => Cow::Borrowed("/"),
@@ -105,6 +108,7 @@ impl Target {
             authority_bytes: host.len(),
             path_end,
             is_encoded: !is_canonical && path.contains('%'),
+            is_loose: odd != 0,
         })
     }
 
@@ -128,6 +132,11 @@ impl Target {
         self.is_encoded
             .then(|| with_plain_delimiters(self.path()))
             .flatten()
+    }
+
+    /// Whether readers who are not exact may take the path for another; see [`alike::loosely`].
+    pub(super) const fn is_loose(&self) -> bool {
+        self.is_loose
     }
 
     /// The query without `?`, byte for byte.
@@ -166,23 +175,28 @@ fn origin_form<'r>(raw: &'r str, host: &str) -> Result<&'r str, Ambiguity> {
     Ok(origin)
 }
 
-/// Path, and query with its `?`; and whether the path was seen to be canonical as it stands, which nearly all are: one
-/// look at each byte. False only says that somebody must look again.
-fn split(origin: &str) -> (&str, &str, bool) {
-    if !origin.starts_with('/') {
-        let (path, query) = origin.split_at(origin.find('?').unwrap_or(origin.len()));
-        return (path, query, false);
-    }
+/// Path, and query with its `?`; and what was seen in one look at each byte of the path, which in nearly all is nothing:
+/// without [`ODD`] it is canonical as it stands, without [`LOOSE`] there is nothing that readers take less exactly. A bit
+/// only says that somebody must look again.
+fn split(origin: &str) -> (&str, &str, u8) {
     let end = origin.find('?').unwrap_or(origin.len());
     let (path, query) = origin.split_at(end);
+    if !origin.starts_with('/') {
+        return (path, query, ODD | LOOSE);
+    }
     // Behind a slash, a dot may begin a dot segment, and another slash ends an empty one.
     let (mut odd, mut before) = (0, 0);
     for &byte in path.as_bytes() {
         let kind = KIND[byte as usize];
-        odd |= kind & (ODD | (before & SLASH) << 1);
+        odd |= kind & (ODD | LOOSE | (before & SLASH) << 1);
         before = kind;
     }
-    (path, query, odd == 0)
+    // The root is all slash, and no name with a slash behind it.
+    odd |= if path.len() > 1 { before & SLASH } else { 0 };
+    match odd & EDGE {
+        0 => (path, query, odd),
+        _ => (path, query, odd | ODD),
+    }
 }
 
 /// Not in a canonical path as it stands.
@@ -190,15 +204,22 @@ const ODD: u8 = 1;
 const SLASH: u8 = 2;
 /// Must not follow a slash without another look.
 const EDGE: u8 = SLASH << 1;
+/// What some readers change, trim or cut off.
+const LOOSE: u8 = 8;
 
 const KIND: [u8; 256] = {
     let mut kind = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         kind[byte] = if PLAIN[byte] { 0 } else { ODD };
+        if (byte as u8).is_ascii_uppercase() {
+            kind[byte] |= LOOSE;
+        }
         byte += 1;
     }
-    kind[b'.' as usize] |= EDGE;
+    kind[b'.' as usize] |= EDGE | LOOSE;
+    kind[b'+' as usize] |= LOOSE;
+    kind[b':' as usize] |= LOOSE;
     kind[b'/' as usize] |= SLASH | EDGE;
     kind
 };
@@ -422,11 +443,14 @@ mod tests {
 
         #[test]
         fn the_one_look_takes_no_path_that_the_second_would_not(text in "/[a/.%;?#~é\\\\ -]{0,9}") {
-            let (path, query, is_canonical) = split(&text);
+            let (path, query, odd) = split(&text);
             prop_assert_eq!(format!("{path}{query}"), text.clone());
             prop_assert_eq!(path, text.split('?').next().unwrap());
-            if is_canonical {
+            if odd & ODD == 0 {
                 prop_assert_eq!(canonical_path(path), Ok(Cow::Borrowed(path)));
+            }
+            if odd == 0 {
+                prop_assert_eq!(alike::loosely(path).text, path.strip_suffix('/').unwrap_or(path));
             }
         }
     }

@@ -213,6 +213,96 @@ fn no_reader_takes_what_is_forwarded_for_anything_but_what_was_decided() {
     assert!(passed.len() > 50, "{passed:?}");
 }
 
+/// All but `/admin` and what is below it may be read: the protected place lies within the public one.
+fn nested() -> Policy {
+    let read = [("read", ceiling(GrantMode::OnUse, &[]))];
+    Builder::new()
+        .tool("/tool")
+        .route("GET /{*rest}", "read", None)
+        .route("GET /admin", "admin", None)
+        .route("GET /admin/{*rest}", "admin", None)
+        .route("GET /admin/keys", "admin", None)
+        .agent("bot", &read)
+        .build()
+}
+
+#[test]
+fn no_reader_takes_what_a_wider_route_forwards_for_what_a_more_specific_one_protects() {
+    let policy = nested();
+    let (mut passed, mut bypasses) = (BTreeSet::new(), Vec::new());
+    for raw in hostile::targets("/tool", "public") {
+        let Some(forwarded) = forwarded(&policy, &raw) else {
+            continue;
+        };
+        let by = reaching(forwarded.as_bytes(), "/admin");
+        if !by.is_empty() {
+            bypasses.push(format!("{by:?} in {forwarded}"));
+        }
+        passed.insert(forwarded);
+    }
+    assert!(
+        bypasses.is_empty(),
+        "{}:\n{}",
+        bypasses.len(),
+        bypasses.join("\n")
+    );
+    assert!(passed.len() > 50, "{passed:?}");
+}
+
+#[test]
+fn a_path_that_some_take_for_a_more_specific_routes_matches_nothing() {
+    let policy = Builder::new()
+        .tool("/t")
+        .route("GET /users/{id}", "wide", None)
+        .route("GET /users/me", "me", None)
+        .route("GET /users/{id}/keys", "keys", None)
+        .route("GET /users/{id}.pdf", "print", None)
+        .route("GET /Logs/{name}", "logs", None)
+        .route("GET /Logs/", "list", None)
+        .route("GET /models/{model}:run", "run", None)
+        .build();
+    let found = |path: &str| {
+        let target = Target::parse(&format!("/t{path}"), HOST).unwrap();
+        let matched = policy.table.find("GET", &target);
+        matched.ok().map(|matched| matched.route.0)
+    };
+    for (path, route) in [
+        ("/users/7", 0),
+        ("/users/Ada%20L.", 0),
+        ("/users/C%23", 0),
+        ("/users/ada.json", 0),
+        ("/users/me2", 0),
+        ("/users/you+me", 0),
+        ("/users/me", 1),
+        ("/users/Ada/keys", 2),
+        ("/users/ada.PDF.pdf", 3),
+        ("/Logs/2026-11-23T10:00:00Z", 4),
+        ("/Logs/", 5),
+        ("/models/Gemini-2.5:run", 6),
+    ] {
+        assert_eq!(found(path), Some(route), "{path}");
+    }
+    for path in [
+        "/users/ME",
+        "/users/me.",
+        "/users/me%20",
+        "/users/me+",
+        "/users/me%3Bx",
+        "/users/me%3Fx",
+        "/users/me%23x",
+        "/users/me::$DATA",
+        "/users/me.json",
+        "/users/m%2565",
+        "/users/%EF%BD%8De",
+        "/users/m%E2%80%8Be",
+        "/users/ada.PDF",
+        "/users/7%3Fx/keys",
+        "/users/7%23/keys",
+    ] {
+        assert_eq!(found(path), None, "{path}");
+    }
+}
+
 #[test]
 fn ordinary_targets_go_on_as_they_came() {
     let all = ordinary::targets();

@@ -108,7 +108,9 @@ fn tomcat(target: &[u8]) -> Option<Vec<u8>> {
 /// Query, fragment and parameters once more, of what was decoded.
 fn jetty(target: &[u8]) -> Option<Vec<u8>> {
     let path = once(target)?;
-    let path = each(before(&path, b"?#"), |segment| before(segment, b";").to_vec());
+    let path = each(before(&path, b"?#"), |segment| {
+        before(segment, b";").to_vec()
+    });
     Some(resolve(&merge(&path)))
 }
 
