@@ -35,6 +35,7 @@ mod replay;
 mod shadow;
 mod streams;
 mod tamper;
+mod targets;
 mod telemetry;
 mod tls;
 mod webhooks;
