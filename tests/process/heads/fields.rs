@@ -336,7 +336,7 @@ fn is_set(scene: &Scene, seen: &[String]) -> bool {
 }
 
 /// The backend's credential.
-const CREDENTIAL: &str = "    credential: { header: x-api-key, value: the-backends-own }\n";
+const CREDENTIAL: &str = ", credential: { header: x-api-key, value: the-backends-own }";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_field_of_an_agent_pretends_hides_or_takes_away_anything() {

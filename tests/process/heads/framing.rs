@@ -14,8 +14,7 @@ struct Case {
 }
 
 /// What stands behind every case in the same write: a call that would pass, were it read as one.
-const SMUGGLED: &str =
-    "GET /crm/x/smuggled-{N} HTTP/1.1\r\nHost: {H}\r\nAuthorization: Bearer {T}\r\n\r\n";
+const SMUGGLED: &str = "GET /crm/x/smuggled-{N} HTTP/1.1\r\nHost: {H}\r\nConnection: close\r\nAuthorization: Bearer {T}\r\n\r\n";
 
 const GOOD: &str = "Host: {H}\r\nAuthorization: Bearer {T}\r\n";
 

@@ -1,7 +1,6 @@
 //! One gate before one raw backend, and talks of raw bytes with it.
 
 use crate::gate::{Gate, Setup};
-use crate::wait::within;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +19,7 @@ pub struct Scene {
     _setup: Setup,
 }
 
-/// What `tool` has beyond its address and routes.
+/// `more` is what the tool's upstream has beside its address.
 pub async fn scene(more: &str) -> Scene {
     let backend = Raw::start().await;
     let mut routes = String::new();
@@ -39,8 +38,8 @@ agents:
 tools:
   crm:
     mount: /crm
-    upstream: {{ url: 'http://{}' }}
-{more}    routes:
+    upstream: {{ url: 'http://{}'{more} }}
+    routes:
 {routes}      - {{ id: ws, match: 'GET /ws/{{x}}', scope: ws, upgrade: websocket }}
 ",
         backend.address
@@ -83,32 +82,37 @@ impl Scene {
         bytes
     }
 
-    /// Sends each piece in a write of its own, and reads until the gate closes.
+    /// Sends each piece in a write of its own, and reads until the gate closes. A connection that it does not close has an
+    /// answer of status 0 behind all others.
     pub async fn talk(&self, pieces: &[Vec<u8>], what: &str) -> Vec<Told> {
-        let talk = async {
-            let mut stream = TcpStream::connect(self.gate.agents).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (mut from, mut to) = stream.split();
-            let writing = async {
-                for piece in pieces {
-                    // It may have answered and closed already.
-                    if to.write_all(piece).await.is_err() {
-                        return;
-                    }
-                    tokio::task::yield_now().await;
+        let mut stream = TcpStream::connect(self.gate.agents).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (mut from, mut to) = stream.split();
+        let writing = async {
+            for piece in pieces {
+                // It may have answered and closed already.
+                if to.write_all(piece).await.is_err() {
+                    return;
                 }
-            };
-            let mut answer = Vec::new();
-            let reading = async {
-                // A reset behind the answer is an end, too.
-                drop(from.read_to_end(&mut answer).await);
-            };
-            tokio::join!(writing, reading);
-            answer
+                tokio::task::yield_now().await;
+            }
         };
-        let answer = within(TALK_MAX, what, talk).await;
-        told(&answer)
-            .unwrap_or_else(|| panic!("{what}: no answers: {:?}", String::from_utf8_lossy(&answer)))
+        let mut answer = Vec::new();
+        // A reset behind the answer is an end, too.
+        let reading = async { drop(from.read_to_end(&mut answer).await) };
+        let talk = async { tokio::join!(writing, reading) };
+        let over = tokio::time::timeout(TALK_MAX, talk).await.is_ok();
+        let mut all = told(&answer).unwrap_or_else(|| {
+            panic!("{what}: no answers: {:?}", String::from_utf8_lossy(&answer))
+        });
+        if !over {
+            all.push(Told {
+                status: 0,
+                head: String::new(),
+                body: String::new(),
+            });
+        }
+        all
     }
 }
 
@@ -146,6 +150,8 @@ fn told(bytes: &[u8]) -> Option<Vec<Told>> {
             .nth(1)
             .map(|it| it.split('\r').next().unwrap().parse::<usize>().unwrap());
         let length = match length {
+            // The answer to HEAD says a length, and has none.
+            Some(_) if rest.starts_with(b"HTTP/1.") => 0,
             Some(length) => length.min(rest.len()),
             None if head.contains("transfer-encoding: chunked") => find(rest, b"0\r\n\r\n")? + 5,
             None => 0,
