@@ -39,11 +39,13 @@ mod costs;
 mod refusal;
 pub mod respond;
 pub(crate) mod strangers;
+pub mod unread;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
+pub use unread::Flaw;
 
 use crate::config::Cidr;
 use crate::io::clock::Clock;

@@ -53,6 +53,7 @@ fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene
         .serve(
             &stages,
             tls,
+            Arc::new(|_, flaw| crate::gate::unread::plain(flaw)),
             move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             },
