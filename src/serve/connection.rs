@@ -7,6 +7,7 @@
 
 mod call;
 mod early;
+mod frames;
 mod outflow;
 mod preface;
 mod socket;
@@ -17,12 +18,13 @@ pub use streams::{AnyThread, Next, OwnThread, Plane};
 
 use self::call::{Busy, Part};
 use self::early::Early;
+use self::frames::Frames;
 use self::preface::Version;
 use self::socket::{Lent, Socket, Stream, linger};
 use super::caps::Admission;
 use super::rooms::Rooms;
 use super::watch::{Order, Watch, Watched};
-use crate::gate::{Channel, Line, Peer};
+use crate::gate::{Channel, Familiar, Line, Peer};
 use crate::io::tls;
 use bytes::Bytes;
 use http_body::Body;
@@ -92,17 +94,22 @@ where
     let address = link.peer;
     let mut socket = Socket::new(link.stream, link.watched, link.admission);
     let handle = &handle;
-    let serving = |channel| Serving {
-        watch: &watch,
-        rooms,
-        handle: move |request, line| {
-            let peer = Peer {
-                address,
-                channel,
-                line,
-            };
-            handle(request, peer)
-        },
+    let familiar = Familiar::default();
+    let serving = |channel| {
+        let familiar = familiar.clone();
+        Serving {
+            watch: &watch,
+            rooms,
+            handle: move |request, line| {
+                let peer = Peer {
+                    address,
+                    channel,
+                    line,
+                    familiar: familiar.clone(),
+                };
+                handle(request, peer)
+            },
+        }
     };
     let Some(tls) = &protocols.tls else {
         let serving = serving(Channel::Plain);
@@ -111,7 +118,7 @@ where
             // Boxed: it is several times as large, and most plain connections are HTTP/1.
             Ok(Ok(Version::Two)) => Box::pin(serving.http2::<P, _>(socket)).await,
             Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a connection ended early"),
-            Err(order) => end(End::Ordered(order), socket, false).await,
+            Err(order) => end(End::Ordered(order), socket, false, Vec::new()).await,
         };
     };
     watch.handshake();
@@ -181,7 +188,10 @@ where
         })
         .await;
         match connection.into_parts() {
-            Some(parts) => end(ended, parts.io.into_inner().stream, finish.quiet).await,
+            Some(parts) => {
+                let stream = parts.io.into_inner().stream;
+                end(ended, stream, finish.quiet, Vec::new()).await;
+            }
             // Whoever took it over holds the socket now, and with it its place under the caps and in the sweep.
             None => self.watch.upgrade(),
         }
@@ -203,7 +213,7 @@ where
             }
         });
         self.watch.multiplex();
-        let (lent, home) = Lent::new(stream);
+        let (lent, home) = Lent::new(Frames::new(stream, self.watch));
         let mut connection = http.serve_connection(TokioIo::new(lent), service);
         let mut finish = Finish::default();
         let ended = poll_fn(|context| {
@@ -217,8 +227,9 @@ where
         .await;
         drop(connection);
         let stream = home.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stream) = stream {
-            end(ended, stream, false).await;
+        if let Some(frames) = stream {
+            let last_words = frames.last_words();
+            end(ended, frames.stream, false, last_words).await;
         }
     }
 }
@@ -274,7 +285,8 @@ enum End {
     Ordered(Order),
 }
 
-async fn end(end: End, mut stream: impl Stream, quiet: bool) {
+/// Closes what was driven so far; a connection that ended by itself says `last_words`.
+async fn end(end: End, mut stream: impl Stream, quiet: bool, last_words: Vec<u8>) {
     let last_words = match end {
         End::Closed(result) => {
             if let Err(error) = result {
@@ -283,9 +295,9 @@ async fn end(end: End, mut stream: impl Stream, quiet: bool) {
             if quiet || stream.socket().ended {
                 return;
             }
-            String::new()
+            last_words
         }
-        End::Ordered(Order::Late) => late(),
+        End::Ordered(Order::Late) => late().into_bytes(),
         // The socket knows its order.
         End::Ordered(Order::Cut | Order::Go | Order::Finish) => return,
     };

@@ -24,6 +24,7 @@ mod console;
 mod crash;
 mod evidence;
 mod export;
+mod hostile;
 mod isolation;
 mod life;
 mod load;
