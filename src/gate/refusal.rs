@@ -555,6 +555,7 @@ impl Refusal {
         let status = match fault {
             BodyFault::Idle => StatusCode::REQUEST_TIMEOUT,
             BodyFault::Broken => StatusCode::BAD_REQUEST,
+            BodyFault::Crowded => return Self::overloaded(format!("{fault}; wait and repeat it")),
         };
         Self::malformed(status, format!("{fault}; send the whole request again"))
     }
