@@ -4,8 +4,9 @@
 //! It refuses to guess: a method that is not named here needs a route, and what no route of a scope that the session may
 //! hold would take is not shown.
 
+use super::call::Bare;
 use super::ceiling::ceiling_of_route;
-use super::choice::{Bare, Vague, acts_on};
+use super::choice::{Vague, acts_on};
 use super::json::Value;
 use super::model::{Policy, RouteIndex, ToolIndex};
 use super::resource::{Part, ResourceTemplate};

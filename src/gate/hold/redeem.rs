@@ -258,7 +258,7 @@ fn asks(
     let asked = function::Asked {
         question: &question,
         session,
-        client: facts.client,
+        client: Some(facts.client),
         now: now.wall,
     };
     let path = function::path(question.name());
