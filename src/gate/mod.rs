@@ -368,6 +368,7 @@ impl Gate {
             }
         };
         entry.answer(&mut response);
+        function::identify(&head, response.headers_mut());
         response.map(|sequel| match sequel {
             Sequel::Body(content) => ReplyBody::new(content, entry),
             Sequel::Tunnel(tunnel) => {

@@ -195,11 +195,10 @@ impl Entry {
         entry
     }
 
-    /// It is a function that is asked about: on record by its name, and by what was asked.
-    pub(super) fn asks(&mut self, path: &str, asked: BodyDigest) {
+    /// It is a function that is asked about: on record by its name; by what is asked, once that is written out.
+    pub(super) fn asks(&mut self, path: &str) {
         self.method = CALLED.clone();
         self.target = describe::recorded(path).into();
-        self.body = Some(asked);
     }
 
     /// Its answer is part of another's, which is on its way.

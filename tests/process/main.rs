@@ -36,6 +36,7 @@ mod replay;
 mod shadow;
 mod streams;
 mod tamper;
+mod targets;
 mod telemetry;
 mod tls;
 mod webhooks;

@@ -15,6 +15,7 @@ use crate::gate::{Inner, Sequel};
 use crate::io::sweep::{self, Lapse};
 use crate::ledger::record::Fault;
 use crate::policy::approval::Asked;
+use crate::policy::json::Value;
 use crate::policy::model::ToolIndex;
 use crate::store::live::approvals::LiveApproval;
 use bytes::Bytes;
@@ -30,17 +31,15 @@ use std::task::{Context, Poll, ready};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Json,
     Events,
 }
 
 impl Form {
     /// `None`: neither, or compressed.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        if let Some(coding) = headers.get(CONTENT_ENCODING)
-            && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        if is_coded(headers) {
             return None;
         }
         let mut types = headers.get_all(CONTENT_TYPE).iter();
@@ -58,15 +57,37 @@ impl Form {
     }
 }
 
+/// Whether it is compressed, or in another coding.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// An answer on its way to the agent, message by message.
 pub(in crate::gate) struct Rewritten {
     source: Source,
-    change: Change,
+    /// One behind the other.
+    changes: Vec<Change>,
     reading: Reading,
+    /// Read, and not handed to the connection yet.
     out: Vec<u8>,
-    over: bool,
-    broken: bool,
+    end: End,
     on_its_way: bool,
+}
+
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// More of it may come.
+    Open,
+    /// All of it was read.
+    Over,
+    /// What comes next can't be read: it breaks off behind what could be.
+    Garbled,
+    /// As soon as that had a turn to be written.
+    Breaking,
+    /// It broke off.
+    Broken,
 }
 
 enum Source {
@@ -77,21 +98,19 @@ enum Source {
 enum Reading {
     /// To its end.
     Json(Vec<u8>),
+    /// To its end: an answer that is a failure, and may be words.
+    Failure(Vec<u8>),
     Events(Events),
 }
 
 impl Rewritten {
-    fn new(source: Source, form: Form, change: Change) -> Self {
+    fn new(source: Source, reading: Reading, change: Change) -> Self {
         Self {
             source,
-            change,
-            reading: match form {
-                Form::Json => Reading::Json(Vec::new()),
-                Form::Events => Reading::Events(Events::default()),
-            },
+            changes: vec![change],
+            reading,
             out: Vec::new(),
-            over: false,
-            broken: false,
+            end: End::Open,
             on_its_way: false,
         }
     }
@@ -107,17 +126,29 @@ impl Rewritten {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
         loop {
-            if self.broken {
-                return Poll::Ready(None);
-            }
+            // First what could be read.
             if !self.out.is_empty() {
                 let bytes = Bytes::from(std::mem::take(&mut self.out));
                 self.hand_over();
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            if self.over {
-                self.hand_over();
-                return Poll::Ready(None);
+            match self.end {
+                End::Open => {}
+                End::Over => {
+                    self.hand_over();
+                    return Poll::Ready(None);
+                }
+                // An error takes with it what the connection has not written yet.
+                End::Garbled => {
+                    self.end = End::Breaking;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                End::Breaking => {
+                    self.end = End::Broken;
+                    return Poll::Ready(Some(Err(StreamFault::UpstreamBroke)));
+                }
+                End::Broken => return Poll::Ready(None),
             }
             let frame = match &mut self.source {
                 Source::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
@@ -130,32 +161,31 @@ impl Rewritten {
                     Err(_) => Ok(()),
                 },
                 Some(Err(fault)) => {
-                    self.broken = true;
+                    self.end = End::Broken;
                     return Poll::Ready(Some(Err(fault)));
                 }
                 None => self.finish(),
             };
             if taken.is_err() {
-                self.broken = true;
-                return Poll::Ready(Some(Err(StreamFault::UpstreamBroke)));
+                self.end = End::Garbled;
             }
         }
     }
 
     fn take(&mut self, chunk: &[u8]) -> Result<(), Garbled> {
         match &mut self.reading {
-            Reading::Json(read) => {
+            Reading::Json(read) | Reading::Failure(read) => {
                 read.extend_from_slice(chunk);
                 (read.len() <= JSON_BYTES_MAX).then_some(()).ok_or(Garbled)
             }
             Reading::Events(events) => {
-                let (change, out) = (&self.change, &mut self.out);
+                let (changes, out) = (&self.changes, &mut self.out);
                 let mut taken = Ok(());
                 let pushed = events.push(chunk, |mut event| {
                     if taken.is_err() {
                         return;
                     }
-                    match event.data().map(|data| change.of(data)) {
+                    match event.data().map(|data| changed_by(changes, data)) {
                         Some(Err(garbled)) => {
                             taken = Err(garbled);
                             return;
@@ -171,17 +201,21 @@ impl Rewritten {
     }
 
     fn finish(&mut self) -> Result<(), Garbled> {
-        self.over = true;
-        if let Reading::Json(read) = &mut self.reading {
-            let read = std::mem::take(read);
-            // An answer without content is no message.
-            if !read.is_empty() {
-                self.out = match self.change.of(&read)? {
-                    Some(changed) => changed.into_bytes(),
-                    None => read,
-                };
-            }
+        let (read, fails) = match &mut self.reading {
+            Reading::Json(read) => (std::mem::take(read), false),
+            Reading::Failure(read) => (std::mem::take(read), true),
+            Reading::Events(_) => (Vec::new(), false),
+        };
+        // An answer without content is no message.
+        if !read.is_empty() && !(fails && is_no_message(&read)) {
+            self.out = match changed_by(&self.changes, &read)? {
+                Some(changed) => changed.into_bytes(),
+                None => read,
+            };
+        } else {
+            self.out = read;
         }
+        self.end = End::Over;
         Ok(())
     }
 
@@ -197,11 +231,44 @@ impl Rewritten {
 
     /// Whether the last of it was handed to the connection.
     pub(in crate::gate) fn is_over(&self) -> bool {
-        self.over && !self.broken && self.out.is_empty()
+        self.end == End::Over && self.out.is_empty()
     }
 
     pub(in crate::gate) fn is_end_stream(&self) -> bool {
-        self.broken || self.is_over()
+        self.end == End::Broken || self.is_over()
+    }
+}
+
+/// A message behind all changes; `None`: as it came.
+fn changed_by(changes: &[Change], message: &[u8]) -> Result<Option<String>, Garbled> {
+    let mut changed: Option<String> = None;
+    for change in changes {
+        let message = changed.as_deref().map_or(message, str::as_bytes);
+        if let Some(next) = change.of(message)? {
+            changed = Some(next);
+        }
+    }
+    Ok(changed)
+}
+
+/// Whether the content of a failure is no message for any reader, whatever type it says it is of: words, or JSON in which
+/// no result stands. What begins as an object or a list and can't be read could be one.
+fn is_no_message(read: &[u8]) -> bool {
+    // Blanks and marks of encodings, of those too whose characters are wider.
+    let blank = |byte: &u8| *byte <= b' ' || matches!(byte, 0xef | 0xbb | 0xbf | 0xfe | 0xff);
+    match read.iter().find(|byte| !blank(byte)) {
+        Some(b'[') => {
+            let results = |item: &Value<'_>| match item {
+                Value::Object(members) => members
+                    .iter()
+                    .any(|(name, _)| name.eq_ignore_ascii_case("result")),
+                Value::List(_) => true,
+                _ => false,
+            };
+            matches!(Value::read(read), Ok(Value::List(items)) if !items.iter().any(results))
+        }
+        Some(b'{') => false,
+        Some(_) | None => true,
     }
 }
 
@@ -212,6 +279,33 @@ pub(super) async fn narrowed(
     tool: ToolIndex,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
+    let change = Change::Narrow {
+        caller: Arc::clone(caller),
+        tool,
+    };
+    rewritten(gate, caller, tool, answer, change).await
+}
+
+/// What a server says of itself, and that calls which wait for people are tasks.
+pub(super) async fn declaring(
+    gate: &Inner,
+    caller: &Arc<Caller>,
+    tool: ToolIndex,
+    answer: Response<Sequel>,
+) -> Result<Response<Sequel>, Refusal> {
+    match answer.status().is_success() && Form::of(answer.headers()).is_some() {
+        true => rewritten(gate, caller, tool, answer, Change::Declare).await,
+        false => Ok(answer),
+    }
+}
+
+async fn rewritten(
+    gate: &Inner,
+    caller: &Arc<Caller>,
+    tool: ToolIndex,
+    answer: Response<Sequel>,
+    change: Change,
+) -> Result<Response<Sequel>, Refusal> {
     let (mut head, sequel) = answer.into_parts();
     let source = match sequel {
         Sequel::Body(Content::Upstream(mut body)) => {
@@ -219,30 +313,43 @@ pub(super) async fn narrowed(
             Source::Upstream(body)
         }
         Sequel::Body(Content::Held(body)) => Source::Held(body),
-        // The gate's own, or one that was looked through already for another attempt, which came from here.
+        // It is for another attempt than the one that people saw: that is changed already, and this behind it.
+        Sequel::Body(Content::Rewritten(mut body)) => {
+            body.changes.push(change);
+            if !head.status.is_success()
+                && let Reading::Json(read) = body.reading
+            {
+                body.reading = Reading::Failure(read);
+            }
+            let content = Content::Rewritten(body);
+            return Ok(Response::from_parts(head, Sequel::Body(content)));
+        }
+        // The gate's own.
         sequel @ (Sequel::Body(Content::Own(_)) | Sequel::Tunnel(_)) => {
             return Ok(Response::from_parts(head, sequel));
         }
-        Sequel::Body(Content::Rewritten(_)) => return Err(garbled()),
-    };
-    let change = Change::Narrow {
-        caller: Arc::clone(caller),
-        tool,
     };
     let empty = match &source {
         Source::Upstream(body) => body.is_end_stream(),
         Source::Held(body) => body.is_end_stream(),
     };
-    let Some(form) = Form::of(&head.headers) else {
-        // A failure in words is no list.
-        if empty || !head.status.is_success() {
-            return Ok(Response::from_parts(head, passed(source)));
+    if empty {
+        return Ok(Response::from_parts(head, passed(source)));
+    }
+    let reading = match Form::of(&head.headers) {
+        Some(Form::Events) => Reading::Events(Events::default()),
+        Some(Form::Json) if head.status.is_success() => Reading::Json(Vec::new()),
+        Some(Form::Json) => Reading::Failure(Vec::new()),
+        // A failure may be of any type, but not in a coding that nobody here looks into.
+        None if !head.status.is_success() && !is_coded(&head.headers) => {
+            Reading::Failure(Vec::new())
         }
-        return Err(garbled());
+        None => return Err(garbled()),
     };
     changed(&mut head.headers);
-    let mut body = Rewritten::new(source, form, change);
-    if form == Form::Events || matches!(body.source, Source::Held(_)) {
+    let streams = matches!(reading, Reading::Events(_)) || matches!(source, Source::Held(_));
+    let mut body = Rewritten::new(source, reading, change);
+    if streams {
         let content = Content::Rewritten(Box::new(body));
         return Ok(Response::from_parts(head, Sequel::Body(content)));
     }
@@ -298,7 +405,11 @@ pub(in crate::gate) fn for_attempt(
         };
     };
     changed(&mut head.headers);
-    let body = Rewritten::new(Source::Held(body), form, Change::Attempt { from, to });
+    let reading = match form {
+        Form::Json => Reading::Json(Vec::new()),
+        Form::Events => Reading::Events(Events::default()),
+    };
+    let body = Rewritten::new(Source::Held(body), reading, Change::Attempt { from, to });
     let content = Content::Rewritten(Box::new(body));
     Ok(Response::from_parts(head, Sequel::Body(content)))
 }

@@ -41,6 +41,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
@@ -226,6 +227,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(console::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(access::identified))
         .with_state(admin)
 }
 
