@@ -16,11 +16,13 @@ mod change;
 mod events;
 mod headers;
 mod message;
+mod pins;
 mod rewrite;
 
 pub(super) use answer::told;
 pub(super) use asked::Asked;
 pub(super) use message::{arguments, identity, path_of};
+pub(super) use pins::as_accepted;
 pub(super) use rewrite::{Rewritten, for_attempt};
 
 use super::body::{Prefix, RequestBody};
@@ -162,7 +164,11 @@ impl Gate {
             receive_session(caller, tool, &answer);
         }
         match message.method().and_then(List::of) {
-            Some(_) => Ok(rewrite::narrowed(gate, caller, tool, answer).await?),
+            Some(_) => rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::List, answer).await,
+            // Whatever it answers, a server that is pinned defines no tool there unseen.
+            None if caller.ruleset.pins(tool).is_some() => {
+                rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::Other, answer).await
+            }
             None => Ok(answer),
         }
     }
@@ -176,7 +182,7 @@ impl Gate {
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {
-        let (gate, caller) = (&*self.0, arrival.caller);
+        let caller = arrival.caller;
         let ends = arrival.head.method == Method::DELETE;
         entry.asked = Some(Box::new(Asked::stream(ends)));
         // It would be forwarded, and nobody judges it.
@@ -195,7 +201,7 @@ impl Gate {
             return Ok(answer);
         }
         // A list that was asked for elsewhere can be told again here.
-        rewrite::narrowed(gate, caller, tool, answer).await
+        rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::Stream, answer).await
     }
 
     /// Forwards what needs no route.

@@ -5,8 +5,9 @@
 //! can't be read is not passed on where it could be a list.
 
 use super::asked::Attempt;
-use super::change::{Change, Garbled};
-use super::events::Events;
+use super::change::{Change, Garbled, Narrow, Turned};
+use super::events::{Event, Events};
+use super::pins::{Pinned, Settling};
 use crate::gate::forward::{StreamFault, UpstreamBody};
 use crate::gate::hold::HeldBody;
 use crate::gate::record::{Caller, Content, Entry};
@@ -14,19 +15,22 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Sequel};
 use crate::io::sweep::{self, Lapse};
 use crate::ledger::record::Fault;
-use crate::policy::approval::Asked;
+use crate::policy::approval;
 use crate::policy::model::ToolIndex;
 use crate::store::live::approvals::LiveApproval;
+use crate::store::live::pins::{Sight, SightError};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
 };
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::sync::oneshot::error::RecvError;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +67,60 @@ pub(in crate::gate) struct Rewritten {
     source: Source,
     change: Change,
     reading: Reading,
+    /// Read, and not looked at yet.
+    queue: VecDeque<Piece>,
+    /// What is waited for before the first of them goes on.
+    settling: Option<Settling>,
     out: Vec<u8>,
     over: bool,
     broken: bool,
+    /// Why it broke, where it is not the backend's fault.
+    own_fault: Option<Refusal>,
     on_its_way: bool,
+}
+
+/// What is looked at in one piece.
+enum Piece {
+    Message(Vec<u8>),
+    Event(Event),
+}
+
+impl Piece {
+    /// The message in it, if any.
+    fn message(&self) -> Option<&[u8]> {
+        match self {
+            Piece::Message(bytes) => Some(bytes)
+                .filter(|bytes| !bytes.is_empty())
+                .map(|it| &**it),
+            Piece::Event(event) => event.data(),
+        }
+    }
+
+    /// Goes on, with this message instead of its own if there is one.
+    fn write(self, changed: Option<String>, out: &mut Vec<u8>) {
+        match (self, changed) {
+            (Piece::Message(_), Some(changed)) => out.extend_from_slice(changed.as_bytes()),
+            (Piece::Message(bytes), None) => out.extend_from_slice(&bytes),
+            (Piece::Event(mut event), changed) => {
+                if let Some(changed) = changed {
+                    event.carry(changed);
+                }
+                event.write(out);
+            }
+        }
+    }
+}
+
+/// Why an answer does not go on.
+enum Stuck {
+    Garbled,
+    Unsettled(Refusal),
+}
+
+impl From<Garbled> for Stuck {
+    fn from(Garbled: Garbled) -> Self {
+        Stuck::Garbled
+    }
 }
 
 enum Source {
@@ -89,9 +143,12 @@ impl Rewritten {
                 Form::Json => Reading::Json(Vec::new()),
                 Form::Events => Reading::Events(Events::default()),
             },
+            queue: VecDeque::new(),
+            settling: None,
             out: Vec::new(),
             over: false,
             broken: false,
+            own_fault: None,
             on_its_way: false,
         }
     }
@@ -110,10 +167,17 @@ impl Rewritten {
             if self.broken {
                 return Poll::Ready(None);
             }
+            let worked = self.work_off(cx);
+            if let Poll::Ready(Err(stuck)) = worked {
+                return Poll::Ready(Some(Err(self.break_off(stuck))));
+            }
             if !self.out.is_empty() {
                 let bytes = Bytes::from(std::mem::take(&mut self.out));
                 self.hand_over();
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if worked.is_pending() {
+                return Poll::Pending;
             }
             if self.over {
                 self.hand_over();
@@ -133,11 +197,26 @@ impl Rewritten {
                     self.broken = true;
                     return Poll::Ready(Some(Err(fault)));
                 }
-                None => self.finish(),
+                None => {
+                    self.finish();
+                    Ok(())
+                }
             };
-            if taken.is_err() {
-                self.broken = true;
-                return Poll::Ready(Some(Err(StreamFault::UpstreamBroke)));
+            if let Err(garbled) = taken {
+                return Poll::Ready(Some(Err(self.break_off(garbled.into()))));
+            }
+        }
+    }
+
+    /// Nothing more of it goes on.
+    fn break_off(&mut self, stuck: Stuck) -> StreamFault {
+        self.broken = true;
+        self.queue.clear();
+        match stuck {
+            Stuck::Garbled => StreamFault::UpstreamBroke,
+            Stuck::Unsettled(refusal) => {
+                self.own_fault = Some(refusal);
+                StreamFault::Unsettled
             }
         }
     }
@@ -149,40 +228,49 @@ impl Rewritten {
                 (read.len() <= JSON_BYTES_MAX).then_some(()).ok_or(Garbled)
             }
             Reading::Events(events) => {
-                let (change, out) = (&self.change, &mut self.out);
-                let mut taken = Ok(());
-                let pushed = events.push(chunk, |mut event| {
-                    if taken.is_err() {
-                        return;
-                    }
-                    match event.data().map(|data| change.of(data)) {
-                        Some(Err(garbled)) => {
-                            taken = Err(garbled);
-                            return;
-                        }
-                        Some(Ok(Some(changed))) => event.carry(changed),
-                        Some(Ok(None)) | None => {}
-                    }
-                    event.write(out);
-                });
-                pushed.map_err(|_| Garbled).and(taken)
+                let queue = &mut self.queue;
+                let pushed = events.push(chunk, |event| queue.push_back(Piece::Event(event)));
+                pushed.map_err(|_| Garbled)
             }
         }
     }
 
-    fn finish(&mut self) -> Result<(), Garbled> {
+    fn finish(&mut self) {
         self.over = true;
         if let Reading::Json(read) = &mut self.reading {
-            let read = std::mem::take(read);
+            self.queue.push_back(Piece::Message(std::mem::take(read)));
+        }
+    }
+
+    /// Looks at what was read. No more is read before that is done, so that little waits.
+    fn work_off(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Stuck>> {
+        while let Some(piece) = self.queue.front() {
+            let again = match &mut self.settling {
+                None => false,
+                Some(settling) => {
+                    let settled = ready!(Pin::new(settling).poll(cx));
+                    self.settling = None;
+                    if let Some(refusal) = unsettled(settled) {
+                        return Poll::Ready(Err(Stuck::Unsettled(refusal)));
+                    }
+                    true
+                }
+            };
             // An answer without content is no message.
-            if !read.is_empty() {
-                self.out = match self.change.of(&read)? {
-                    Some(changed) => changed.into_bytes(),
-                    None => read,
-                };
+            let changed = match piece.message().map(|data| self.change.of(data, again)) {
+                None | Some(Ok(Turned::AsItCame)) => None,
+                Some(Ok(Turned::To(changed))) => Some(changed),
+                Some(Ok(Turned::Once(settling))) => {
+                    self.settling = Some(settling);
+                    continue;
+                }
+                Some(Err(garbled)) => return Poll::Ready(Err(garbled.into())),
+            };
+            if let Some(piece) = self.queue.pop_front() {
+                piece.write(changed, &mut self.out);
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// The last of it is with the connection: what was kept for this agent need not be kept.
@@ -197,7 +285,7 @@ impl Rewritten {
 
     /// Whether the last of it was handed to the connection.
     pub(in crate::gate) fn is_over(&self) -> bool {
-        self.over && !self.broken && self.out.is_empty()
+        self.over && !self.broken && self.out.is_empty() && self.queue.is_empty()
     }
 
     pub(in crate::gate) fn is_end_stream(&self) -> bool {
@@ -205,29 +293,54 @@ impl Rewritten {
     }
 }
 
+/// Whether lists are what an answer answers, and what they may change of what is known of a pinned server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A list was asked for.
+    List,
+    /// The stream of a session: a list can be told again there.
+    Stream,
+    /// Something else. A server can answer a list there all the same, and clients take it for the answer.
+    Other,
+}
+
 /// An answer with what the session could be granted of its lists.
 pub(super) async fn narrowed(
-    gate: &Inner,
+    gate: &Arc<Inner>,
     caller: &Arc<Caller>,
     tool: ToolIndex,
+    asked: Asked,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
     let (mut head, sequel) = answer.into_parts();
+    let narrow = |sight| Narrow {
+        caller: Arc::clone(caller),
+        tool,
+        pinned: Pinned::of(gate, caller, tool, sight),
+        unasked: asked == Asked::Other,
+    };
     let source = match sequel {
         Sequel::Body(Content::Upstream(mut body)) => {
             body.uncounted();
             Source::Upstream(body)
         }
         Sequel::Body(Content::Held(body)) => Source::Held(body),
-        // The gate's own, or one that was looked through already for another attempt, which came from here.
+        // The gate's own.
         sequel @ (Sequel::Body(Content::Own(_)) | Sequel::Tunnel(_)) => {
             return Ok(Response::from_parts(head, sequel));
         }
-        Sequel::Body(Content::Rewritten(_)) => return Err(garbled()),
+        // For another attempt than the one that ran.
+        Sequel::Body(Content::Rewritten(mut body)) => {
+            body.change.narrow = Some(narrow(Sight::Kept));
+            let content = Content::Rewritten(body);
+            return Ok(Response::from_parts(head, Sequel::Body(content)));
+        }
     };
-    let change = Change::Narrow {
-        caller: Arc::clone(caller),
-        tool,
+    let sight = match (&source, asked) {
+        (Source::Upstream(_), Asked::List) => Sight::Fresh,
+        (Source::Upstream(_), Asked::Stream | Asked::Other) => Sight::Again,
+        // Perhaps from an hour ago.
+        (Source::Held(_), _) => Sight::Kept,
     };
     let empty = match &source {
         Source::Upstream(body) => body.is_end_stream(),
@@ -241,8 +354,13 @@ pub(super) async fn narrowed(
         return Err(garbled());
     };
     changed(&mut head.headers);
+    let change = Change {
+        narrow: Some(narrow(sight)),
+        attempt: None,
+    };
     let mut body = Rewritten::new(source, form, change);
-    if form == Form::Events || matches!(body.source, Source::Held(_)) {
+    let streams = form == Form::Events || asked == Asked::Other;
+    if streams || matches!(body.source, Source::Held(_)) {
         let content = Content::Rewritten(Box::new(body));
         return Ok(Response::from_parts(head, Sequel::Body(content)));
     }
@@ -268,7 +386,18 @@ pub(super) async fn narrowed(
             let state = caller.session.state(gate.clock.now().tick);
             Err(Refusal::of_state(state).after(Fault::SessionEnded))
         }
-        Ok(Err(_)) | Err(Lapse::Deadline) => Err(garbled()),
+        Ok(Err(_)) | Err(Lapse::Deadline) => Err(body.own_fault.take().unwrap_or_else(garbled)),
+    }
+}
+
+/// What is said where news could not be settled.
+fn unsettled(settled: Result<Result<(), SightError>, RecvError>) -> Option<Refusal> {
+    match settled {
+        Ok(Ok(())) => None,
+        Ok(Err(SightError::Store(_))) => Some(Refusal::store_unavailable()),
+        Ok(Err(SightError::Ledger(_))) => Some(Refusal::ledger_unavailable()),
+        // It panicked, or the gate stops.
+        Err(_) => Some(Refusal::internal()),
     }
 }
 
@@ -278,7 +407,7 @@ pub(in crate::gate) fn for_attempt(
     approval: &LiveApproval,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
-    let (Asked::Call(call), Some(asked)) = (&approval.facts.asked, &entry.asked) else {
+    let (approval::Asked::Call(call), Some(asked)) = (&approval.facts.asked, &entry.asked) else {
         return Ok(answer);
     };
     let (from, to) = (Attempt::of(&call.body), asked.attempt.clone());
@@ -298,7 +427,14 @@ pub(in crate::gate) fn for_attempt(
         };
     };
     changed(&mut head.headers);
-    let body = Rewritten::new(Source::Held(body), form, Change::Attempt { from, to });
+    let body = Rewritten::new(
+        Source::Held(body),
+        form,
+        Change {
+            attempt: Some((from, to)),
+            ..Change::default()
+        },
+    );
     let content = Content::Rewritten(Box::new(body));
     Ok(Response::from_parts(head, Sequel::Body(content)))
 }
