@@ -2,6 +2,7 @@
 
 mod attacks;
 mod held;
+mod pins;
 
 use crate::client::{Answer, Connection};
 use crate::gate::{Gate, Minted, Role, Setup};

@@ -234,6 +234,12 @@ impl Sessions {
         self.0.pins_of(project, tool)
     }
 
+    /// The same, where anything is pinned; a look-up makes none.
+    pub fn pinned(&self, project: &ProjectName, tool: &ToolName) -> Option<Arc<ToolPins>> {
+        let pins = locked(&self.0.pins);
+        pins.get(&(project.clone(), tool.clone())).cloned()
+    }
+
     /// At most `limit` pins of these projects behind `after`, in order of their keys, that `wanted` says yes to.
     pub fn list_pins(
         &self,
