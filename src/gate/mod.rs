@@ -39,11 +39,14 @@ mod costs;
 mod refusal;
 pub mod respond;
 pub(crate) mod strangers;
+pub mod unread;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
+pub use strangers::Familiar;
+pub use unread::Flaw;
 
 use crate::config::Cidr;
 use crate::io::clock::Clock;
@@ -108,6 +111,8 @@ pub struct Settings {
     pub body_idle: Duration,
     /// How long both sides of a tunnel may be silent.
     pub idle: Duration,
+    /// Failed authentications of one client address in a minute.
+    pub failed_tries: u32,
     /// Costs of agents and projects that outlived the last run; used when the first policies are installed.
     pub costs: Vec<CostRow>,
     /// Where approved calls run, which outlive the connection that waits for them; `None`: on its own runtime.
@@ -122,6 +127,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             body_idle: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            failed_tries: u32::MAX,
             costs: Vec::new(),
             runtime: None,
             telemetry: None,
@@ -147,6 +153,8 @@ pub struct Peer {
     pub channel: Channel,
     /// Where what comes before an answer is said; `None`: it can't be, and is passed over.
     pub line: Option<Arc<Line>>,
+    /// Whether a good credential has been shown on it.
+    pub familiar: Familiar,
 }
 
 /// What a connection is to who listens on the wire, and what it proves of its other end.
@@ -181,6 +189,7 @@ pub(crate) struct Inner {
     /// What is told to those who have no token.
     metadata: ArcSwap<metadata::Directory>,
     strangers: strangers::Strangers,
+    tries: strangers::Tries,
     costs: costs::Costs,
     /// Whose word counts, as the server file says now.
     approvers: ArcSwap<Approvers>,
@@ -206,6 +215,7 @@ impl Gate {
             .metrics
             .attach(parts.sessions.clone(), parts.ledger.clone());
         let errands = hold::Errands::new(parts.settings.runtime.clone());
+        let tries = strangers::Tries::new(parts.settings.failed_tries);
         Self(Arc::new(Inner {
             clock: parts.clock,
             sessions: parts.sessions,
@@ -218,6 +228,7 @@ impl Gate {
                 client,
                 count,
             }),
+            tries,
             costs: costs::Costs::default(),
             approvers: ArcSwap::default(),
             stopping: watch::Sender::new(false),
@@ -366,6 +377,7 @@ impl Gate {
             }
         };
         entry.answer(&mut response);
+        function::identify(&head, response.headers_mut());
         response.map(|sequel| match sequel {
             Sequel::Body(content) => ReplyBody::new(content, entry),
             Sequel::Tunnel(tunnel) => {
@@ -396,6 +408,7 @@ impl Gate {
         }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
+        gate.admit_try(entry.client, peer, now.tick)?;
         let caller = &authenticate::authenticate(&head.headers, &gate.sessions, peer, now.tick)
             .and_then(|session| gate.caller(session))
             .map_err(|refusal| {

@@ -199,30 +199,25 @@ impl Refusal {
 
     /// No route judges the call; `sql` is what is wrong with its SQL, if that is it.
     pub(super) fn unfit(unfit: Unfit, policy: &Policy, sql: Option<&str>) -> Self {
-        let subject = |condition: usize| {
-            let conditions = policy.route(unfit.route()).conditions.as_deref();
-            conditions.map_or_else(String::new, |all| all.0[condition].subject.to_string())
-        };
+        let subject = unfit.condition(policy);
+        let subject = subject.map_or_else(String::new, |it| it.subject.to_string());
         match unfit {
             Unfit::Unread(_) => Self::internal(),
-            Unfit::Unevaluable { condition, why, .. } => {
+            Unfit::Unevaluable { why, .. } => {
                 let detail = match sql {
                     Some(sql) => format!(
-                        "the policy decides this call by `{}`, which {why}: {sql}; write one plain statement",
-                        subject(condition)
+                        "the policy decides this call by `{subject}`, which {why}: {sql}; write one plain statement"
                     ),
                     None => format!(
-                        "the policy decides this call by `{}`, which {why}; send it once and plainly",
-                        subject(condition)
+                        "the policy decides this call by `{subject}`, which {why}; send it once and plainly"
                     ),
                 };
                 Self::new(Reason::Unevaluable, detail)
             }
-            Unfit::Unmet { condition, .. } => {
+            Unfit::Unmet { .. } => {
                 let sql = sql.map_or_else(String::new, |sql| format!(": {sql}"));
                 let detail = format!(
-                    "the policy does not allow this call with such a `{}`{sql}; do something else, or tell the user that this run is not allowed to do it",
-                    subject(condition)
+                    "the policy does not allow this call with such a `{subject}`{sql}; do something else, or tell the user that this run is not allowed to do it"
                 );
                 Self::new(Reason::ConditionUnmet, detail)
                     .with(|parts| parts.next = Some(look_up_session()))
@@ -574,6 +569,7 @@ impl Refusal {
         let status = match fault {
             BodyFault::Idle => StatusCode::REQUEST_TIMEOUT,
             BodyFault::Broken => StatusCode::BAD_REQUEST,
+            BodyFault::Crowded => return Self::overloaded(format!("{fault}; wait and repeat it")),
         };
         Self::malformed(status, format!("{fault}; send the whole request again"))
     }

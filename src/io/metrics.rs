@@ -58,6 +58,10 @@ pub struct Metrics {
     /// Spans of calls.
     pub spans: SpanMetrics,
     process: process::ProcessMetrics,
+    connections: IntGauge,
+    buffered: IntGauge,
+    /// How many connections agents hold.
+    held_connections: OnceLock<Box<dyn Fn() -> u32 + Send + Sync>>,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
     scrape: Mutex<()>,
@@ -280,6 +284,18 @@ impl Metrics {
             anchors: AnchorMetrics::register(&registry),
             spans: SpanMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
+            connections: registered(
+                &registry,
+                int_gauge("toolgate_connections", "Connections that agents hold."),
+            ),
+            buffered: registered(
+                &registry,
+                int_gauge(
+                    "toolgate_buffered_bytes",
+                    "Bytes of request bodies that were read before they are judged.",
+                ),
+            ),
+            held_connections: OnceLock::new(),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
             registry,
@@ -296,6 +312,11 @@ impl Metrics {
         self.sources.get_or_init(|| Sources { sessions, ledger });
     }
 
+    /// Where the number of connections is read at scrape time. The first call counts.
+    pub fn count_connections(&self, held: impl Fn() -> u32 + Send + Sync + 'static) {
+        self.held_connections.get_or_init(|| Box::new(held));
+    }
+
     /// The text exposition format.
     pub fn encode(&self) -> String {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
@@ -303,6 +324,12 @@ impl Metrics {
             self.refresh(sources);
         }
         self.process.refresh();
+        if let Some(held) = self.held_connections.get() {
+            self.connections.set(held().into());
+        }
+        let buffered = super::room::buffered();
+        self.buffered
+            .set(i64::try_from(buffered).unwrap_or(i64::MAX));
         let mut text = Vec::with_capacity(16 * 1024);
         // Writing to memory can't fail, and every family was checked when it was registered.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);

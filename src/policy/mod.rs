@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod attributes;
+pub mod call;
 pub mod ceiling;
 pub mod certificate;
 pub mod choice;

@@ -15,8 +15,9 @@ pub use arms::{Arm, Fit, Judged, Verdict, search};
 pub use told::{Told, ToldBody};
 
 use super::attributes::Attributes;
+use super::call::{Call, RefusedBody};
 use super::ceiling::{self, Listed};
-use super::choice::{self, Call, RefusedBody, acts_on};
+use super::choice::{self, acts_on};
 use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
 use super::mcp;

@@ -268,6 +268,11 @@ impl Watch {
         self.phase() == Phase::Between || self.streams.load(Ordering::Relaxed) > 0
     }
 
+    /// Sweeps so far: a clock for who needs no better one.
+    pub fn sweep(&self) -> u32 {
+        self.registry.now()
+    }
+
     /// Whether an answer must say that its connection closes.
     pub fn announces(&self) -> bool {
         self.registry.leaving.load(Ordering::Relaxed) != Leaving::Stay as u8

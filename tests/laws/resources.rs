@@ -4,9 +4,10 @@
 use crate::builder::{Builder, at, ceiling, grant, pattern, session};
 use crate::resource::{encode, value};
 use proptest::prelude::*;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use toolgate::policy::attributes::Attributes;
-use toolgate::policy::choice::{Body, Call, Vague, acts_on};
+use toolgate::policy::call::{Body, Call};
+use toolgate::policy::choice::{Vague, acts_on};
 use toolgate::policy::condition::{Content, Found, Why, named};
 use toolgate::policy::decision::{Decision, Reason};
 use toolgate::policy::json::Value;
@@ -54,8 +55,8 @@ impl Call for Said<'_> {
     fn agent(&self) -> &str {
         self.session.agent.as_str()
     }
-    fn client(&self) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    fn client(&self) -> Option<IpAddr> {
+        None
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0)
@@ -243,6 +244,18 @@ fn what_names_nothing_or_may_be_read_twice_leaves_no_resource() {
         ("{\"ids\":[\"7\",null]}", Why::Kind),
         ("{\"ids\":[7,{\"id\":8}]}", Why::Kind),
         ("{\"ids\":\"7\\u0000\"}", Why::Nul),
+        ("{\"ids\":\"7\\n\"}", Why::Control),
+        ("{\"ids\":\"7\\u0085\"}", Why::Control),
+        // Nothing that is not seen, and no letter that passes for another: full-width, mathematical, Kelvin's, a Cyrillic
+        // one in a word of Latin letters.
+        ("{\"ids\":\"ad\\u200bmin\"}", Why::Homograph),
+        ("{\"ids\":\"a\\u200dda\"}", Why::Homograph),
+        ("{\"ids\":\"a\\u202eda\"}", Why::Homograph),
+        ("{\"ids\":\"\\uff41da\"}", Why::Homograph),
+        ("{\"ids\":\"\\ud835\\udc1ada\"}", Why::Homograph),
+        ("{\"ids\":\"\\u212aim\"}", Why::Homograph),
+        ("{\"ids\":\"\\u0430da\"}", Why::Homograph),
+        ("{\"ids\":[\"ada\",\"\\u03bfda\"]}", Why::Homograph),
         ("{\"ids\":7.0}", Why::Digits),
         ("{\"ids\":7e0}", Why::Digits),
         ("{\"ids\":1E2}", Why::Digits),
@@ -265,6 +278,12 @@ fn what_names_nothing_or_may_be_read_twice_leaves_no_resource() {
         ("{\"ids\":[7,\"8\",7,\"7\"]}", "user:7 user:8"),
         ("{\"ids\":[\"8 user:7\"]}", "user:8%20user%3A7"),
         ("{\"ids\":\"*\"}", "user:%2A"),
+        ("{\"ids\":\"J\u{f6}rg\"}", "user:J%C3%B6rg"),
+        (
+            "{\"ids\":\"\u{436}\u{443}\u{43a}-v2\"}",
+            "user:%D0%B6%D1%83%D0%BA-v2",
+        ),
+        ("{\"ids\":\"\u{2764}\u{fe0f}\"}", "user:%E2%9D%A4%EF%B8%8F"),
     ] {
         let filled = of_body("user:{body./ids}", json);
         assert_eq!(filled.unwrap().as_str(), text, "{json}");

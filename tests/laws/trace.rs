@@ -3,7 +3,8 @@
 use crate::builder::{Builder, at, ceiling, filled, grant};
 use crate::decide::{ceilings, descent, grants, parts, run};
 use proptest::prelude::*;
-use toolgate::policy::choice::{Call, Unfit, Vague, acts_on, choose};
+use toolgate::policy::call::Call;
+use toolgate::policy::choice::{Unfit, Vague, acts_on, choose};
 use toolgate::policy::condition::{Literal, Pointer, Subject as Looked, Test};
 use toolgate::policy::decimal::Decimal;
 use toolgate::policy::decision::{Decision, Reason};

@@ -12,6 +12,7 @@ use crate::policy::approval::Stage;
 use crate::policy::decision::Reason;
 use crate::store::live::approvals::LiveApproval;
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -92,8 +93,13 @@ pub(super) fn answers(said: Vec<Value>) -> Response<Bytes> {
     answer(&json!({"evaluations": said}))
 }
 
-/// A request that has a name for itself gets it back.
-pub(super) fn identify(asked: &HeaderMap, answer: &mut HeaderMap) {
+/// A request of the API's that has a name for itself gets it back, whatever the answer is: also who has no token, and who
+/// asks in vain.
+pub(in crate::gate) fn identify(head: &Parts, answer: &mut HeaderMap) {
+    if !head.uri.path().starts_with(API) {
+        return;
+    }
+    let asked = &head.headers;
     let mut ids = asked.get_all(&X_REQUEST_ID).iter();
     if let (Some(id), None) = (ids.next(), ids.next())
         && id.len() <= REQUEST_ID_BYTES_MAX
@@ -106,5 +112,7 @@ const ASKED: &str = "a person has to agree to this call first and is being asked
 const ANOTHER: &str = "a person agreed to this call, and another request of this session is being told so; do not make it on this answer";
 /// Where what became of a question is asked.
 const REQUESTS: &str = "/.toolgate/access/v1/requests";
+/// Where evaluations, and requests for access, are served.
+const API: &str = "/.toolgate/access/v1/";
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 256;

@@ -4,6 +4,7 @@
 //! Only what is changed is written anew. A message that could be a list and can't be read is not passed on.
 
 use super::asked::Attempt;
+use super::message::TASKS;
 use super::pins::{self, Pinned, Settling};
 use crate::gate::record::Caller;
 use crate::policy::json::Value;
@@ -13,12 +14,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What becomes of the messages of an answer.
-#[derive(Default)]
-pub(super) struct Change {
+pub(super) enum Change {
     /// Items of lists that the session could not be granted are left out.
-    pub narrow: Option<Narrow>,
-    /// What was said to the attempt that people saw (the first) is said to the other.
-    pub attempt: Option<(Attempt, Attempt)>,
+    Narrow(Narrow),
+    /// A server is said to keep tasks: those of calls that wait for people.
+    Declare,
+    /// What was said to the attempt that people saw is said to this one.
+    Attempt { from: Attempt, to: Attempt },
 }
 
 /// What lists are narrowed to.
@@ -46,20 +48,12 @@ pub(super) enum Turned {
 impl Change {
     /// How the message goes on; `again`: what was new in it is settled.
     pub(super) fn of(&self, message: &[u8], again: bool) -> Result<Turned, Garbled> {
-        let narrowed = match &self.narrow {
-            Some(narrow) => narrow.of(message, again)?,
-            None => Turned::AsItCame,
+        let changed = match self {
+            Change::Narrow(narrow) => return narrow.of(message, again),
+            Change::Declare => declared(message),
+            Change::Attempt { from, to } => readdressed(message, from, to),
         };
-        let (narrowed, text) = match narrowed {
-            Turned::AsItCame => (None, message),
-            Turned::To(ref text) => (Some(text), text.as_bytes()),
-            once @ Turned::Once(_) => return Ok(once),
-        };
-        let attempt = self.attempt.as_ref();
-        match attempt.and_then(|(from, to)| readdressed(text, from, to)) {
-            Some(text) => Ok(Turned::To(text)),
-            None => Ok(narrowed.map_or(Turned::AsItCame, |text| Turned::To(text.clone()))),
-        }
+        Ok(changed.map_or(Turned::AsItCame, Turned::To))
     }
 }
 
@@ -129,6 +123,37 @@ fn narrow(
     message.write(&mut text);
     Ok(Some(text))
 }
+
+/// What a server says of itself, with the extension of tasks among it. `None`: it says it already, or says nothing of the
+/// kind, and is passed on as it is.
+fn declared(message: &[u8]) -> Option<String> {
+    let mut value = Value::read(message).ok()?;
+    let mut place = &mut value;
+    for name in ["result", "capabilities"] {
+        let Value::Object(members) = place else {
+            return None;
+        };
+        place = &mut members.iter_mut().find(|(have, _)| have == name)?.1;
+    }
+    let Value::Object(capabilities) = place else {
+        return None;
+    };
+    if !capabilities.iter().any(|(have, _)| have == EXTENSIONS) {
+        capabilities.push((EXTENSIONS.into(), Value::Object(Vec::new())));
+    }
+    let extensions = capabilities.iter_mut().find(|(have, _)| have == EXTENSIONS);
+    match extensions {
+        Some((_, Value::Object(extensions))) if extensions.iter().all(|(it, _)| it != TASKS) => {
+            extensions.push((TASKS.into(), Value::Object(Vec::new())));
+        }
+        _ => return None,
+    }
+    let mut text = String::new();
+    value.write(&mut text);
+    Some(text)
+}
+
+const EXTENSIONS: &str = "extensions";
 
 /// The message for another attempt, where it is for the first.
 fn readdressed(message: &[u8], from: &Attempt, to: &Attempt) -> Option<String> {
@@ -207,6 +232,22 @@ mod tests {
             r#"{"result":{"resources":[{"name":"ok"}]}}"#,
         ] {
             assert_eq!(narrowed(garbled), Err(Garbled), "{garbled}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_said_to_keep_tasks_and_nothing_else_is_said_of_it() {
+        let of = |text: &str| declared(text.as_bytes());
+        let bare = r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"tools":{}},"ttlMs":5}}"#;
+        let said = r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"ttlMs":5}}"#;
+        assert_eq!(of(bare).as_deref(), Some(said));
+        for same in [
+            said,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"extensions":7}}}"#,
+            "no JSON",
+        ] {
+            assert_eq!(of(same), None, "{same}");
         }
     }
 

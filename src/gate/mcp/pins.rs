@@ -15,6 +15,7 @@ use crate::policy::route::Matched;
 use crate::store::live::pins::{Shown, Sight, SightError, ToolPins};
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
 
 /// The pins that a list is held against.
 pub(super) struct Pinned {
@@ -100,10 +101,22 @@ impl Pinned {
     }
 }
 
-/// Whether a message could define tools, whatever was asked: its text has the member's name, or letters that are escaped.
+/// Whether a message could define tools, whatever was asked: its text has the member's name, or letters that are escaped,
+/// or bytes that no text of JSON in UTF-8 has.
 pub(super) fn may_define(message: &[u8]) -> bool {
     let has = |text: &[u8]| message.windows(text.len()).any(|window| window == text);
-    has(List::Tools.member().as_bytes()) || has(b"\\u00")
+    has(List::Tools.member().as_bytes()) || has(b"\\u00") || message.contains(&0)
+}
+
+/// What is said where news could not be settled.
+pub(super) fn unsettled(settled: Result<Result<(), SightError>, RecvError>) -> Option<Refusal> {
+    match settled {
+        Ok(Ok(())) => None,
+        Ok(Err(SightError::Store(_))) => Some(Refusal::store_unavailable()),
+        Ok(Err(SightError::Ledger(_))) => Some(Refusal::ledger_unavailable()),
+        // It panicked, or the gate stops.
+        Err(_) => Some(Refusal::internal()),
+    }
 }
 
 /// Refuses the call of a tool that is not as it was accepted. Looked at without a lock, and only where the server is pinned.

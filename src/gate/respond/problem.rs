@@ -180,7 +180,7 @@ pub const fn problem(reason: Reason) -> Problem {
         ),
         Reason::Unevaluable => own!(
             S::BAD_REQUEST,
-            "Condition can't be judged",
+            "Call can't be judged",
             A::FixRequest,
             "The policy decides this call by something in it that is missing, is there more than once, is of another type, or is read differently by different readers.",
             "Send what the detail names once, and in its plain form."

@@ -7,7 +7,7 @@ use super::record::{Record, digest, time};
 use super::report::Words;
 use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
 use crate::policy::attributes::Attributes;
-use crate::policy::choice::{Bare, OnPath};
+use crate::policy::call::{Bare, OnPath};
 use crate::policy::decision::{Decision, GrantUse, Reason};
 use crate::policy::function;
 use crate::policy::id::{ApprovalId, GrantId, SessionId};

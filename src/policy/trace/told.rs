@@ -1,12 +1,12 @@
 //! A call that is told of instead of made: as much of it as somebody says, read as the gate would read it.
 
-use crate::policy::choice::{Body, Call, RefusedBody};
+use crate::policy::call::{Body, Call, RefusedBody};
 use crate::policy::condition::{Content, Found, Subject, named};
 use crate::policy::content::{Media, Unreadable, is_taken_for, one};
 use crate::policy::json::Value;
 use crate::policy::subject::Session;
 use crate::policy::time::Timestamp;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 /// What is said of a call. Of what is not said nothing is known.
 #[derive(Clone, Debug)]
@@ -96,8 +96,8 @@ impl Call for Told<'_> {
         self.session.agent.as_str()
     }
 
-    fn client(&self) -> IpAddr {
-        self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    fn client(&self) -> Option<IpAddr> {
+        self.client
     }
 
     fn now(&self) -> Timestamp {

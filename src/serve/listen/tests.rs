@@ -37,6 +37,7 @@ fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene
         trusted_proxies: Vec::new(),
         timeouts,
         caps,
+        failed_tries: u32::MAX,
         tls: None,
     };
     let bound = bind(&listener, 2).unwrap();
@@ -53,6 +54,7 @@ fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene
         .serve(
             &stages,
             tls,
+            Arc::new(|_, flaw| crate::gate::unread::plain(flaw)),
             move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             },
