@@ -280,7 +280,7 @@ impl Gate {
         for policy in policies {
             let project = policy.project.clone();
             let predecessor = before.get(&project).map(|ruleset| &**ruleset);
-            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics);
+            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics, &gate.sessions);
             if predecessor.is_none() {
                 costs::restore(&ruleset, &gate.settings.costs, now);
             }
