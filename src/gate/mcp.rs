@@ -20,7 +20,8 @@ mod rewrite;
 
 pub(super) use answer::told;
 pub(super) use asked::Asked;
-pub(super) use message::{arguments, identity, path_of};
+pub use message::path_of;
+pub(super) use message::{arguments, identity};
 pub(super) use rewrite::{Rewritten, for_attempt};
 
 use super::body::{Prefix, RequestBody};

@@ -42,6 +42,7 @@ pub(crate) mod strangers;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
+pub use mcp::path_of;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
 
