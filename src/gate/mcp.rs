@@ -25,7 +25,8 @@ mod tasks;
 
 pub(super) use answer::told;
 pub(super) use asked::Asked;
-pub(super) use message::{arguments, identity, path_of};
+pub use message::path_of;
+pub(super) use message::{arguments, identity};
 pub(super) use pins::as_accepted;
 pub(super) use rewrite::{Rewritten, for_attempt};
 pub(super) use tasks::begun;
