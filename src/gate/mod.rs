@@ -43,6 +43,7 @@ pub mod unread;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
+pub use mcp::path_of;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
 pub use strangers::Familiar;
@@ -280,7 +281,7 @@ impl Gate {
         for policy in policies {
             let project = policy.project.clone();
             let predecessor = before.get(&project).map(|ruleset| &**ruleset);
-            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics);
+            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics, &gate.sessions);
             if predecessor.is_none() {
                 costs::restore(&ruleset, &gate.settings.costs, now);
             }

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod held;
+mod pins;
 mod tasks;
 
 use crate::client::{Answer, Connection};
