@@ -385,8 +385,8 @@ impl Inner {
             AskedOf::Call(call) => *call.method == *function::METHOD && *call.target == *path,
             AskedOf::Grant(_) => false,
         };
-        let asks_again = caller.session.holds_approvals()
-            && caller.session.approvals().iter().any(alike);
+        let asks_again =
+            caller.session.holds_approvals() && caller.session.approvals().iter().any(alike);
         let only = asks_again.then_some(Only::Rates);
         let mut noted = note(self.take_of_session(caller, only, now.tick).await)?;
         let text = question.text();

@@ -326,7 +326,12 @@ async fn a_request_of_an_issuer_gets_its_own_name_back_whatever_the_answer_is() 
         ("issuer", Method::GET, "/access/v1/evaluation", 405),
         ("auditor", Method::POST, "/access/v1/evaluation", 403),
         ("nobody", Method::POST, "/access/v1/evaluation", 401),
-        ("issuer", Method::GET, "/.well-known/authzen-configuration", 200),
+        (
+            "issuer",
+            Method::GET,
+            "/.well-known/authzen-configuration",
+            200,
+        ),
     ] {
         let bearer = format!("Bearer {}", key(who));
         let fields = [("authorization", bearer.as_str()), named];
