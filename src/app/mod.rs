@@ -369,13 +369,16 @@ impl Running {
                 async move { gate.handle(request, peer).await }
             }
         });
+        let data_plane = data_plane.map_err(StartError::Threads)?;
+        let door = Arc::clone(&data_plane.door);
+        parts.metrics.count_connections(move || door.open());
         Ok(Self {
             addresses,
             parts,
             reloader,
             ops,
             admin,
-            data_plane: Some(data_plane.map_err(StartError::Threads)?),
+            data_plane: Some(data_plane),
             stage,
             control_stage,
             control,

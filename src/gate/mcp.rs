@@ -18,12 +18,16 @@ mod change;
 mod events;
 mod headers;
 mod message;
+mod piece;
+mod pins;
 mod rewrite;
 mod tasks;
 
 pub(super) use answer::told;
 pub(super) use asked::Asked;
-pub(super) use message::{arguments, identity, path_of};
+pub use message::path_of;
+pub(super) use message::{arguments, identity};
+pub(super) use pins::as_accepted;
 pub(super) use rewrite::{Rewritten, for_attempt};
 pub(super) use tasks::begun;
 
@@ -84,6 +88,12 @@ impl Gate {
         headers::plain(&head.headers)?;
         if is_extended(head) {
             return Err(Refusal::handshake(HandshakeFault::Unserved));
+        }
+        // What is resumed is resumed within a session that is the caller's own, and that is for GET.
+        if head.method != Method::GET && head.headers.contains_key(headers::LAST_EVENT) {
+            return Err(Refusal::field_forbidden(
+                "Last-Event-ID resumes the stream of a session, with GET; leave it out",
+            ));
         }
         // A session of the protocol belongs to who began it: to all others it does not exist.
         let session = own_session(caller, tool, head)?;
@@ -170,12 +180,17 @@ impl Gate {
         if message.method() == Some(INITIALIZE) {
             receive_session(caller, tool, &answer);
         }
-        match message.method() {
-            Some(method) if List::of(method).is_some() => {
-                rewrite::narrowed(gate, caller, tool, answer).await
+        // Whatever it answers, a server that is pinned defines no tool there unseen.
+        let answer = match message.method().and_then(List::of) {
+            Some(_) => rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::List, answer).await,
+            None if caller.ruleset.pins(tool).is_some() => {
+                rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::Other, answer).await
             }
+            None => Ok(answer),
+        }?;
+        match message.method() {
             Some(DISCOVER) if message.declares_tasks() && may_wait(policy, tool) => {
-                rewrite::declaring(gate, caller, tool, answer).await
+                rewrite::declaring(&self.0, caller, tool, answer).await
             }
             _ => Ok(answer),
         }
@@ -190,7 +205,7 @@ impl Gate {
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {
-        let (gate, caller) = (&*self.0, arrival.caller);
+        let caller = arrival.caller;
         let ends = arrival.head.method == Method::DELETE;
         entry.asked = Some(Box::new(Asked::stream(ends)));
         // It would be forwarded, and nobody judges it.
@@ -209,7 +224,7 @@ impl Gate {
             return Ok(answer);
         }
         // A list that was asked for elsewhere can be told again here.
-        rewrite::narrowed(gate, caller, tool, answer).await
+        rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::Stream, answer).await
     }
 
     /// Forwards what needs no route.

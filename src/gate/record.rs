@@ -289,7 +289,8 @@ impl Entry {
         }
         self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
         if self.caller.is_none() {
-            self.gate.count_stranger(refusal.reason(), self.client);
+            let now = self.gate.clock.now().tick;
+            self.gate.count_stranger(refusal.reason(), self.client, now);
             return refusal;
         }
         match self.commit(Verdict::Deny, None, Level::Written).await {

@@ -7,6 +7,7 @@
 
 mod call;
 mod early;
+mod frames;
 mod outflow;
 mod preface;
 mod socket;
@@ -18,6 +19,7 @@ pub use streams::{AnyThread, Next, OwnThread, Plane};
 
 use self::call::{Busy, Part};
 use self::early::Early;
+use self::frames::Frames;
 use self::preface::Version;
 use self::socket::{Lent, Socket, Stream, linger};
 use self::strict::Strict;
@@ -25,7 +27,7 @@ use super::caps::Admission;
 use super::heads::HEAD_BYTES_MAX;
 use super::rooms::Rooms;
 use super::watch::{Order, Watch, Watched};
-use crate::gate::{Channel, Flaw, Line, Peer};
+use crate::gate::{Channel, Familiar, Flaw, Line, Peer};
 use crate::io::tls;
 use bytes::Bytes;
 use http_body::Body;
@@ -99,18 +101,23 @@ where
     let mut socket = Socket::new(link.stream, link.watched, link.admission);
     let handle = &handle;
     let unread = |flaw| (protocols.unread)(address.ip(), flaw);
-    let serving = |channel| Serving {
-        watch: &watch,
-        rooms,
-        unread,
-        handle: move |request, line| {
-            let peer = Peer {
-                address,
-                channel,
-                line,
-            };
-            handle(request, peer)
-        },
+    let familiar = Familiar::default();
+    let serving = |channel| {
+        let familiar = familiar.clone();
+        Serving {
+            watch: &watch,
+            rooms,
+            unread,
+            handle: move |request, line| {
+                let peer = Peer {
+                    address,
+                    channel,
+                    line,
+                    familiar: familiar.clone(),
+                };
+                handle(request, peer)
+            },
+        }
     };
     let Some(tls) = &protocols.tls else {
         let serving = serving(Channel::Plain);
@@ -227,7 +234,7 @@ where
             }
         });
         self.watch.multiplex();
-        let (lent, home) = Lent::new(stream);
+        let (lent, home) = Lent::new(Frames::new(stream, self.watch));
         let mut connection = http.serve_connection(TokioIo::new(lent), service);
         let mut finish = Finish::default();
         let ended = poll_fn(|context| {
@@ -241,8 +248,12 @@ where
         .await;
         drop(connection);
         let stream = home.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(stream) = stream {
-            end(ended, stream, false, &self.unread).await;
+        if let Some(frames) = stream {
+            let ended = match (ended, frames.last_words()) {
+                (End::Closed(_), Some(goaway)) => End::Spent(goaway),
+                (ended, _) => ended,
+            };
+            end(ended, frames.stream, false, &self.unread).await;
         }
     }
 }
@@ -305,9 +316,12 @@ enum End {
     Closed(hyper::Result<()>),
     /// All calls before a head that is not read are answered.
     Refused(Flaw),
+    /// The peer sent too many frames that ask nothing; what is said to it.
+    Spent(Bytes),
     Ordered(Order),
 }
 
+/// Closes what was driven so far.
 async fn end(end: End, mut stream: impl Stream, quiet: bool, unread: impl Fn(Flaw) -> Bytes) {
     let last_words = match end {
         End::Closed(result) => {
@@ -322,6 +336,10 @@ async fn end(end: End, mut stream: impl Stream, quiet: bool, unread: impl Fn(Fla
         End::Refused(flaw) => {
             tracing::debug!(%flaw, "a head was not read");
             unread(flaw)
+        }
+        End::Spent(goaway) => {
+            tracing::debug!("a connection was through with its budget of frames");
+            goaway
         }
         End::Ordered(Order::Late) => unread(Flaw::Late),
         // The socket knows its order.

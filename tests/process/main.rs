@@ -25,6 +25,7 @@ mod crash;
 mod evidence;
 mod export;
 mod heads;
+mod hostile;
 mod isolation;
 mod life;
 mod load;

@@ -5,6 +5,7 @@
 
 use super::asked::Attempt;
 use super::message::TASKS;
+use super::pins::{self, Pinned, Settling};
 use crate::gate::record::Caller;
 use crate::policy::json::Value;
 use crate::policy::mcp::List;
@@ -15,33 +16,69 @@ use std::sync::Arc;
 /// What becomes of the messages of an answer.
 pub(super) enum Change {
     /// Items of lists that the session could not be granted are left out.
-    Narrow {
-        caller: Arc<Caller>,
-        tool: ToolIndex,
-    },
+    Narrow(Narrow),
     /// A server is said to keep tasks: those of calls that wait for people.
     Declare,
     /// What was said to the attempt that people saw is said to this one.
     Attempt { from: Attempt, to: Attempt },
 }
 
+/// What lists are narrowed to.
+pub(super) struct Narrow {
+    pub caller: Arc<Caller>,
+    pub tool: ToolIndex,
+    /// Items of `tools/list` that are not as they were accepted are left out too, where the server is pinned.
+    pub pinned: Option<Pinned>,
+    /// Whether it is an answer to something else: read only if it could define tools all the same.
+    pub unasked: bool,
+}
+
 /// A message that could be a list and can't be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Garbled;
 
+/// How a message goes on.
+pub(super) enum Turned {
+    AsItCame,
+    To(String),
+    /// Not before this has resolved; then it is looked at once more.
+    Once(Settling),
+}
+
 impl Change {
-    /// The message as it goes on; `None`: as it came.
-    pub(super) fn of(&self, message: &[u8]) -> Result<Option<String>, Garbled> {
-        match self {
-            Change::Narrow { caller, tool } => {
-                let value = Value::read(message).map_err(|_| Garbled)?;
-                narrow(value, |list, item| {
-                    let (policy, session) = (&caller.ruleset.policy, &caller.session.facts);
-                    list.shows(policy, session, *tool, item)
-                })
-            }
-            Change::Declare => Ok(declared(message)),
-            Change::Attempt { from, to } => Ok(readdressed(message, from, to)),
+    /// How the message goes on; `again`: what was new in it is settled.
+    pub(super) fn of(&self, message: &[u8], again: bool) -> Result<Turned, Garbled> {
+        let changed = match self {
+            Change::Narrow(narrow) => return narrow.of(message, again),
+            Change::Declare => declared(message),
+            Change::Attempt { from, to } => readdressed(message, from, to),
+        };
+        Ok(changed.map_or(Turned::AsItCame, Turned::To))
+    }
+}
+
+impl Narrow {
+    fn of(&self, message: &[u8], again: bool) -> Result<Turned, Garbled> {
+        if self.unasked && !pins::may_define(message) {
+            return Ok(Turned::AsItCame);
+        }
+        let value = Value::read(message).map_err(|_| Garbled)?;
+        let (caller, pinned) = (&self.caller, self.pinned.as_ref());
+        let (policy, session) = (&caller.ruleset.policy, &caller.session.facts);
+        let (mut said, mut news) = (Vec::new(), false);
+        let narrowed = narrow(value, |list, item| {
+            let shown = list.shows(policy, session, self.tool, item)?;
+            let Some(pinned) = pinned.filter(|_| list == List::Tools) else {
+                return Some(shown);
+            };
+            // Whatever this session is shown: what is said to one is said to all.
+            let held = pinned.judge(caller, self.tool, item, &mut said)?;
+            news |= held.news;
+            Some(shown && held.shown)
+        })?;
+        match pinned.filter(|_| news && !again) {
+            Some(pinned) => Ok(Turned::Once(pinned.settle(caller, said))),
+            None => Ok(narrowed.map_or(Turned::AsItCame, Turned::To)),
         }
     }
 }
@@ -50,7 +87,7 @@ impl Change {
 /// was: it is nobody's to keep for others.
 fn narrow(
     mut message: Value<'_>,
-    shows: impl Fn(List, &Value<'_>) -> Option<bool>,
+    mut shows: impl FnMut(List, &Value<'_>) -> Option<bool>,
 ) -> Result<Option<String>, Garbled> {
     let Value::Object(members) = &mut message else {
         return Err(Garbled);

@@ -5,8 +5,10 @@
 //! can't be read is not passed on where it could be a list.
 
 use super::asked::Attempt;
-use super::change::{Change, Garbled};
+use super::change::{Change, Garbled, Narrow, Turned};
 use super::events::Events;
+use super::piece::{Piece, is_no_message};
+use super::pins::{Pinned, Settling, unsettled};
 use crate::gate::forward::{StreamFault, UpstreamBody};
 use crate::gate::hold::HeldBody;
 use crate::gate::record::{Caller, Content, Entry};
@@ -14,16 +16,17 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Sequel};
 use crate::io::sweep::{self, Lapse};
 use crate::ledger::record::Fault;
-use crate::policy::approval::Asked;
-use crate::policy::json::Value;
+use crate::policy::approval;
 use crate::policy::model::ToolIndex;
 use crate::store::live::approvals::LiveApproval;
+use crate::store::live::pins::Sight;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
 };
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,9 +72,15 @@ pub(in crate::gate) struct Rewritten {
     /// One behind the other.
     changes: Vec<Change>,
     reading: Reading,
-    /// Read, and not handed to the connection yet.
+    /// Read, and not looked at yet.
+    queue: VecDeque<Piece>,
+    /// What is waited for before the first of them goes on.
+    settling: Option<Settling>,
+    /// Looked at, and not handed to the connection yet.
     out: Vec<u8>,
     end: End,
+    /// Why it breaks off, where it is not the backend's fault.
+    own_fault: Option<Refusal>,
     on_its_way: bool,
 }
 
@@ -109,8 +118,11 @@ impl Rewritten {
             source,
             changes: vec![change],
             reading,
+            queue: VecDeque::new(),
+            settling: None,
             out: Vec::new(),
             end: End::Open,
+            own_fault: None,
             on_its_way: false,
         }
     }
@@ -133,11 +145,20 @@ impl Rewritten {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             match self.end {
-                End::Open => {}
-                End::Over => {
-                    self.hand_over();
-                    return Poll::Ready(None);
-                }
+                End::Open | End::Over => match self.work_off(cx) {
+                    Poll::Pending if self.out.is_empty() => return Poll::Pending,
+                    Poll::Ready(Ok(())) if self.out.is_empty() && self.end == End::Over => {
+                        self.hand_over();
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Ok(())) if self.out.is_empty() => {}
+                    Poll::Pending | Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(Garbled)) => {
+                        self.queue.clear();
+                        self.end = End::Garbled;
+                        continue;
+                    }
+                },
                 // An error takes with it what the connection has not written yet.
                 End::Garbled => {
                     self.end = End::Breaking;
@@ -146,7 +167,11 @@ impl Rewritten {
                 }
                 End::Breaking => {
                     self.end = End::Broken;
-                    return Poll::Ready(Some(Err(StreamFault::UpstreamBroke)));
+                    let fault = match self.own_fault {
+                        Some(_) => StreamFault::Unsettled,
+                        None => StreamFault::UpstreamBroke,
+                    };
+                    return Poll::Ready(Some(Err(fault)));
                 }
                 End::Broken => return Poll::Ready(None),
             }
@@ -154,69 +179,90 @@ impl Rewritten {
                 Source::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
                 Source::Held(body) => ready!(body.poll_frame(cx)),
             };
-            let taken = match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => self.take(&chunk),
+            match frame {
+                Some(Ok(frame)) => {
                     // Trailers are about the answer as it came.
-                    Err(_) => Ok(()),
-                },
+                    if let Ok(chunk) = frame.into_data() {
+                        self.take(&chunk);
+                    }
+                }
                 Some(Err(fault)) => {
                     self.end = End::Broken;
                     return Poll::Ready(Some(Err(fault)));
                 }
                 None => self.finish(),
-            };
-            if taken.is_err() {
-                self.end = End::Garbled;
             }
         }
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), Garbled> {
-        match &mut self.reading {
+    fn take(&mut self, chunk: &[u8]) {
+        let queue = &mut self.queue;
+        let fits = match &mut self.reading {
             Reading::Json(read) | Reading::Failure(read) => {
                 read.extend_from_slice(chunk);
-                (read.len() <= JSON_BYTES_MAX).then_some(()).ok_or(Garbled)
+                read.len() <= JSON_BYTES_MAX
             }
-            Reading::Events(events) => {
-                let (changes, out) = (&self.changes, &mut self.out);
-                let mut taken = Ok(());
-                let pushed = events.push(chunk, |mut event| {
-                    if taken.is_err() {
-                        return;
-                    }
-                    match event.data().map(|data| changed_by(changes, data)) {
-                        Some(Err(garbled)) => {
-                            taken = Err(garbled);
-                            return;
-                        }
-                        Some(Ok(Some(changed))) => event.carry(changed),
-                        Some(Ok(None)) | None => {}
-                    }
-                    event.write(out);
-                });
-                pushed.map_err(|_| Garbled).and(taken)
-            }
+            Reading::Events(events) => events
+                .push(chunk, |event| queue.push_back(Piece::Event(event)))
+                .is_ok(),
+        };
+        if !fits {
+            queue.push_back(Piece::Garbled);
         }
     }
 
-    fn finish(&mut self) -> Result<(), Garbled> {
+    fn finish(&mut self) {
         let (read, fails) = match &mut self.reading {
             Reading::Json(read) => (std::mem::take(read), false),
             Reading::Failure(read) => (std::mem::take(read), true),
             Reading::Events(_) => (Vec::new(), false),
         };
         // An answer without content is no message.
-        if !read.is_empty() && !(fails && is_no_message(&read)) {
-            self.out = match changed_by(&self.changes, &read)? {
-                Some(changed) => changed.into_bytes(),
-                None => read,
-            };
-        } else {
-            self.out = read;
+        if !read.is_empty() {
+            self.queue.push_back(match fails && is_no_message(&read) {
+                true => Piece::Words(read),
+                false => Piece::Message(read),
+            });
         }
         self.end = End::Over;
-        Ok(())
+    }
+
+    /// Looks at what was read. No more is read before that is done, so that little waits.
+    fn work_off(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Garbled>> {
+        while let Some(piece) = self.queue.front() {
+            if matches!(piece, Piece::Garbled) {
+                return Poll::Ready(Err(Garbled));
+            }
+            let again = match &mut self.settling {
+                None => false,
+                Some(settling) => {
+                    let settled = ready!(Pin::new(settling).poll(cx));
+                    self.settling = None;
+                    self.own_fault = unsettled(settled);
+                    if self.own_fault.is_some() {
+                        return Poll::Ready(Err(Garbled));
+                    }
+                    true
+                }
+            };
+            let changed = match piece.message() {
+                Some(message) => changed_by(&self.changes, message, again),
+                None => Ok(Turned::AsItCame),
+            };
+            let changed = match changed {
+                Ok(Turned::AsItCame) => None,
+                Ok(Turned::To(changed)) => Some(changed),
+                Ok(Turned::Once(settling)) => {
+                    self.settling = Some(settling);
+                    continue;
+                }
+                Err(garbled) => return Poll::Ready(Err(garbled)),
+            };
+            if let Some(piece) = self.queue.pop_front() {
+                piece.write(changed, &mut self.out);
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// The last of it is with the connection: what was kept for this agent need not be kept.
@@ -231,7 +277,7 @@ impl Rewritten {
 
     /// Whether the last of it was handed to the connection.
     pub(in crate::gate) fn is_over(&self) -> bool {
-        self.end == End::Over && self.out.is_empty()
+        self.end == End::Over && self.out.is_empty() && self.queue.is_empty()
     }
 
     pub(in crate::gate) fn is_end_stream(&self) -> bool {
@@ -239,50 +285,51 @@ impl Rewritten {
     }
 }
 
-/// A message behind all changes; `None`: as it came.
-fn changed_by(changes: &[Change], message: &[u8]) -> Result<Option<String>, Garbled> {
+/// A message behind all changes.
+fn changed_by(changes: &[Change], message: &[u8], again: bool) -> Result<Turned, Garbled> {
     let mut changed: Option<String> = None;
     for change in changes {
         let message = changed.as_deref().map_or(message, str::as_bytes);
-        if let Some(next) = change.of(message)? {
-            changed = Some(next);
+        match change.of(message, again)? {
+            Turned::AsItCame => {}
+            Turned::To(next) => changed = Some(next),
+            once @ Turned::Once(_) => return Ok(once),
         }
     }
-    Ok(changed)
+    Ok(changed.map_or(Turned::AsItCame, Turned::To))
 }
 
-/// Whether the content of a failure is no message for any reader, whatever type it says it is of: words, or JSON in which
-/// no result stands. What begins as an object or a list and can't be read could be one.
-fn is_no_message(read: &[u8]) -> bool {
-    // Blanks and marks of encodings, of those too whose characters are wider.
-    let blank = |byte: &u8| *byte <= b' ' || matches!(byte, 0xef | 0xbb | 0xbf | 0xfe | 0xff);
-    match read.iter().find(|byte| !blank(byte)) {
-        Some(b'[') => {
-            let results = |item: &Value<'_>| match item {
-                Value::Object(members) => members
-                    .iter()
-                    .any(|(name, _)| name.eq_ignore_ascii_case("result")),
-                Value::List(_) => true,
-                _ => false,
-            };
-            matches!(Value::read(read), Ok(Value::List(items)) if !items.iter().any(results))
-        }
-        Some(b'{') => false,
-        Some(_) | None => true,
-    }
+/// Whether lists are what an answer answers, and what they may change of what is known of a pinned server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A list was asked for.
+    List,
+    /// The stream of a session: a list can be told again there.
+    Stream,
+    /// Something else. A server can answer a list there all the same, and clients take it for the answer.
+    Other,
 }
 
 /// An answer with what the session could be granted of its lists.
 pub(super) async fn narrowed(
-    gate: &Inner,
+    gate: &Arc<Inner>,
     caller: &Arc<Caller>,
     tool: ToolIndex,
+    asked: Asked,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
-    let change = Change::Narrow {
+    let sight = match (answer.body(), asked) {
+        (Sequel::Body(Content::Upstream(_)), Asked::List) => Sight::Fresh,
+        (Sequel::Body(Content::Upstream(_)), Asked::Stream | Asked::Other) => Sight::Again,
+        // Of an approved call: perhaps from an hour ago.
+        _ => Sight::Kept,
+    };
+    let change = Change::Narrow(Narrow {
         caller: Arc::clone(caller),
         tool,
-    };
+        pinned: Pinned::of(gate, caller, tool, sight),
+        unasked: asked == Asked::Other,
+    });
     rewritten(gate, caller, tool, answer, change).await
 }
 
@@ -347,7 +394,9 @@ async fn rewritten(
         None => return Err(garbled()),
     };
     changed(&mut head.headers);
+    let unasked = matches!(&change, Change::Narrow(narrow) if narrow.unasked);
     let streams = matches!(reading, Reading::Events(_)) || matches!(source, Source::Held(_));
+    let streams = streams || unasked;
     let mut body = Rewritten::new(source, reading, change);
     if streams {
         let content = Content::Rewritten(Box::new(body));
@@ -375,7 +424,7 @@ async fn rewritten(
             let state = caller.session.state(gate.clock.now().tick);
             Err(Refusal::of_state(state).after(Fault::SessionEnded))
         }
-        Ok(Err(_)) | Err(Lapse::Deadline) => Err(garbled()),
+        Ok(Err(_)) | Err(Lapse::Deadline) => Err(body.own_fault.take().unwrap_or_else(garbled)),
     }
 }
 
@@ -385,7 +434,7 @@ pub(in crate::gate) fn for_attempt(
     approval: &LiveApproval,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
-    let (Asked::Call(call), Some(asked)) = (&approval.facts.asked, &entry.asked) else {
+    let (approval::Asked::Call(call), Some(asked)) = (&approval.facts.asked, &entry.asked) else {
         return Ok(answer);
     };
     let (from, to) = (Attempt::of(&call.body), asked.attempt.clone());

@@ -15,6 +15,7 @@ mod input;
 pub(in crate::serve) mod ledger;
 mod openapi;
 mod order;
+mod pins;
 mod policy;
 pub(in crate::serve) mod problem;
 pub(in crate::serve) mod sessions;
@@ -213,6 +214,9 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
         .route("/v1/events", get(events::listen))
         .route("/v1/ledger", get(ledger::list))
+        .route("/v1/pins", get(pins::list))
+        .route("/v1/pins/accept", post(pins::accept))
+        .route("/v1/pins/forget", post(pins::forget))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/explain", post(explain::explain))
         .route("/v1/policy/reload", post(policy::reload))

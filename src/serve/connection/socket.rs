@@ -30,7 +30,7 @@ pub(super) struct Socket {
     /// Its place in the sweep.
     pub watched: Watched,
     /// Its place under the caps.
-    _admission: Admission,
+    pub admission: Admission,
     /// What was read to tell HTTP/2 from HTTP/1.
     pub ahead: Ahead,
     /// The peer has said that it sends no more.
@@ -42,7 +42,7 @@ impl Socket {
         Self {
             stream,
             watched,
-            _admission: admission,
+            admission,
             ahead: Ahead::default(),
             ended: false,
         }

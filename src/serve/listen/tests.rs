@@ -37,6 +37,7 @@ fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene
         trusted_proxies: Vec::new(),
         timeouts,
         caps,
+        failed_tries: u32::MAX,
         tls: None,
     };
     let bound = bind(&listener, 2).unwrap();
