@@ -81,7 +81,7 @@ pub enum Shown {
 pub enum Sight {
     /// It is the answer to a call for it, as the server gives it now.
     Fresh,
-    /// It may be an older one, told again: what changed is not restored by it.
+    /// It may be an older one, or come where none was asked for: nothing is accepted or restored by it.
     Again,
     /// It was kept, and says nothing new of anything.
     Kept,
@@ -170,7 +170,7 @@ impl ToolPins {
         let stands = self.stands.load();
         let known = match stands.get(path) {
             Some(stands) => stands,
-            None if sight == Sight::Kept => return Shown::Changed,
+            None if sight != Sight::Fresh => return Shown::Changed,
             None => return Shown::News,
         };
         let told = match (digest == known.accepted, known.latest) {

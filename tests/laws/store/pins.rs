@@ -169,6 +169,10 @@ fn only_a_list_as_it_is_given_now_brings_a_tool_back_and_not_for_ever() {
     run(async {
         let world = World::new(None);
         let good = [said("pay", "Pays.")];
+        for sight in [Sight::Again, Sight::Kept] {
+            world.sees(&good, sight).await.unwrap();
+            assert_eq!(world.stands("pay"), Standing::Unseen, "{sight:?}");
+        }
         world.sees(&good, Sight::Fresh).await.unwrap();
         for turn in 0..TURNS_MAX + 4 {
             let bad = [said("pay", &format!("Pays {turn}."))];
