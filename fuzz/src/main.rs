@@ -1,5 +1,15 @@
+//! The targets under libFuzzer; `TOOLGATE_FUZZ` names which. See `fuzz/run`.
 #![no_main]
+
+#[path = "../targets/mod.rs"]
+mod targets;
+
 use libfuzzer_sys::fuzz_target;
-fuzz_target!(|data: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(data) { let _ = toolgate::policy::target::Target::parse(text, "a"); }
+use std::sync::LazyLock;
+
+static TARGET: LazyLock<targets::Target> = LazyLock::new(|| {
+    let name = std::env::var("TOOLGATE_FUZZ").unwrap_or_default();
+    targets::named(&name)
 });
+
+fuzz_target!(|data: &[u8]| TARGET(data));

@@ -22,10 +22,13 @@ use crate::policy::approval::{Asked as AskedOf, RequestDigest, Stage};
 use crate::policy::choice::sql_told;
 use crate::policy::decision::{Evidence, Hold, Permit, Reason};
 use crate::policy::function::{self, Asked, Question};
+use crate::policy::id::ApprovalId;
 use crate::policy::json::Value;
 use crate::policy::limit::Only;
-use crate::policy::model::Policy;
+use crate::policy::model::{GrantMode, Policy, Route};
+use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
+use crate::store::live::Ask;
 use crate::store::live::approvals::LiveApproval;
 use batch::{Asks, Several};
 use http::Response;
@@ -139,10 +142,19 @@ impl Gate {
             }),
             Err(refusal) => {
                 let refusal = entry.deny(refusal).await;
-                match is_decision(refusal.reason()) {
-                    true => Ok(said::no(refusal, entry, again).into()),
-                    false => Err(refusal),
+                if !is_decision(refusal.reason()) {
+                    return Err(refusal);
                 }
+                let lacking = refusal.reason() == Reason::GrantMissing;
+                let wish = entry.route.filter(|_| lacking).and_then(|route| {
+                    let route = asking.caller.ruleset.policy.route(route);
+                    may_wish(asking.caller, route, entry.resource.clone())
+                });
+                let mut value = said::no(refusal, entry, again);
+                if wish.is_some() {
+                    said::requestable(&mut value, asking, question, entry.opened);
+                }
+                Ok(value.into())
             }
         }
     }
@@ -313,6 +325,14 @@ struct Wants<'a> {
     matched: Matched<'a>,
 }
 
+impl Wants<'_> {
+    /// Whether people were asked about it by this name.
+    fn stands_under(&self, approval: &str) -> bool {
+        let own = self.standing.as_ref();
+        own.is_some_and(|own| own.facts.id.to_string() == approval)
+    }
+}
+
 /// What is to be done with a question that is not refused.
 enum Ruled<'a> {
     Allow(Permit<'a>),
@@ -345,9 +365,8 @@ impl Inner {
         entry.resource.clone_from(&resource);
         // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
         if let Some(said) = question.approval
-            && wants
-                .standing
-                .is_none_or(|own| own.facts.id.to_string() != said)
+            && !wants.stands_under(said)
+            && !self.is_of_grant(caller, said, route, resource.as_ref())
         {
             return Err(Refusal::other_approval());
         }
@@ -411,11 +430,50 @@ impl Inner {
         })
     }
 
+    /// Whether this approval is one of a grant that such a question may go on.
+    fn is_of_grant(
+        &self,
+        caller: &Caller,
+        approval: &str,
+        route: &Route,
+        resource: Option<&Resource>,
+    ) -> bool {
+        let id: Option<ApprovalId> = approval.parse().ok();
+        let approval = id.and_then(|id| self.sessions.approval(id));
+        approval.is_some_and(|approval| {
+            let facts = &approval.facts;
+            matches!(facts.asked, AskedOf::Grant(_))
+                && facts.session == caller.session.facts.id
+                && facts.scope == route.scope
+                && facts.resource.as_ref() == resource
+        })
+    }
+
     /// What asks nothing that could be decided counts as a call all the same.
     async fn counted(&self, caller: &Caller, refusal: Refusal, entry: &Entry) -> Refusal {
         let taken = self.take_of_session(caller, None, entry.opened.tick).await;
         taken.err().unwrap_or(refusal)
     }
+}
+
+/// The wish for a grant of a route's scope that a person may give, for whoever lacks just that.
+pub(super) fn may_wish(caller: &Caller, route: &Route, resource: Option<Resource>) -> Option<Ask> {
+    // A grant is for one.
+    if resource
+        .as_ref()
+        .is_some_and(|all| all.each().nth(1).is_some())
+    {
+        return None;
+    }
+    let ask = Ask {
+        scope: route.scope.clone(),
+        resource,
+        uses: None,
+        ttl: None,
+        why: String::new(),
+    };
+    let mode = ask.mode(&caller.ruleset.policy, &caller.session.facts)?;
+    matches!(mode, GrantMode::OnApproval(_)).then_some(ask)
 }
 
 /// The route that judges it: that by which people were asked, or the first whose conditions hold; else the one that could

@@ -25,7 +25,8 @@ mod tasks;
 
 pub(super) use answer::told;
 pub(super) use asked::Asked;
-pub(super) use message::{arguments, identity, path_of};
+pub use message::path_of;
+pub(super) use message::{arguments, identity};
 pub(super) use pins::as_accepted;
 pub(super) use rewrite::{Rewritten, for_attempt};
 pub(super) use tasks::begun;
@@ -87,6 +88,12 @@ impl Gate {
         headers::plain(&head.headers)?;
         if is_extended(head) {
             return Err(Refusal::handshake(HandshakeFault::Unserved));
+        }
+        // What is resumed is resumed within a session that is the caller's own, and that is for GET.
+        if head.method != Method::GET && head.headers.contains_key(headers::LAST_EVENT) {
+            return Err(Refusal::field_forbidden(
+                "Last-Event-ID resumes the stream of a session, with GET; leave it out",
+            ));
         }
         // A session of the protocol belongs to who began it: to all others it does not exist.
         let session = own_session(caller, tool, head)?;

@@ -43,6 +43,7 @@ pub mod unread;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
+pub use mcp::path_of;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
 pub use strangers::Familiar;

@@ -80,7 +80,7 @@ pub(super) async fn serve(
     if let Some(rest) = target.path().strip_prefix(requests::ROOT)
         && (rest.is_empty() || rest.starts_with('/'))
     {
-        return requests::serve(gate, arrival, rest, body).await;
+        return requests::serve(gate, arrival, entry, (rest, body)).await;
     }
     if target.path() == requests::CONFIGURATION {
         return match get {

@@ -550,17 +550,11 @@ impl Refusal {
 
     /// A field that may not be sent.
     pub(super) fn field(fault: FieldFault) -> Self {
-        match fault {
-            FieldFault::Expectation => {
+        match fault.reason() {
+            Reason::RequestMalformed => {
                 Self::malformed(StatusCode::EXPECTATION_FAILED, fault.to_string())
             }
-            FieldFault::Override(_)
-            | FieldFault::Alias(_)
-            | FieldFault::Nominated(_)
-            | FieldFault::TokenInField(_)
-            | FieldFault::TokenInTarget
-            | FieldFault::TwoCredentials
-            | FieldFault::Repeated(_) => Self::field_forbidden(fault.to_string()),
+            reason => Self::new(reason, fault.to_string()),
         }
     }
 

@@ -6,9 +6,12 @@
 use super::condition::{Content, Found, Subject};
 use super::content::Unreadable;
 use super::decision::Reason;
+use super::fields::FieldFault;
 use super::json::Value;
+use super::model::Tool;
 use super::resource::decoded;
 use super::subject::Session;
+use super::target::Target;
 use super::template::Captures;
 use super::time::Timestamp;
 use core::net::IpAddr;
@@ -45,6 +48,15 @@ pub trait Call {
     /// not known decides nothing: [`trace`](super::trace) says so, and nobody else asks.
     fn knows(&self, _: &Subject) -> bool {
         true
+    }
+    /// Why its header fields, or its target, may not be sent to this tool. Of a call that is made, the gate finds out before
+    /// anything is decided.
+    fn forbidden(&self, _tool: &Tool, _target: Option<&Target>) -> Option<FieldFault> {
+        None
+    }
+    /// Whether it is said what the call is for; `None`: not known. Of a call that is made, the gate finds out.
+    fn intended(&self) -> Option<bool> {
+        Some(true)
     }
     /// Why the body would be refused before anything is judged by it, where no more than this many bytes are read. Of a
     /// call that is made, the gate finds out when it reads.

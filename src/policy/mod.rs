@@ -14,6 +14,7 @@ pub mod content;
 pub mod decimal;
 pub mod decision;
 mod endorse;
+pub mod fields;
 pub mod function;
 mod held;
 pub mod id;

@@ -96,6 +96,8 @@ impl Target {
             path if is_canonical => Cow::Borrowed(path),
             path => canonical_path(path)?,
         };
+        // What was decoded is looked at as it is now: two spellings of one target are one.
+        let odd = if is_canonical { odd } else { split(&path).2 };
         let mut text = String::with_capacity(host.len() + path.len() + query.len());
         text.push_str(host);
         text.make_ascii_lowercase();

@@ -34,12 +34,13 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
@@ -170,7 +171,11 @@ where
 {
     async fn http1<S: Stream>(&self, http: &http1::Builder, stream: S) {
         let line = Arc::<Line>::default();
+        let asked = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
+            if let Some(upgrade) = request.extensions().get::<OnUpgrade>() {
+                *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade.clone());
+            }
             let busy = Some(Busy::alone(self.watch));
             line.open(hyper::body::Body::is_end_stream(request.body()));
             let answer = (self.handle)(request, Some(Arc::clone(&line)));
@@ -196,18 +201,21 @@ where
             Pin::new(&mut connection).poll(context).map(End::Closed)
         })
         .await;
-        match connection.into_parts() {
-            Some(parts) => {
-                let (stream, refused) = parts.io.into_inner().into_parts();
-                let ended = match (ended, refused) {
-                    (End::Closed(_), Some(flaw)) => End::Refused(flaw),
-                    (ended, _) => ended,
-                };
-                end(ended, stream, finish.quiet, &self.unread).await;
-            }
+        let strict = match connection.into_parts() {
+            Some(parts) => parts.io.into_inner(),
             // Whoever took it over holds the socket now, and with it its place under the caps and in the sweep.
-            None => self.watch.upgrade(),
-        }
+            None if line.is_switched() => return self.watch.upgrade(),
+            None => match unwanted::<S>(asked).await {
+                Some(strict) => strict,
+                None => return,
+            },
+        };
+        let (stream, refused) = strict.into_parts();
+        let ended = match (ended, refused) {
+            (End::Closed(_), Some(flaw)) => End::Refused(flaw),
+            (ended, _) => ended,
+        };
+        end(ended, stream, finish.quiet, &self.unread).await;
     }
 
     async fn http2<P: Plane<F, B>, S: Stream>(&self, stream: S) {
@@ -248,6 +256,14 @@ where
             end(ended, frames.stream, false, &self.unread).await;
         }
     }
+}
+
+/// The stream of a connection on which another protocol was asked for and nobody switched: hyper hands it over at its end
+/// all the same, to whoever asked.
+async fn unwanted<S: Stream>(asked: Mutex<Option<OnUpgrade>>) -> Option<Strict<S>> {
+    let asked = asked.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let parts = asked?.await.ok()?.downcast::<TokioIo<Strict<S>>>().ok()?;
+    Some(parts.io.into_inner())
 }
 
 /// Follows the orders to one connection.

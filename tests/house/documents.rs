@@ -13,7 +13,7 @@ fn quoted(text: &str) -> Vec<&str> {
 
 fn test_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "tests", "fuzz"] {
         for (_, text) in sources(folder) {
             let lines = text.lines().map(str::trim_start);
             for line in lines {

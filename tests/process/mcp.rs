@@ -3,6 +3,7 @@
 mod attacks;
 mod held;
 mod pins;
+mod tasks;
 
 use crate::client::{Answer, Connection};
 use crate::gate::{Gate, Minted, Role, Setup};

@@ -82,7 +82,7 @@ fn resolve_decode(target: &[u8]) -> Option<Vec<u8>> {
     Some(decode(&resolve(before(target, b"?"))))
 }
 
-/// Two servers behind each other, each of which decodes: also what CVE-2021-42013 did alone.
+/// Two servers behind each other, each of which decodes; also Apache 2.4.50 alone, mended for CVE-2021-41773 by half.
 fn twice_resolve(target: &[u8]) -> Option<Vec<u8>> {
     Some(resolve(&twice(target)?))
 }
@@ -95,8 +95,7 @@ fn backslash(target: &[u8]) -> Option<Vec<u8>> {
     Some(resolve(&merge(&slashed(&once(target)?))))
 }
 
-/// Parameters go before anything is decoded, dots are resolved after: `..;` is a dot segment (the "breaking parser
-/// logic" of reverse proxies).
+/// Parameters go before anything is decoded, dots are resolved after: `..;` is a dot segment.
 fn tomcat(target: &[u8]) -> Option<Vec<u8>> {
     let path = each(before(target, b"?"), |segment| {
         before(segment, b";").to_vec()

@@ -41,10 +41,10 @@ const SHAPES: [&str; 44] = [
     "/fhir/Patient/{}/_history/2", "/_matrix/client/v3/rooms/!abc:example.org/send/m.room.message/{}", "/geo/52.52,13.405/{}",
 ];
 
-/// Queries, each of which goes with some of the paths.
+/// Queries, each of which goes with some of the paths; quotes escaped, as browsers escape them and HTTP's own library asks.
 #[rustfmt::skip]
 const QUERIES: [&str; 24] = [
-    "page=2&per_page=100", "q=repo:octo/hello+is:open+label:%22good+first+issue%22", "filter={\"status\":\"open\",\"n\":[1,2]}",
+    "page=2&per_page=100", "q=repo:octo/hello+is:open+label:%22good+first+issue%22", "filter={%22status%22:%22open%22,%22n%22:[1,2]}",
     "filter=%7B%22a%22%3A%5B1%2C2%5D%7D", "$filter=Name%20eq%20'O''Brien'&$top=5", "$expand=Items($select=Id,Name;$top=3)",
     "expand[]=customer&expand[]=invoice.lines", "ids=1,2,3", "a=1;b=2", "next=/a/../b//c", "redirect_uri=https://example.com/cb?x=1",
     "X-Amz-Signature=9f86d0&X-Amz-Credential=AKIA/20261123/us-east-1/s3/aws4_request", "list-type=2&prefix=a/b/&delimiter=/",

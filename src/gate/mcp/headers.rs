@@ -16,7 +16,8 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// Behind which event a stream is resumed.
+pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 const READ: [HeaderName; 7] = [
     SESSION_ID,

@@ -213,7 +213,7 @@ pub(in crate::gate) fn arguments<'v>(message: &'v Value<'_>) -> Option<&'v Value
 }
 
 /// What stands in the table of routes for the call of a kept body. `None`: it is no message.
-pub(in crate::gate) fn path_of(body: &[u8]) -> Option<String> {
+pub fn path_of(body: &[u8]) -> Option<String> {
     let value = Value::read(body).ok()?;
     let message = Message::read(&value).ok()?;
     called(message.method()?, message.name)

@@ -35,11 +35,12 @@ impl Loose {
     }
 
     /// Whether no loose reader takes a path that matched `shape` for one of another that is not wider. A path that is cut
-    /// short (`/users/7%3F/keys`) must be of the same one even then: what is left of it may be allowed to nobody.
+    /// short (`/users/7%3F/keys`) must be of the same one even then: what is left of it may be allowed to nobody. A rest goes
+    /// as far as it is cut.
     pub(super) fn agrees(&self, shape: usize, path: &str) -> bool {
         let reading = alike::loosely(path);
         let same = |text: &str| match self.index.find(text) {
-            None => !reading.is_cut,
+            None => !reading.is_cut || self.is_rest(shape, text),
             Some((other, _)) if other == self.firsts[shape] => true,
             Some((other, _)) => {
                 let lies = relation(&self.templates[shape], &self.templates[other]);
@@ -48,6 +49,13 @@ impl Loose {
         };
         let without_format = alike::without_format(&reading.text);
         same(&reading.text) && without_format.is_none_or(same)
+    }
+
+    /// Whether a shape is one with a rest that begins right behind `path`.
+    fn is_rest(&self, shape: usize, path: &str) -> bool {
+        let below = self.index.find(&format!("{path}/_"));
+        self.templates[shape].ends_with(&[Segment::Rest])
+            && below.is_some_and(|(other, _)| other == self.firsts[shape])
     }
 }
 

@@ -5,8 +5,10 @@ import gzip
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from threading import Event
 
 SESSIONS = count(1)
+RELEASED = Event()
 TOOLS = [{"name": "pay", "inputSchema": {"type": "object", "x": 1.5}}, {"name": "wipe", "inputSchema": {}}]
 
 
@@ -72,6 +74,13 @@ class Endpoint(BaseHTTPRequestHandler):
             self.send_response(202)
             self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        if self.headers.get("x-answer") == "late":
+            RELEASED.wait(60)
+        if self.headers.get("x-answer") == "release":
+            RELEASED.set()
+        if message["method"] == "server/discover":
+            self.say("application/json", json.dumps({"jsonrpc": "2.0", "id": id_, "result": {"capabilities": {"tools": {}}}}))
             return
         chosen = answers(self.headers.get("x-answer"), id_)
         if chosen:

@@ -229,6 +229,16 @@ async fn a_session_of_the_protocol_is_for_who_began_it_and_for_nobody_else() {
     // An answer to a server's request needs a session in which it was asked.
     scene.send(POST, &[], &reply).await.expect(403);
     scene.send(POST, &with, &reply).await.expect(202);
+    // A stream is resumed within a session that is one's own, and in no other way.
+    let event = ("last-event-id", "of-another-session-7");
+    for (method, body) in [(POST, &*ping), (Method::DELETE, "")] {
+        let fields = [with[0], event];
+        scene.send(method, &fields, body).await.expect(400);
+    }
+    scene.send(Method::GET, &[event], "").await.expect(405);
+    let fields = [with[0], event];
+    let answer = scene.send_as(&other, Method::GET, &fields, "").await;
+    answer.expect(404);
     let stream = scene.send(Method::GET, &with, "").await.expect(200);
     // A list that is told again on the stream is narrowed there too.
     assert!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 impl Scene {
     /// A person says yes to what is shown.
-    async fn agree(&self, approval: &str) -> Value {
+    pub(super) async fn agree(&self, approval: &str) -> Value {
         let path = format!("/v1/approvals/{approval}");
         let key = self.setup.key("dana");
         let shown = client::get(self.gate.admin, key, &path)
