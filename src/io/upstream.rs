@@ -14,6 +14,7 @@ mod http1;
 mod http2;
 mod place;
 mod pool;
+mod strict;
 mod tunnel;
 mod wire;
 
@@ -33,6 +34,7 @@ use place::Versions;
 use pool::Approach;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -407,12 +409,20 @@ impl ExchangeFault {
             ExchangeFault::Tls(fault)
         } else if error.is_incomplete_message() {
             ExchangeFault::Closed
-        } else if error.is_parse() {
+        } else if error.is_parse() || is_nonsense(error) {
             ExchangeFault::Malformed
         } else {
             ExchangeFault::Broke
         }
     }
+}
+
+/// Whether the strict reader refused what came.
+fn is_nonsense(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause
+        .and_then(io::Error::get_ref)
+        .is_some_and(|cause| cause.is::<strict::Nonsense>())
 }
 
 impl Body for Answer {

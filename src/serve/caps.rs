@@ -79,6 +79,13 @@ impl Door {
     }
 }
 
+impl Admission {
+    /// Counts that its connection is closed for asking too much, as one that was not let in.
+    pub fn turn_away(&self) {
+        self.door.refuse();
+    }
+}
+
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Door({} of {})", self.open(), self.caps.connections)

@@ -24,6 +24,8 @@ mod console;
 mod crash;
 mod evidence;
 mod export;
+mod heads;
+mod hostile;
 mod isolation;
 mod life;
 mod load;
