@@ -81,6 +81,7 @@ impl Parts {
                 trusted_proxies: server.agents.trusted_proxies.clone(),
                 body_idle: server.agents.timeouts.body_idle,
                 idle: server.agents.timeouts.idle,
+                failed_tries: server.agents.failed_tries,
                 costs,
                 runtime: Some(runtime),
                 telemetry: telemetry.clone(),

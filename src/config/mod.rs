@@ -134,6 +134,8 @@ pub struct Listener {
     pub timeouts: Timeouts,
     /// Most connections.
     pub caps: Caps,
+    /// Failed authentications of one client address in a minute.
+    pub failed_tries: u32,
     /// `None`: plain HTTP.
     pub tls: Option<ListenerTls>,
 }

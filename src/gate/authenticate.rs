@@ -35,7 +35,9 @@ pub(super) fn authenticate(
         .and_then(|digest| sessions.find(&digest))
         .filter(|session| session.state(now) != State::Ended)
         .filter(|session| is_bound_to(session, peer));
-    session.ok_or_else(Refusal::credential_invalid)
+    let session = session.ok_or_else(Refusal::credential_invalid)?;
+    peer.familiar.greet();
+    Ok(session)
 }
 
 /// Whether the connection has shown the certificate that the token is bound to, if it is bound at all: a stolen token is
@@ -86,12 +88,29 @@ impl Inner {
         }))
     }
 
-    /// Counts a refusal of somebody who is not known, for the ledger's summary.
-    pub(super) fn count_stranger(&self, reason: Reason, client: IpAddr) {
-        if matches!(
+    /// Refuses who has failed too often, whatever credential it has now.
+    pub(super) fn admit_try(&self, client: IpAddr, peer: &Peer, now: Tick) -> Result<(), Refusal> {
+        // A proxy's connection is many clients'.
+        let own = client == peer.address.ip().to_canonical();
+        if own && peer.familiar.is_known() || self.tries.admit(client, now) {
+            return Ok(());
+        }
+        Err(Refusal::overloaded(
+            "too many calls from this address had no good credential; wait and repeat this one",
+        ))
+    }
+
+    /// Counts a refusal of somebody who is not known, for the ledger's summary and against its address. Those of who was
+    /// not listened to don't count against it, or it would never be listened to again.
+    pub(super) fn count_stranger(&self, reason: Reason, client: IpAddr, now: Tick) {
+        let failed = matches!(
             reason,
             Reason::CredentialMissing | Reason::CredentialInvalid | Reason::FieldForbidden
-        ) {
+        );
+        if failed {
+            self.tries.fail(client, now);
+        }
+        if failed || reason == Reason::Overloaded {
             self.strangers.note(client);
         }
     }

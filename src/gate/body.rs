@@ -8,6 +8,7 @@
 
 use super::{Line, fields};
 use crate::io::clock::Clock;
+use crate::io::room::{BUFFERED_BYTES_MAX, Room, buffered};
 use crate::io::sweep::{self, Guard, Remote, Sweep};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -34,6 +35,8 @@ pub struct RequestBody {
     source: Source,
     /// Read ahead, to be streamed before the rest.
     ahead: Bytes,
+    /// What that takes.
+    room: Room,
     trailers: Option<HeaderMap>,
     meter: Arc<Meter>,
     /// `None` where there is nothing to wait for.
@@ -67,6 +70,9 @@ pub enum BodyFault {
     /// The agent went away, or its framing is malformed.
     #[error("the request's body broke off or is malformed")]
     Broken,
+    /// It was to be read ahead, and there is no room for it.
+    #[error("the gate has no room for the request's body")]
+    Crowded,
 }
 
 /// What was read ahead of a body. It is streamed to the backend all the same.
@@ -98,6 +104,7 @@ impl Meter {
         match self.fault.load(Ordering::Relaxed) {
             IDLE => Some(BodyFault::Idle),
             BROKEN => Some(BodyFault::Broken),
+            CROWDED => Some(BodyFault::Crowded),
             _ => None,
         }
     }
@@ -116,6 +123,7 @@ impl Meter {
         let code = match fault {
             BodyFault::Idle => IDLE,
             BodyFault::Broken => BROKEN,
+            BodyFault::Crowded => CROWDED,
         };
         self.fault.store(code, Ordering::Relaxed);
     }
@@ -123,6 +131,7 @@ impl Meter {
 
 const IDLE: u8 = 1;
 const BROKEN: u8 = 2;
+const CROWDED: u8 = 3;
 
 impl RequestBody {
     /// The body that came with `headers`. Must be called within a tokio runtime.
@@ -143,6 +152,7 @@ impl RequestBody {
         Self {
             source,
             ahead: Bytes::new(),
+            room: Room::default(),
             trailers: None,
             meter,
             sweep,
@@ -186,9 +196,20 @@ impl RequestBody {
             // Not a byte is asked for: the agent may still be waiting for `100 Continue`.
             return Ok(Prefix::Longer(Bytes::new()));
         }
+        // Early, where it said how long it is.
+        if self.ahead.is_empty() && self.size_hint().lower() + buffered() > BUFFERED_BYTES_MAX {
+            return Err(self.fail(BodyFault::Crowded));
+        }
         let mut read = BytesMut::new();
         loop {
-            match poll_fn(|cx| self.poll_agent(cx)).await {
+            let frame = poll_fn(|cx| self.poll_agent(cx)).await;
+            if let Some(Ok(frame)) = &frame
+                && let Some(chunk) = frame.data_ref()
+                && !self.room.grow(chunk.len() as u64)
+            {
+                return Err(self.fail(BodyFault::Crowded));
+            }
+            match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) if read.is_empty() && self.is_over() => {
                         // The usual case, one chunk: nothing is copied.
@@ -319,6 +340,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let this = self.get_mut();
         if !this.ahead.is_empty() {
+            this.room = Room::default();
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.ahead)))));
         }
         let polled = match this.poll_agent(cx) {

@@ -23,11 +23,13 @@ use crate::gate::Channel;
 use crate::io::clock::Clock;
 use crate::io::sweep::{self, Guard, Lapse, Liveness};
 use crate::io::telemetry::Context;
-use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
+use crate::io::upstream::{
+    Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Owner, Unanswered,
+};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Evidence, GrantUse};
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use std::future::{Future, poll_fn};
@@ -58,6 +60,8 @@ pub struct Outbound<'a> {
     pub trust: Trust,
     /// Whose end cuts the call.
     pub session: Arc<dyn Liveness>,
+    /// The session again: connections are kept for one and no other.
+    pub owner: Owner,
     /// By which its end and the timeouts are told.
     pub clock: &'a Arc<dyn Clock>,
     /// What the backend is told of the trace; `None`: what the agent says of it.
@@ -100,9 +104,6 @@ pub enum UpstreamFault {
     /// A connection, and no answer.
     #[error("{0}")]
     Exchange(ExchangeFault),
-    /// Two readers could disagree on where the answer's body ends.
-    #[error("the backend's answer is framed ambiguously")]
-    Framing,
     /// A switch that was not asked for, or none where the agent would take the answer for one.
     #[error("the backend did not switch protocols as it was asked, or did without being asked")]
     Upgrade,
@@ -229,10 +230,10 @@ impl Outbound<'_> {
         guard: &Guard,
     ) -> Result<(Response<Answer>, Lease), SendFault> {
         let outfit = self.outfit;
-        let mut lease = match Lease::kept(&outfit.place) {
+        let mut lease = match Lease::kept(&outfit.place, self.owner) {
             Some(lease) => lease,
             None => {
-                let opening = Lease::open(&outfit.place, outfit.connect_timeout);
+                let opening = Lease::open(&outfit.place, self.owner, outfit.connect_timeout);
                 self.dial(opening, guard).await?
             }
         };
@@ -247,7 +248,7 @@ impl Outbound<'_> {
                 Ok(Err(unanswered)) => {
                     body = once_more(unanswered, lease.origin(), again)?;
                     // This one ends the loop, whatever becomes of it.
-                    let opening = Lease::again(&outfit.place, outfit.connect_timeout);
+                    let opening = Lease::again(&outfit.place, self.owner, outfit.connect_timeout);
                     lease = self.dial(opening, guard).await?;
                 }
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
@@ -393,9 +394,6 @@ fn receive(
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(SendFault::Failed(UpstreamFault::Upgrade));
     }
-    if !is_framed_once(&head.headers) {
-        return Err(SendFault::Failed(UpstreamFault::Framing));
-    }
     let length = if *call.method == Method::HEAD && has_one_length(&head.headers) {
         Length::Unsent
     } else {
@@ -432,23 +430,6 @@ async fn await_end(answer: &mut Answer, guard: &Guard) -> Result<(), SendFault> 
         Ok(Err(fault)) => Err(SendFault::Failed(UpstreamFault::Exchange(fault))),
         Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Answer)),
         Err(Lapse::Ended) => Err(SendFault::SessionEnded),
-    }
-}
-
-/// Not both a length and chunks (RFC 9112 section 6.3), and no transfer coding but `chunked`, which hyper would hand on
-/// undecoded.
-fn is_framed_once(headers: &HeaderMap) -> bool {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => true,
-        (Some(coding), None) => {
-            coding
-                .as_bytes()
-                .trim_ascii()
-                .eq_ignore_ascii_case(b"chunked")
-                && !headers.contains_key(CONTENT_LENGTH)
-        }
-        (Some(_), Some(_)) => false,
     }
 }
 

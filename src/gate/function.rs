@@ -323,6 +323,7 @@ const fn is_decision(reason: Reason) -> bool {
         | Reason::OutcomeUnknown
         | Reason::Unevaluable
         | Reason::ConditionUnmet
+        | Reason::ToolChanged
         | Reason::TooManyPending
         | Reason::ApprovalVoid
         | Reason::OutcomeNotKept

@@ -39,11 +39,15 @@ mod costs;
 mod refusal;
 pub mod respond;
 pub(crate) mod strangers;
+pub mod unread;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
+pub use mcp::path_of;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
+pub use strangers::Familiar;
+pub use unread::Flaw;
 
 use crate::config::Cidr;
 use crate::io::clock::Clock;
@@ -108,6 +112,8 @@ pub struct Settings {
     pub body_idle: Duration,
     /// How long both sides of a tunnel may be silent.
     pub idle: Duration,
+    /// Failed authentications of one client address in a minute.
+    pub failed_tries: u32,
     /// Costs of agents and projects that outlived the last run; used when the first policies are installed.
     pub costs: Vec<CostRow>,
     /// Where approved calls run, which outlive the connection that waits for them; `None`: on its own runtime.
@@ -122,6 +128,7 @@ impl Default for Settings {
             trusted_proxies: Vec::new(),
             body_idle: Duration::from_secs(30),
             idle: Duration::from_secs(75),
+            failed_tries: u32::MAX,
             costs: Vec::new(),
             runtime: None,
             telemetry: None,
@@ -147,6 +154,8 @@ pub struct Peer {
     pub channel: Channel,
     /// Where what comes before an answer is said; `None`: it can't be, and is passed over.
     pub line: Option<Arc<Line>>,
+    /// Whether a good credential has been shown on it.
+    pub familiar: Familiar,
 }
 
 /// What a connection is to who listens on the wire, and what it proves of its other end.
@@ -181,6 +190,7 @@ pub(crate) struct Inner {
     /// What is told to those who have no token.
     metadata: ArcSwap<metadata::Directory>,
     strangers: strangers::Strangers,
+    tries: strangers::Tries,
     costs: costs::Costs,
     /// Whose word counts, as the server file says now.
     approvers: ArcSwap<Approvers>,
@@ -206,6 +216,7 @@ impl Gate {
             .metrics
             .attach(parts.sessions.clone(), parts.ledger.clone());
         let errands = hold::Errands::new(parts.settings.runtime.clone());
+        let tries = strangers::Tries::new(parts.settings.failed_tries);
         Self(Arc::new(Inner {
             clock: parts.clock,
             sessions: parts.sessions,
@@ -218,6 +229,7 @@ impl Gate {
                 client,
                 count,
             }),
+            tries,
             costs: costs::Costs::default(),
             approvers: ArcSwap::default(),
             stopping: watch::Sender::new(false),
@@ -269,7 +281,7 @@ impl Gate {
         for policy in policies {
             let project = policy.project.clone();
             let predecessor = before.get(&project).map(|ruleset| &**ruleset);
-            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics);
+            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics, &gate.sessions);
             if predecessor.is_none() {
                 costs::restore(&ruleset, &gate.settings.costs, now);
             }
@@ -397,6 +409,7 @@ impl Gate {
         }
 
         // Nothing about routes is revealed to strangers. One snapshot of the policy decides from here to the end.
+        gate.admit_try(entry.client, peer, now.tick)?;
         let caller = &authenticate::authenticate(&head.headers, &gate.sessions, peer, now.tick)
             .and_then(|session| gate.caller(session))
             .map_err(|refusal| {

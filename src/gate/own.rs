@@ -11,6 +11,8 @@ mod pages;
 mod requests;
 mod session;
 
+pub(super) use approvals::{is_taken_back, take_back};
+
 use crate::gate::Gate;
 use crate::gate::body::RequestBody;
 use crate::gate::hold::Arrival;

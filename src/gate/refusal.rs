@@ -16,6 +16,7 @@ use crate::policy::decision::{Denial, Reason};
 use crate::policy::function::Unclear;
 use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
+use crate::policy::pin::Standing;
 use crate::policy::resource::Resource;
 use crate::policy::target::Ambiguity;
 use crate::store::live::State;
@@ -365,6 +366,19 @@ impl Refusal {
             .with(|parts| parts.next = next)
     }
 
+    /// What the tool's server says of it is not what was accepted.
+    pub(super) fn not_as_accepted(reason: Reason, standing: Standing) -> Self {
+        let detail = match standing {
+            Standing::Unseen => {
+                "the gate has not seen this tool's definition yet; list the tools first (tools/list), then call again; if the tool is not in the list, tell the user that it may not be called"
+            }
+            Standing::Changed | Standing::Accepted => {
+                "this tool's definition is not the one that was accepted, so it is not called; don't repeat the call: tell the user that the tool has changed and that an operator must accept the change first"
+            }
+        };
+        Self::new(reason, detail)
+    }
+
     /// The route's resource can't be computed for this session: a ceiling with nothing in it.
     pub(super) fn resource_unfilled(route: &Route) -> Self {
         Self::new(
@@ -549,6 +563,7 @@ impl Refusal {
         let status = match fault {
             BodyFault::Idle => StatusCode::REQUEST_TIMEOUT,
             BodyFault::Broken => StatusCode::BAD_REQUEST,
+            BodyFault::Crowded => return Self::overloaded(format!("{fault}; wait and repeat it")),
         };
         Self::malformed(status, format!("{fault}; send the whole request again"))
     }

@@ -1,8 +1,14 @@
 //! Failed authentication, in summary: one record per client address and second, the rest one count, so that strangers
-//! can't fill the disk.
+//! can't fill the disk. And how often an address may fail at the agents' listener before it is not listened to for a while
+//! ([`Tries`]).
 //!
 //! Counting is the hot half and takes one short lock; writing is [`Strangers::flush`]'s, once a second. The agents'
 //! listener and the admin API keep one each.
+
+mod tries;
+
+pub use tries::Familiar;
+pub(super) use tries::Tries;
 
 use crate::ledger::record::Event;
 use crate::ledger::{Ledger, Level};

@@ -38,6 +38,7 @@ pub struct Metrics {
     decision_seconds: Histogram,
     upstream_seconds: HistogramVec,
     sessions: IntGaugeVec,
+    pins: IntGaugeVec,
     grants: IntCounterVec,
     held: IntGaugeVec,
     approvals: IntCounterVec,
@@ -57,6 +58,10 @@ pub struct Metrics {
     /// Spans of calls.
     pub spans: SpanMetrics,
     process: process::ProcessMetrics,
+    connections: IntGauge,
+    buffered: IntGauge,
+    /// How many connections agents hold.
+    held_connections: OnceLock<Box<dyn Fn() -> u32 + Send + Sync>>,
     sources: OnceLock<Sources>,
     // One scrape at a time: totals of other parts are added as differences.
     scrape: Mutex<()>,
@@ -178,6 +183,14 @@ impl Metrics {
                     &["project", "agent", "state"],
                 ),
             ),
+            pins: registered(
+                &registry,
+                int_gauges(
+                    "toolgate_pins",
+                    "Tools of pinned servers, as accepted and changed.",
+                    &["project", "tool", "state"],
+                ),
+            ),
             grants: registered(
                 &registry,
                 int_counters(
@@ -271,6 +284,18 @@ impl Metrics {
             anchors: AnchorMetrics::register(&registry),
             spans: SpanMetrics::register(&registry),
             process: process::ProcessMetrics::register(&registry),
+            connections: registered(
+                &registry,
+                int_gauge("toolgate_connections", "Connections that agents hold."),
+            ),
+            buffered: registered(
+                &registry,
+                int_gauge(
+                    "toolgate_buffered_bytes",
+                    "Bytes of request bodies that were read before they are judged.",
+                ),
+            ),
+            held_connections: OnceLock::new(),
             sources: OnceLock::new(),
             scrape: Mutex::new(()),
             registry,
@@ -287,6 +312,11 @@ impl Metrics {
         self.sources.get_or_init(|| Sources { sessions, ledger });
     }
 
+    /// Where the number of connections is read at scrape time. The first call counts.
+    pub fn count_connections(&self, held: impl Fn() -> u32 + Send + Sync + 'static) {
+        self.held_connections.get_or_init(|| Box::new(held));
+    }
+
     /// The text exposition format.
     pub fn encode(&self) -> String {
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
@@ -294,6 +324,12 @@ impl Metrics {
             self.refresh(sources);
         }
         self.process.refresh();
+        if let Some(held) = self.held_connections.get() {
+            self.connections.set(held().into());
+        }
+        let buffered = super::room::buffered();
+        self.buffered
+            .set(i64::try_from(buffered).unwrap_or(i64::MAX));
         let mut text = Vec::with_capacity(16 * 1024);
         // Writing to memory can't fail, and every family was checked when it was registered.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
@@ -306,6 +342,15 @@ impl Metrics {
             self.sessions
                 .with_label_values(&[count.project.as_str(), count.agent.as_str(), count.state])
                 .set(i64::try_from(count.sessions).unwrap_or(i64::MAX));
+        }
+        self.pins.reset();
+        for count in sources.sessions.pin_counts() {
+            let states = [("accepted", count.accepted), ("changed", count.changed)];
+            for (state, tools) in states {
+                self.pins
+                    .with_label_values(&[count.project.as_str(), count.tool.as_str(), state])
+                    .set(i64::try_from(tools).unwrap_or(i64::MAX));
+            }
         }
         self.ledger.refresh(&sources.ledger.stats());
     }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod metrics;
 pub mod notify;
 mod post;
+pub mod room;
 pub mod sweep;
 pub mod telemetry;
 pub mod tls;

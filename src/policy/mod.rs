@@ -23,6 +23,7 @@ pub mod limit;
 pub mod mcp;
 pub mod model;
 pub mod name;
+pub mod pin;
 pub mod proofs;
 pub mod resource;
 pub mod route;

@@ -6,6 +6,7 @@
 //! encoded in upper case. What a call acts on is found by filling the route's template ([`fill`]).
 
 mod fill;
+mod homograph;
 mod solve;
 mod spelling;
 

@@ -594,6 +594,7 @@ impl World {
                             address: peer,
                             channel: Channel::Plain,
                             line: None,
+                            familiar: Default::default(),
                         },
                     )
                     .await,

@@ -85,6 +85,7 @@ impl Builder {
             body_limit: 1 << 20,
             volatile_headers: Box::default(),
             mask_headers: Box::default(),
+            pin: false,
         });
         self
     }

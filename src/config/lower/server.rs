@@ -100,6 +100,7 @@ fn listeners(
         ),
         timeouts: timeouts(agents.timeouts.as_ref()),
         caps: caps(agents.caps.as_ref()),
+        failed_tries: or(agents.failed_tries.as_ref(), |n| n.0, FAILED_TRIES),
         tls: agents_tls,
     };
     let url = admin.url.as_ref();
@@ -316,3 +317,4 @@ const BODY_IDLE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(75);
 const CONNECTIONS: u32 = 20_000;
 const PER_ADDRESS: u32 = 16_384;
+const FAILED_TRIES: u32 = 6000;

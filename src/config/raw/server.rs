@@ -52,6 +52,9 @@ record! {
     optional timeouts = "timeouts": Timeouts,
     /// Most connections.
     optional caps = "caps": Caps,
+    /// Failed authentications of one client address in a minute. Beyond them its calls are answered with 503 before any
+    /// credential is looked up, but on connections that have shown a good one. Default: 6000.
+    optional failed_tries = "failed_tries": Count<1_000_000>,
     /// Default: plain HTTP.
     optional tls = "tls": ListenerTls,
 }

@@ -31,6 +31,7 @@ fn rules(change: impl FnOnce(&mut Tool)) -> Rules {
         body_limit: 1 << 20,
         volatile_headers: Box::default(),
         mask_headers: Box::default(),
+        pin: false,
     };
     change(&mut tool);
     Rules::new(&tool, Some(HeaderName::from_static("x-api-key")))

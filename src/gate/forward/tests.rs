@@ -75,6 +75,7 @@ fn tool(backend: SocketAddr) -> Tool {
         body_limit: 1 << 20,
         volatile_headers: Box::default(),
         mask_headers: Box::default(),
+        pin: false,
     }
 }
 
@@ -216,6 +217,7 @@ async fn relay(
         channel: Channel::Plain,
         trust: Trust::Agent,
         session,
+        owner: crate::io::upstream::tests::OWNER,
         clock,
         trace: None,
         line: Some(&tunnels.line),

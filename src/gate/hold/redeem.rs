@@ -127,6 +127,11 @@ impl Inner {
                     (target, matched),
                     now,
                 )?;
+                // It may have changed while people thought.
+                if let Some(matched) = &matched {
+                    mcp::as_accepted(caller, matched)
+                        .map_err(|refusal| may_not(refusal.reason()))?;
+                }
                 // What is called is no part of the path.
                 Wants { path: "", ..wants }
             }
@@ -179,7 +184,7 @@ impl Inner {
     }
 
     /// Refuses where people are asked for what could not run.
-    pub(super) async fn still_asked(
+    pub(in crate::gate) async fn still_asked(
         &self,
         caller: &Arc<Caller>,
         approval: &Arc<LiveApproval>,

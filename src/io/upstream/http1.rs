@@ -1,9 +1,11 @@
 //! One HTTP/1.1 connection: one exchange at a time.
 
 use super::dial::DialFault;
+use super::strict::{Asked, HEAD_BYTES_MAX};
 use super::wire::{Socket, Tally, Wire};
 use super::{Answer, ExchangeFault, Interim, Outgoing, Unanswered};
-use http::{Request, Response};
+use http::header::UPGRADE;
+use http::{Method, Request, Response};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
@@ -17,12 +19,12 @@ pub(super) struct Connection {
     tally: Arc<Tally>,
 }
 
-/// Longest head of an answer and largest chunk read or written at once, in bytes. What a stream costs in memory.
-const BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Largest chunk read or written at once, in bytes. What a stream costs in memory.
+const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
 impl Connection {
     pub(super) async fn open(place: u32, socket: Socket) -> Result<Self, DialFault> {
-        let (wire, tally) = Wire::new(socket);
+        let (wire, tally) = Wire::http1(socket);
         let (sender, driver) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(BUFFER_BYTES_MAX)
             .handshake::<_, Outgoing>(TokioIo::new(wire))
@@ -70,6 +72,13 @@ impl Connection {
                 interim(answer.status(), answer.headers());
             });
         }
+        self.tally.ask(if *request.method() == Method::HEAD {
+            Asked::Head
+        } else if request.headers().contains_key(UPGRADE) {
+            Asked::Switch
+        } else {
+            Asked::Answer
+        });
         let before = self.tally.received();
         match self.sender.try_send_request(request).await {
             Ok(response) => Ok(response.map(Answer::Http1)),

@@ -116,7 +116,7 @@ const IDLE_MAX: u32 = 30;
 impl Connection {
     /// The connection's preface, and the wait for the backend's: what comes may be something other than HTTP/2.
     pub(super) async fn open(place: u32, socket: Socket) -> Result<Arc<Self>, DialFault> {
-        let (wire, tally) = Wire::new(socket);
+        let (wire, tally) = Wire::http2(socket);
         let (sender, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

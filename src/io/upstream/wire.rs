@@ -1,10 +1,14 @@
 //! One connection as HTTP drives it, with what the gate must know about it besides.
 
+use super::strict::{Asked, Nonsense, Reader};
+use crate::io::room;
 use crate::io::tls::client::fault_in;
 use crate::ledger::record::TlsFault;
+use socket2::SockRef;
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,10 +26,18 @@ pub(super) enum Socket {
 /// A backend may answer before it has read the whole request (413, say) and close: then writing fails while the answer
 /// lies in the kernel's buffer. hyper would give up at the failed write. So the wire swallows what can no longer be
 /// written, lets the answer be read, and remembers in its [`Tally`] that the connection must not be used again.
+///
+/// Over HTTP/1.1 what comes is judged first, and a request is not written behind bytes that came before it: a backend, or
+/// who speaks through one, could have laid an answer there for the next call.
 pub(super) struct Wire {
     socket: Socket,
     tally: Arc<Tally>,
+    /// Over HTTP/1.1.
+    reader: Option<Reader>,
 }
+
+/// What is read at once in a crowd: what lies here unread of an answer that nobody takes is a few times as much.
+const SIP_BYTES: usize = 8 * 1024;
 
 /// What is known of a connection from outside the task that drives it.
 #[derive(Default)]
@@ -33,9 +45,30 @@ pub(super) struct Tally {
     received: AtomicU64,
     write_broken: AtomicBool,
     tls_fault: OnceLock<TlsFault>,
+    /// An [`Asked`]: the request of which nothing is written yet.
+    asking: AtomicU8,
 }
 
 impl Tally {
+    /// The next byte that is written begins a request.
+    pub(super) fn ask(&self, asked: Asked) {
+        self.asking.store(asked as u8, Ordering::Relaxed);
+    }
+
+    fn take_asked(&self) -> Option<Asked> {
+        if self.asking.load(Ordering::Relaxed) == Asked::Nothing as u8 {
+            return None;
+        }
+        let asked = self.asking.swap(Asked::Nothing as u8, Ordering::Relaxed);
+        Some(if asked == Asked::Head as u8 {
+            Asked::Head
+        } else if asked == Asked::Switch as u8 {
+            Asked::Switch
+        } else {
+            Asked::Answer
+        })
+    }
+
     /// Bytes read so far.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
@@ -53,13 +86,67 @@ impl Tally {
 }
 
 impl Wire {
-    pub(super) fn new(socket: Socket) -> (Self, Arc<Tally>) {
+    /// For HTTP/1.1.
+    pub(super) fn http1(socket: Socket) -> (Self, Arc<Tally>) {
+        Self::with(socket, Some(Reader::default()))
+    }
+
+    /// For HTTP/2, whose reader is strict by itself.
+    pub(super) fn http2(socket: Socket) -> (Self, Arc<Tally>) {
+        Self::with(socket, None)
+    }
+
+    fn with(socket: Socket, reader: Option<Reader>) -> (Self, Arc<Tally>) {
         let tally = Arc::new(Tally::default());
         let wire = Self {
             socket,
             tally: tally.clone(),
+            reader,
         };
         (wire, tally)
+    }
+
+    /// Before a request's first byte: nothing may have come that nobody asked for.
+    fn begin(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(());
+        };
+        let Some(asked) = self.tally.take_asked() else {
+            return Ok(());
+        };
+        let unread = match &mut self.socket {
+            // The kernel is asked, not the runtime: that may not have heard of it yet.
+            Socket::Plain(stream) => {
+                let mut byte = [MaybeUninit::uninit()];
+                SockRef::from(&*stream).peek(&mut byte).unwrap_or(0)
+            }
+            Socket::Tls(stream) => {
+                let mut byte = [0];
+                let mut unread = ReadBuf::new(&mut byte);
+                // Whatever else came of it, whoever reads next will find.
+                let _ = Pin::new(stream).poll_read(cx, &mut unread);
+                unread.filled().len()
+            }
+        };
+        if unread > 0 {
+            return Err(Nonsense::Unasked.into());
+        }
+        reader.ask(asked);
+        Ok(())
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => {
+                let read = ready!(Pin::new(stream).poll_read(cx, buf));
+                Poll::Ready(read.inspect_err(|error| {
+                    if let Some(fault) = fault_in(error) {
+                        let _ = self.tally.tls_fault.set(fault);
+                    }
+                }))
+            }
+        }
     }
 
     fn swallow(&self, written: io::Result<usize>, offered: usize) -> io::Result<usize> {
@@ -87,21 +174,21 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(match &mut self.socket {
-            Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Socket::Tls(stream) => {
-                let read = ready!(Pin::new(stream).poll_read(cx, buf));
-                Poll::Ready(read.inspect_err(|error| {
-                    if let Some(fault) = fault_in(error) {
-                        let _ = self.tally.tls_fault.set(fault);
-                    }
-                }))
-            }
-        })?;
-        let read = buf.filled().len() - before;
+        if self.reader.is_some() && buf.remaining() > SIP_BYTES && room::is_crowded() {
+            let mut sip = [0; SIP_BYTES];
+            let mut read = ReadBuf::new(&mut sip);
+            ready!(self.poll_socket(cx, &mut read))?;
+            buf.put_slice(read.filled());
+        } else {
+            ready!(self.poll_socket(cx, buf))?;
+        }
+        let read = &buf.filled()[before..];
         self.tally
             .received
-            .fetch_add(read as u64, Ordering::Relaxed);
+            .fetch_add(read.len() as u64, Ordering::Relaxed);
+        if let Some(reader) = &mut self.reader {
+            reader.read(read)?;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -112,6 +199,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.begin(cx)?;
         if self.tally.is_write_broken() {
             return Poll::Ready(Ok(buf.len()));
         }
@@ -127,6 +215,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.begin(cx)?;
         let offered = bufs.iter().map(|buf| buf.len()).sum();
         if self.tally.is_write_broken() {
             return Poll::Ready(Ok(offered));

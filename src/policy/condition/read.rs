@@ -30,6 +30,12 @@ pub enum Why {
     /// Nobody can say what it is.
     #[error("is not known")]
     Unknown,
+    /// Another control character, in what names something.
+    #[error("has a control character in it")]
+    Control,
+    /// Characters that are not seen or pass for others, in what names something.
+    #[error("has characters that pass for others, or are not seen")]
+    Homograph,
     /// Not text, or wrongly encoded.
     #[error("can't be read")]
     Unreadable,

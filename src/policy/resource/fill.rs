@@ -4,6 +4,7 @@
 //! many resources, and each must be allowed. It refuses to choose: a place that is absent, there twice, of another type
 //! or that readers may take differently leaves no resource at all, and never a smaller list.
 
+use super::homograph;
 use super::spelling::{is_plain, push_byte};
 use super::{
     Part, RESOURCE_BYTES_MAX, RESOURCES_BYTES_MAX, RESOURCES_MAX, Resource, ResourceTemplate,
@@ -113,7 +114,7 @@ enum Said<'f> {
 fn said<'f>(part: &'f Part, facts: &'f OnPath<'f>) -> Result<Said<'f>, Why> {
     let value = match part {
         Part::Literal(literal) => return Ok(Said::One((&**literal).into())),
-        Part::Path(name) => return once(facts.path(name)).map(Said::One),
+        Part::Path(name) => return plain(facts.path(name)),
         Part::Session(name) => {
             let value = facts.call.session(name).ok_or(Why::Absent)?;
             return full(value.into()).map(Said::One);
@@ -178,10 +179,8 @@ fn full(value: Cow<'_, str>) -> Result<Cow<'_, str>, Why> {
 }
 
 fn clean(value: Cow<'_, str>) -> Result<Cow<'_, str>, Why> {
-    match value.contains('\0') {
-        true => Err(Why::Nul),
-        false => Ok(value),
-    }
+    homograph::check(&value)?;
+    Ok(value)
 }
 
 /// A resource in the making; an error from its methods: it would be too long.

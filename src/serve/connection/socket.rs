@@ -4,6 +4,7 @@
 use super::preface::Ahead;
 use crate::serve::caps::Admission;
 use crate::serve::watch::{Order, Watch, Watched, Way};
+use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,7 +30,7 @@ pub(super) struct Socket {
     /// Its place in the sweep.
     pub watched: Watched,
     /// Its place under the caps.
-    _admission: Admission,
+    pub admission: Admission,
     /// What was read to tell HTTP/2 from HTTP/1.
     pub ahead: Ahead,
     /// The peer has said that it sends no more.
@@ -41,7 +42,7 @@ impl Socket {
         Self {
             stream,
             watched,
-            _admission: admission,
+            admission,
             ahead: Ahead::default(),
             ended: false,
         }
@@ -89,12 +90,12 @@ impl Stream for TlsStream<Socket> {
 /// Closing a socket with unread input resets it, and a reset can overtake the answer (RFC 9112, 9.6): says that nothing
 /// more is sent, then reads what the peer still sends, within bounds.
 /// Its buffer is boxed by the callers: an idle connection must not carry it.
-pub(super) async fn linger(mut stream: impl Stream, last_words: String) {
+pub(super) async fn linger(mut stream: impl Stream, last_words: Bytes) {
     let discard = async {
         let mut left = LINGER_BYTES_MAX;
         let mut buffer = [0; 4096];
         if !last_words.is_empty() {
-            stream.write_all(last_words.as_bytes()).await?;
+            stream.write_all(&last_words).await?;
         }
         stream.shutdown().await?;
         // Below TLS, if any: what still comes is not looked at.

@@ -344,6 +344,7 @@ mod tests {
                 address: address.parse().unwrap(),
                 channel,
                 line: None,
+                familiar: Default::default(),
             };
             assert_eq!(is_unheard(&peer), answered, "{address}");
         }

@@ -95,15 +95,15 @@ async fn answers_that_two_readers_could_frame_differently_and_nonsense_are_refus
     for (answer, fault) in [
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            "Failed(Framing)",
+            "Failed(Exchange(Malformed))",
         ),
         (
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-            "Failed(Framing)",
+            "Failed(Exchange(Malformed))",
         ),
         (
             "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\nabc",
-            "Failed(Framing)",
+            "Failed(Exchange(Malformed))",
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
@@ -124,7 +124,7 @@ async fn answers_that_two_readers_could_frame_differently_and_nonsense_are_refus
         ("SSH-2.0-OpenSSH_9.2\r\n", "Failed(Exchange(Malformed))"),
         (
             "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-            "Failed(Upgrade)",
+            "Failed(Exchange(Malformed))",
         ),
         ("HTTP/1.1 200 OK\r\nx: ", "Failed(Exchange(Closed))"),
     ] {

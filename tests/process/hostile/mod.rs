@@ -1,0 +1,11 @@
+//! Backends, agents and strangers that keep to nothing: what they send is written byte by byte, to the real binary.
+
+mod answers;
+mod crossed;
+mod floods;
+mod frames;
+mod heads;
+mod raw;
+mod slow;
+mod strangers;
+mod streams;
