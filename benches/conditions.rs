@@ -16,7 +16,8 @@ use builder::{Builder, ceiling};
 use core::net::IpAddr;
 use divan::Bencher;
 use std::hint::black_box;
-use toolgate::policy::choice::{Body, Call, choose};
+use toolgate::policy::call::{Body, Call};
+use toolgate::policy::choice::choose;
 use toolgate::policy::condition::{Found, Literal, Pattern, Pointer, Subject, Test, named};
 use toolgate::policy::content::Media;
 use toolgate::policy::decimal::Decimal;
@@ -50,8 +51,8 @@ impl Call for Calling<'_> {
     fn agent(&self) -> &str {
         "bot"
     }
-    fn client(&self) -> IpAddr {
-        [127, 0, 0, 1].into()
+    fn client(&self) -> Option<IpAddr> {
+        Some([127, 0, 0, 1].into())
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0)

@@ -318,6 +318,7 @@ async fn gate(level: &str) {
                 address,
                 channel: Channel::Plain,
                 line: None,
+                familiar: Default::default(),
             };
             async move { Ok::<_, Infallible>(gate.handle(request, peer).await) }
         });

@@ -22,7 +22,7 @@ use self::hand_over::{Endpoint, Process, Successor};
 use self::parts::Parts;
 use self::reload::Reloader;
 use crate::config::{Loaded, Server};
-use crate::gate::{Gate, Unsendable};
+use crate::gate::{Gate, Unsendable, unread};
 use crate::io::anchor::Anchors;
 use crate::io::metrics::Decided;
 use crate::io::notify::{TargetError, Targets};
@@ -32,6 +32,7 @@ use crate::ledger::LedgerError;
 use crate::policy::decision::Reason;
 use crate::serve::accept::Stage;
 use crate::serve::admin::{self, Admin};
+use crate::serve::connection::Unread;
 use crate::serve::control::serve;
 use crate::serve::listen::{Bound, DataPlane};
 use crate::serve::ops::Ops;
@@ -336,6 +337,7 @@ impl Running {
             limits::OPS_TIMEOUTS,
             limits::OPS_CAPS,
             None,
+            Arc::new(|_, flaw| unread::plain(flaw)),
             control_stage.subscribe(),
             {
                 let ops = Arc::clone(&ops);
@@ -347,6 +349,10 @@ impl Running {
             server.admin.timeouts,
             server.admin.caps,
             parts.tls.admin.clone(),
+            {
+                let admin = Arc::clone(&admin);
+                Arc::new(move |client, flaw| admin.unread(client, flaw))
+            },
             control_stage.subscribe(),
             admin::service(Arc::clone(&admin)),
         ));
@@ -354,7 +360,9 @@ impl Running {
         let refused =
             move || metrics.not_forwarded("", "", "", Decided::Deny, Some(Reason::Overloaded));
         let tls = parts.tls.agents.clone();
-        let data_plane = agents.serve(&agents_stage, tls, refused, move || {
+        let counting = gate.clone();
+        let unread: Unread = Arc::new(move |client, flaw| counting.unread(client, flaw));
+        let data_plane = agents.serve(&agents_stage, tls, unread, refused, move || {
             let gate = Rc::new(gate.clone());
             move |request, peer| {
                 let gate = Rc::clone(&gate);

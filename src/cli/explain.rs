@@ -54,6 +54,9 @@ pub struct Arguments {
     /// The arguments of a call that the body names, in JSON: an object, or the file that has it
     #[arg(long, value_name = "JSON|FILE")]
     args: Option<String>,
+    /// What the agent says it is doing; "": nothing
+    #[arg(long, value_name = "TEXT")]
+    intent: Option<String>,
     /// The address that the call comes from
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     client: Option<IpAddr>,
@@ -142,6 +145,7 @@ fn request(arguments: &Arguments) -> Result<Request, Failure> {
         request = request.with_args(text).map_err(Failure::Usage)?;
     }
     request.client = arguments.client;
+    request.intent.clone_from(&arguments.intent);
     Ok(request)
 }
 
@@ -225,6 +229,7 @@ fn give(unknown: &str) -> String {
         "args" => "--args JSON",
         "header" => "--header \"NAME: VALUE\"; then these are all that the call has",
         "client" => "--client ADDRESS",
+        "intent" => "--intent TEXT",
         _ => return format!("`{unknown}` decides, and can't be said here"),
     };
     format!("`{unknown}` decides, and was not said; give {flag}")

@@ -18,6 +18,7 @@ pub mod key;
 pub mod ledger;
 pub mod man;
 pub mod output;
+pub mod pins;
 mod progress;
 pub mod replay;
 pub mod schema;
@@ -137,6 +138,8 @@ pub enum Command {
     Approvals(approvals::Arguments),
     /// Give, look at and revoke grants, through the admin API
     Grants(grants::Arguments),
+    /// Look at what servers say of their tools, and accept changes, through the admin API
+    Pins(pins::Arguments),
     /// Make keys for the admin API
     Key(key::Arguments),
     /// Check the ledger, read it, and keep its keys
@@ -163,6 +166,7 @@ impl Command {
             | Command::Session(_)
             | Command::Approvals(_)
             | Command::Grants(_)
+            | Command::Pins(_)
             | Command::Key(_)
             | Command::Ledger(_) => None,
         }
@@ -192,6 +196,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Session(arguments) => block_on(session::run(globals, arguments)),
         Command::Approvals(arguments) => block_on(approvals::run(globals, arguments)),
         Command::Grants(arguments) => block_on(grants::run(globals, arguments)),
+        Command::Pins(arguments) => block_on(pins::run(globals, arguments)),
         Command::Key(arguments) => key::run(globals, &arguments),
         Command::Ledger(arguments) => ledger::run(globals, &arguments),
         Command::Completions(arguments) => completions::run(&arguments),

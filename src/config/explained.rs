@@ -13,7 +13,7 @@ use crate::policy::approval::{Approvers, ChainIndex};
 use crate::policy::condition::{Condition, Subject as Looked};
 use crate::policy::decision::GrantUse;
 use crate::policy::json::Value;
-use crate::policy::model::{GrantMode, IntentRule, Mount, Policy, RouteIndex, ToolIndex};
+use crate::policy::model::{GrantMode, Mount, Policy, RouteIndex, ToolIndex};
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
 use crate::policy::resource::{Part, Resource, Unfilled};
 use crate::policy::subject::Subject;
@@ -109,7 +109,6 @@ impl Explainer<'_> {
                 step => steps.extend(self.say(step, answer, subject, asked)),
             }
         }
-        self.say_intent(answer, &mut steps);
         let route = answer.route.map(|route| self.policy.route(route));
         let chain = route
             .and_then(|route| route.approval)
@@ -233,6 +232,22 @@ impl Explainer<'_> {
             }
             // They have their own lines.
             Step::Arm(_) => return None,
+            Step::Field(fault) => self.said(
+                "field",
+                false,
+                format!("refused before it is judged: {fault}"),
+                self.lines.and_then(|lines| lines.tool(answer.tool?)),
+            ),
+            Step::Intent(said) => self.said(
+                "intent",
+                *said == Some(true),
+                match said {
+                    Some(true) => "it is said what the call is for",
+                    Some(false) => "must be said: in `Toolgate-Intent`, or for the session",
+                    None => "`intent` would decide, and was not said",
+                },
+                self.lines.and_then(|lines| lines.route(route?)),
+            ),
             Step::Vague(why) => self.said(
                 "resource",
                 false,
@@ -472,21 +487,6 @@ impl Explainer<'_> {
             groups.join(", ")
         )
     }
-
-    /// Asked for before anything is decided, and never decides by what it says.
-    fn say_intent(&self, answer: &Answer, steps: &mut Vec<StepSaid>) {
-        let Some(route) = answer.route else {
-            return;
-        };
-        if self.policy.route(route).intent == IntentRule::Required {
-            let of_route = |step: &StepSaid| matches!(step.step, "route" | "where" | "body");
-            let at = steps.iter().rposition(of_route);
-            let at = at.map_or(steps.len(), |at| at + 1);
-            let line = self.lines.and_then(|lines| lines.route(route));
-            let says = "must be said: in `Toolgate-Intent`, or for the session";
-            steps.insert(at, self.said("intent", true, says, line));
-        }
-    }
 }
 
 /// The call, as far as it is told of, traced.
@@ -512,6 +512,7 @@ fn told(
         all_fields: request.headers_known,
         body: body.map(|bytes| ToldBody::read(bytes, fields)),
         args: args.as_ref(),
+        intended: request.intended(),
         client: request.client,
         now: request.at,
     };

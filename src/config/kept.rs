@@ -23,6 +23,8 @@ pub(super) fn report_broken(
         lines: Some(lines),
         approvers: Some(approvers),
     };
+    // What the policy keeps, and the gate does not.
+    let mut passing = Vec::new();
     for promise in promises {
         let explained = explainer.explain(promise.caller.subject(), &promise.request, promise.now);
         reports.enter(promise.subject.clone());
@@ -30,6 +32,8 @@ pub(super) fn report_broken(
             Ok(explanation) => {
                 if let Some((place, message)) = broken(promise, &explanation) {
                     reports.error(place, message, help(&explanation));
+                } else if explanation.shadow && promise.expects("shadow").is_none() {
+                    passing.push((promise, explanation));
                 }
             }
             Err(message) => reports.error(
@@ -40,6 +44,35 @@ pub(super) fn report_broken(
         }
         reports.leave();
     }
+    if let Some((promise, explanation)) = passing.first() {
+        warn_of_passing(promise, explanation, passing.len() - 1, reports);
+    }
+}
+
+/// One warning for all of a project: it may be in shadow as a whole.
+fn warn_of_passing(
+    promise: &Promise,
+    explanation: &Explanation,
+    more: usize,
+    reports: &mut Reports,
+) {
+    let Some(decision) = promise.expects("decision") else {
+        return;
+    };
+    let others = match more {
+        0 => String::new(),
+        1 => ", and so for another test".to_owned(),
+        more => format!(", and so for {more} other tests"),
+    };
+    let route = explanation.route.as_deref().unwrap_or("its route");
+    let message = format!(
+        "the policy decides `{}`, and the gate lets the call pass: {route} is in shadow{others}",
+        decision.value
+    );
+    reports.enter(promise.subject.clone());
+    let help = "a test is about the policy; write `shadow: true` into `expect` where that is meant, or take the route out of shadow";
+    reports.warn(decision.place, message, help);
+    reports.leave();
 }
 
 /// What is otherwise than expected: the decision before its reason, and that before all else.
@@ -48,8 +81,8 @@ fn broken(promise: &Promise, got: &Explanation) -> Option<(Place, String)> {
         .expected
         .iter()
         .find(|(name, expected)| member(got, name) != Some(&expected.value))?;
-    let all = |name: &str| promise.expected.iter().find(|(have, _)| *have == name);
-    let reason = all("reason").map_or("", |(_, reason)| &reason.value);
+    let reason = promise.expects("reason");
+    let reason = reason.map_or("", |reason| &reason.value);
     let message = match *name {
         "decision" => {
             let expected = format!("{} {reason}", expected.value);
@@ -59,6 +92,13 @@ fn broken(promise: &Promise, got: &Explanation) -> Option<(Place, String)> {
                 expected.trim_end(),
                 decided.trim_end()
             )
+        }
+        "shadow" => {
+            let message = match got.shadow {
+                true => "expected that it does not pass, and it does: its route is in shadow",
+                false => "expected that it passes because its route is in shadow, and it does not",
+            };
+            message.to_owned()
         }
         name => {
             let (expected, got) = (&expected.value, member(got, name).unwrap_or("none"));
@@ -71,6 +111,7 @@ fn broken(promise: &Promise, got: &Explanation) -> Option<(Place, String)> {
 fn member<'e>(explanation: &'e Explanation, name: &str) -> Option<&'e str> {
     match name {
         "decision" => Some(explanation.decision),
+        "shadow" => Some(if explanation.shadow { "true" } else { "false" }),
         "reason" => explanation.reason,
         "route" => explanation.route.as_deref(),
         "scope" => explanation.scope.as_deref(),

@@ -9,7 +9,7 @@ mod batch;
 mod said;
 
 use super::body::RequestBody;
-use super::hold::{Arrival, Patience, Preferred, Question as HeldQuestion, Word};
+use super::hold::{Applied, Arrival, Patience, Preferred, Question as HeldQuestion, Word};
 use super::own::input;
 use super::permit::Ruling;
 use super::record::{Caller, Content, Entry};
@@ -18,26 +18,43 @@ use super::{Gate, Inner, Sequel, authenticate, intent, judge, level_of, shadow};
 use crate::ledger::record::BodyDigest;
 use crate::ledger::without_tokens;
 use crate::policy::AccessRequest;
-use crate::policy::approval::{Asked as AskedOf, Stage};
+use crate::policy::approval::{Asked as AskedOf, RequestDigest, Stage};
 use crate::policy::choice::sql_told;
 use crate::policy::decision::{Evidence, Hold, Permit, Reason};
 use crate::policy::function::{self, Asked, Question};
+use crate::policy::id::ApprovalId;
 use crate::policy::json::Value;
-use crate::policy::model::Policy;
+use crate::policy::limit::Only;
+use crate::policy::model::{GrantMode, Policy, Route};
+use crate::policy::resource::Resource;
 use crate::policy::route::Matched;
+use crate::store::live::Ask;
 use crate::store::live::approvals::LiveApproval;
 use batch::{Asks, Several};
 use http::Response;
 use std::sync::Arc;
 
 pub(super) use batch::{Kind, flawed, own_subject};
-pub(super) use said::base;
+pub(super) use said::{base, identify};
 
 /// What an evaluation comes to, a refusal apart.
 enum Answer {
     /// Nobody had to be asked, or this is what people agreed to.
     Yes(Option<Arc<LiveApproval>>),
-    Pending(Arc<LiveApproval>),
+    Pending(Arc<LiveApproval>, Applied),
+}
+
+/// What is said of one evaluation, and which preference made it be said when it was.
+struct Said {
+    value: serde_json::Value,
+    applied: Applied,
+}
+
+impl From<serde_json::Value> for Said {
+    fn from(value: serde_json::Value) -> Self {
+        let applied = Applied::Neither;
+        Self { value, applied }
+    }
 }
 
 /// What is the same for all evaluations of one request.
@@ -83,26 +100,27 @@ impl Gate {
                 return Err(gate.counted(caller, refusal, entry).await);
             }
         };
+        let preferred = Preferred::read(headers);
         let mut asking = Asking {
             caller,
             stated,
-            patience: Patience::Preferred(Preferred::read(headers)),
+            patience: Patience::Preferred(preferred),
             base: base(arrival),
         };
-        let mut response = match asks {
+        match asks {
             Asks::One(question) => {
                 let said = self.say(&asking, &question, entry).await?;
-                said::answer(&said).map(|own| Sequel::Body(Content::Own(own)))
+                let mut response = said::answer(&said.value);
+                preferred.applied(said.applied, response.headers_mut());
+                Ok(response.map(|own| Sequel::Body(Content::Own(own))))
             }
             Asks::Several(several) => {
                 // Others wait behind each of them.
                 asking.patience = Patience::None;
                 let said = self.say_all(&asking, several, entry).await;
-                entry.own(Ok(said::answers(said)))?
+                entry.own(Ok(said::answers(said)))
             }
-        };
-        said::identify(headers, response.headers_mut());
-        Ok(response)
+        }
     }
 
     /// One evaluation, on record when this returns.
@@ -114,19 +132,29 @@ impl Gate {
         asking: &Asking<'_>,
         question: &Question<'_>,
         entry: &mut Entry,
-    ) -> Result<serde_json::Value, Refusal> {
+    ) -> Result<Said, Refusal> {
+        let again = question.approval.is_some();
         match self.answer(asking, question, entry).await {
-            Ok(Answer::Yes(approval)) => Ok(said::yes(approval.as_deref())),
-            Ok(Answer::Pending(approval)) => {
-                let again = question.approval.is_some();
-                Ok(said::pending(&approval, entry, &asking.base, again))
-            }
+            Ok(Answer::Yes(approval)) => Ok(said::yes(approval.as_deref()).into()),
+            Ok(Answer::Pending(approval, applied)) => Ok(Said {
+                value: said::pending(&approval, entry, &asking.base, again),
+                applied,
+            }),
             Err(refusal) => {
                 let refusal = entry.deny(refusal).await;
-                match is_decision(refusal.reason()) {
-                    true => Ok(said::no(refusal, entry, question.approval.is_some())),
-                    false => Err(refusal),
+                if !is_decision(refusal.reason()) {
+                    return Err(refusal);
                 }
+                let lacking = refusal.reason() == Reason::GrantMissing;
+                let wish = entry.route.filter(|_| lacking).and_then(|route| {
+                    let route = asking.caller.ruleset.policy.route(route);
+                    may_wish(asking.caller, route, entry.resource.clone())
+                });
+                let mut value = said::no(refusal, entry, again);
+                if wish.is_some() {
+                    said::requestable(&mut value, asking, question, entry.opened);
+                }
+                Ok(value.into())
             }
         }
     }
@@ -142,7 +170,10 @@ impl Gate {
         for question in several.questions {
             let mut entry = entry.beside();
             let said = match question {
-                Ok(question) => self.say(asking, &question, &mut entry).await,
+                Ok(question) => {
+                    let said = self.say(asking, &question, &mut entry).await;
+                    said.map(|said| said.value)
+                }
                 Err(refusal) => {
                     let refusal = self.0.counted(asking.caller, refusal, &entry).await;
                     Err(entry.deny(refusal).await)
@@ -170,29 +201,24 @@ impl Gate {
         let policy = &caller.ruleset.policy;
         // Also one that an evaluation before this one has put there.
         authenticate::not_quarantined(caller, now)?;
-        let (path, text) = (function::path(question.name()), question.text());
+        let path = function::path(question.name());
         let path = path.as_deref().unwrap_or(TOO_LONG);
-        let digest = BodyDigest::of(text.as_bytes());
-        entry.asks(path, digest);
-        let held = HeldQuestion::new(caller.session.facts.id, path, &text);
-        let standing = match caller.session.holds_approvals() {
-            true => gate.sessions.standing(&caller.session, held.digest, now),
-            false => None,
-        };
-        // Who asks again although a person said no is counted as for any other call.
-        let again = standing
-            .as_ref()
-            .filter(|approval| approval.stage() != Stage::Denied);
+        entry.asks(path);
         let first = policy.table.find_function(path);
-        let taken = gate
-            .take_of_session(caller, again.is_some(), now.tick)
-            .await;
-        // What denies a call for a route in shadow is noted, and passes.
-        let mut noted = match (taken, &first) {
-            (Ok(()), _) => None,
-            (Err(refusal), None) => return Err(refusal),
-            (Err(refusal), Some(first)) => Some(shadow::unjudged(refusal, caller, first)?),
+        let counted = gate.count_function(caller, question, (path, first), entry);
+        let Counted {
+            text,
+            digest,
+            held,
+            standing,
+            mut noted,
+        } = counted.await?;
+        let held = HeldQuestion {
+            path,
+            text: &text,
+            digest: held,
         };
+        let again = standing.as_ref().filter(|it| is_again(it));
         let unrouted = gate.take_of_function(caller, None, (path, &digest), false, now.tick);
         let Some(first) = first else {
             // A loop on a function that does not exist is a loop.
@@ -204,7 +230,7 @@ impl Gate {
             asked: Asked {
                 question,
                 session: &caller.session.facts,
-                client: entry.client,
+                client: Some(entry.client),
                 now: now.wall,
             },
             place: (path, digest),
@@ -264,9 +290,26 @@ impl Gate {
         let word = self.word(&approval, asking.caller, asking.patience, entry);
         match Box::pin(word).await? {
             Word::Yes => Ok(Answer::Yes(Some(approval))),
-            Word::Pending => Ok(Answer::Pending(approval)),
+            Word::Pending(applied) => Ok(Answer::Pending(approval, applied)),
         }
     }
+}
+
+/// A question that the session's limits have room for, written out.
+struct Counted {
+    text: String,
+    digest: BodyDigest,
+    /// What it is held by.
+    held: RequestDigest,
+    /// What people were asked about it.
+    standing: Option<Arc<LiveApproval>>,
+    /// What denies it, unless its route is in shadow.
+    noted: Option<shadow::Noted>,
+}
+
+/// Who asks again although a person said no is counted as for any other call.
+fn is_again(approval: &LiveApproval) -> bool {
+    approval.stage() != Stage::Denied
 }
 
 /// One question on its way to a decision.
@@ -280,6 +323,14 @@ struct Wants<'a> {
     /// The same, unless a person said no.
     again: Option<&'a Arc<LiveApproval>>,
     matched: Matched<'a>,
+}
+
+impl Wants<'_> {
+    /// Whether people were asked about it by this name.
+    fn stands_under(&self, approval: &str) -> bool {
+        let own = self.standing.as_ref();
+        own.is_some_and(|own| own.facts.id.to_string() == approval)
+    }
 }
 
 /// What is to be done with a question that is not refused.
@@ -314,9 +365,8 @@ impl Inner {
         entry.resource.clone_from(&resource);
         // What a caller says it comes back with opens nothing; but it must not be mistaken about it.
         if let Some(said) = question.approval
-            && wants
-                .standing
-                .is_none_or(|own| own.facts.id.to_string() != said)
+            && !wants.stands_under(said)
+            && !self.is_of_grant(caller, said, route, resource.as_ref())
         {
             return Err(Refusal::other_approval());
         }
@@ -333,11 +383,97 @@ impl Inner {
         Ok(Ruled::Allow(permit))
     }
 
+    /// The session's limits, in the order of any other call: nothing is written out and hashed for who is over them. Who asks
+    /// again for what people are asked already counts by rates alone.
+    async fn count_function(
+        &self,
+        caller: &Arc<Caller>,
+        question: &Question<'_>,
+        (path, first): (&str, Option<Matched<'_>>),
+        entry: &mut Entry,
+    ) -> Result<Counted, Refusal> {
+        let now = entry.opened;
+        // What denies a call for a route in shadow is noted, and passes.
+        let note = |taken: Result<(), Refusal>| match (taken, &first) {
+            (Ok(()), _) => Ok(None),
+            (Err(refusal), None) => Err(refusal),
+            (Err(refusal), Some(first)) => shadow::unjudged(refusal, caller, first).map(Some),
+        };
+        // Nothing is looked for where people were never asked about this function.
+        let alike = |approval: &Arc<LiveApproval>| match &approval.facts.asked {
+            AskedOf::Call(call) => *call.method == *function::METHOD && *call.target == *path,
+            AskedOf::Grant(_) => false,
+        };
+        let asks_again =
+            caller.session.holds_approvals() && caller.session.approvals().iter().any(alike);
+        let only = asks_again.then_some(Only::Rates);
+        let mut noted = note(self.take_of_session(caller, only, now.tick).await)?;
+        let text = question.text();
+        let digest = BodyDigest::of(text.as_bytes());
+        entry.body = Some(digest);
+        let held = HeldQuestion::new(caller.session.facts.id, path, &text).digest;
+        let standing = match asks_again {
+            true => self.sessions.standing(&caller.session, held, now),
+            false => None,
+        };
+        let again = standing.as_deref().is_some_and(is_again);
+        if asks_again && !again && noted.is_none() {
+            let others = self.take_of_session(caller, Some(Only::Others), now.tick);
+            noted = note(others.await)?;
+        }
+        Ok(Counted {
+            text,
+            digest,
+            held,
+            standing,
+            noted,
+        })
+    }
+
+    /// Whether this approval is one of a grant that such a question may go on.
+    fn is_of_grant(
+        &self,
+        caller: &Caller,
+        approval: &str,
+        route: &Route,
+        resource: Option<&Resource>,
+    ) -> bool {
+        let id: Option<ApprovalId> = approval.parse().ok();
+        let approval = id.and_then(|id| self.sessions.approval(id));
+        approval.is_some_and(|approval| {
+            let facts = &approval.facts;
+            matches!(facts.asked, AskedOf::Grant(_))
+                && facts.session == caller.session.facts.id
+                && facts.scope == route.scope
+                && facts.resource.as_ref() == resource
+        })
+    }
+
     /// What asks nothing that could be decided counts as a call all the same.
     async fn counted(&self, caller: &Caller, refusal: Refusal, entry: &Entry) -> Refusal {
-        let taken = self.take_of_session(caller, false, entry.opened.tick).await;
+        let taken = self.take_of_session(caller, None, entry.opened.tick).await;
         taken.err().unwrap_or(refusal)
     }
+}
+
+/// The wish for a grant of a route's scope that a person may give, for whoever lacks just that.
+pub(super) fn may_wish(caller: &Caller, route: &Route, resource: Option<Resource>) -> Option<Ask> {
+    // A grant is for one.
+    if resource
+        .as_ref()
+        .is_some_and(|all| all.each().nth(1).is_some())
+    {
+        return None;
+    }
+    let ask = Ask {
+        scope: route.scope.clone(),
+        resource,
+        uses: None,
+        ttl: None,
+        why: String::new(),
+    };
+    let mode = ask.mode(&caller.ruleset.policy, &caller.session.facts)?;
+    matches!(mode, GrantMode::OnApproval(_)).then_some(ask)
 }
 
 /// The route that judges it: that by which people were asked, or the first whose conditions hold; else the one that could
@@ -392,6 +528,7 @@ const fn is_decision(reason: Reason) -> bool {
         | Reason::OutcomeUnknown
         | Reason::Unevaluable
         | Reason::ConditionUnmet
+        | Reason::ToolChanged
         | Reason::TooManyPending
         | Reason::ApprovalVoid
         | Reason::OutcomeNotKept

@@ -16,7 +16,7 @@ mod run;
 mod wait;
 mod yes;
 
-pub(super) use answer::HeldBody;
+pub(super) use answer::{HeldBody, last_word};
 pub(super) use grant::not_asked;
 pub use grant::{Wish, WishError, Wisher};
 pub(super) use run::{Begun, Errands};
@@ -40,6 +40,7 @@ use http::Response;
 use http::request::Parts;
 use request::Request;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A request as it came, and from whom.
 #[derive(Clone, Copy)]
@@ -129,41 +130,75 @@ impl Gate {
         arrival: Arrival<'_>,
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {
+        let chain = self.0.chain(arrival.caller, &approval);
+        let hold = chain.map_or_else(Default::default, |chain| chain.hold);
+        let preferred = Preferred::read(&arrival.head.headers);
+        let asked = entry.asked.as_ref();
+        let span = match asked.is_some_and(|asked| asked.takes_task) {
+            // It is asked for later, and need not be waited for.
+            true => preferred.asked(hold),
+            false => preferred.at_most(hold),
+        };
+        match self.come_to(&approval, arrival, span, entry).await? {
+            Stood::Answer(answer) => mcp::for_attempt(entry, &approval, answer),
+            Stood::Waits(applied) => {
+                entry.pending();
+                let mut response = match &entry.asked {
+                    Some(asked) if asked.takes_task => mcp::begun(asked, &approval),
+                    Some(asked) => {
+                        let pending = respond::pending(&approval, Some(entry));
+                        mcp::told(asked, Reason::PendingApproval, pending)
+                    }
+                    None => respond::pending(&approval, Some(entry)),
+                };
+                preferred.applied(applied, response.headers_mut());
+                Ok(response.map(|own| Sequel::Body(Content::Own(own))))
+            }
+        }
+    }
+
+    /// What an approval comes to within `span` for a call that stands under it: its run, or what was kept of that.
+    pub(super) async fn come_to(
+        &self,
+        approval: &Arc<LiveApproval>,
+        arrival: Arrival<'_>,
+        span: Duration,
+        entry: &mut Entry,
+    ) -> Result<Stood, Refusal> {
         let (gate, caller) = (&self.0, arrival.caller);
         // From here on: an answer that another call is given meanwhile is kept for this one.
         let watched = approval.watch();
         entry.hold(approval.facts.id).await?;
-        let chain = gate.chain(caller, &approval);
-        let preferred = Preferred::read(&arrival.head.headers);
-        let span = preferred.at_most(chain.map_or_else(Default::default, |chain| chain.hold));
-        let mut wait = Wait::begin(gate, &caller.session, &approval, span);
+        let mut wait = Wait::begin(gate, &caller.session, approval, span);
         drop(watched);
         // Once for each call: where another is faster, this one waits for what comes of that.
         let mut tried = false;
         loop {
-            match gate.come(caller, &approval, &mut wait, tried).await? {
+            match gate.come(caller, approval, &mut wait, tried).await? {
                 Come::Approved => {
                     tried = true;
-                    if let Some(answer) = run::run(gate, &approval, arrival, entry).await? {
-                        return mcp::for_attempt(entry, &approval, answer);
+                    if let Some(answer) = run::run(gate, approval, arrival, entry).await? {
+                        return Ok(Stood::Answer(answer));
                     }
                 }
                 Come::Executed => {
-                    let answer = answer::replay(gate, &approval, arrival.peer)?;
-                    return mcp::for_attempt(entry, &approval, answer);
+                    let answer = answer::replay(gate, approval, arrival.peer)?;
+                    return Ok(Stood::Answer(answer));
                 }
                 Come::Nothing => {
-                    entry.pending();
-                    let mut response = respond::pending(&approval, Some(entry));
-                    preferred.applied(wait.applied(preferred), response.headers_mut());
-                    if let Some(asked) = &entry.asked {
-                        response = mcp::told(asked, Reason::PendingApproval, response);
-                    }
-                    return Ok(response.map(|own| Sequel::Body(Content::Own(own))));
+                    let preferred = Preferred::read(&arrival.head.headers);
+                    return Ok(Stood::Waits(wait.applied(preferred)));
                 }
             }
         }
     }
+}
+
+/// What stands at the end of a wait.
+pub(super) enum Stood {
+    Answer(Response<Sequel>),
+    /// Nothing yet; whether that is said now because the agent prefers it.
+    Waits(Applied),
 }
 
 /// What a call that waits has come to.

@@ -13,7 +13,8 @@ use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
 use crate::ledger::record::BodyDigest;
 use crate::policy::approval::{Asked, Facts as Kept, Field, HeldCall};
-use crate::policy::choice::{Body, Call, Unfit, Vague, acts_on, choose, sql_told};
+use crate::policy::call::{Body, Call};
+use crate::policy::choice::{Unfit, Vague, acts_on, choose, sql_told};
 use crate::policy::condition::{Content, Found, named};
 use crate::policy::content::{Media, Unreadable, is_taken_for, one};
 use crate::policy::json::Value;
@@ -357,8 +358,8 @@ impl Call for Said<'_> {
         self.session.agent.as_str()
     }
 
-    fn client(&self) -> IpAddr {
-        self.client
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.client)
     }
 
     fn now(&self) -> Timestamp {

@@ -281,18 +281,17 @@ impl Inner {
         self.bounded(taken, caller).await
     }
 
-    /// The limits of the whole session, for one call of those that a request is about; `again`: people are asked about it
-    /// already, and rates alone count it.
+    /// The limits of the whole session, for one call of those that a request is about; all of them, or only these.
     pub(super) async fn take_of_session(
         &self,
         caller: &Caller,
-        again: bool,
+        only: Option<Only>,
         now: Tick,
     ) -> Result<(), Refusal> {
         let limits = &caller.ruleset.policy.session_wide;
-        let taken = match again {
-            true => caller.take_only(Only::Rates, limits, now, None),
-            false => caller.take(limits, now, None),
+        let taken = match only {
+            Some(only) => caller.take_only(only, limits, now, None),
+            None => caller.take(limits, now, None),
         };
         self.bounded(taken, caller).await
     }

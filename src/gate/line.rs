@@ -24,6 +24,8 @@ pub struct Line {
     open: AtomicBool,
     /// Whether the call's request was read to its end.
     whole: AtomicBool,
+    /// Whether another protocol takes the connection over.
+    switched: AtomicBool,
     said: Mutex<Vec<u8>>,
     /// Whether somebody wants to know when the answer was taken. Read on every flush.
     awaited: AtomicBool,
@@ -52,6 +54,16 @@ impl Line {
     /// Whether it was.
     pub fn is_whole(&self) -> bool {
         self.whole.load(Ordering::Relaxed)
+    }
+
+    /// Its answer switches the connection to another protocol.
+    pub fn switch(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it did.
+    pub fn is_switched(&self) -> bool {
+        self.switched.load(Ordering::Relaxed)
     }
 
     /// Its answer begins: nothing is said any longer.

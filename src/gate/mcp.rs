@@ -7,8 +7,10 @@
 //! server lists is narrowed to what the session could be granted, an answer reaches the attempt that waits for it
 //! ([`rewrite`]), and refusals are told in the protocol's own form ([`answer`]).
 //!
+//! A call that waits for people is a task where its client takes one ([`tasks`]).
+//!
 //! It refuses every method that neither is named by a route nor belongs to the protocol itself, and a session of the
-//! protocol that another session of the gate began. It declares nothing in a server's stead and keeps no tasks.
+//! protocol that another session of the gate began. In a server's stead it declares nothing but those tasks.
 
 mod answer;
 mod asked;
@@ -16,12 +18,18 @@ mod change;
 mod events;
 mod headers;
 mod message;
+mod piece;
+mod pins;
 mod rewrite;
+mod tasks;
 
 pub(super) use answer::told;
 pub(super) use asked::Asked;
-pub(super) use message::{arguments, identity, path_of};
+pub use message::path_of;
+pub(super) use message::{arguments, identity};
+pub(super) use pins::as_accepted;
 pub(super) use rewrite::{Rewritten, for_attempt};
+pub(super) use tasks::begun;
 
 use super::body::{Prefix, RequestBody};
 use super::describe::{self, Described};
@@ -36,8 +44,8 @@ use crate::ledger::record::BodyDigest;
 use crate::policy::content::Unreadable;
 use crate::policy::decision::{Evidence, Reason};
 use crate::policy::json::{JsonError, Value};
-use crate::policy::mcp::{INITIALIZE, List, PING, Said, exempt};
-use crate::policy::model::{Mount, Protocol, Tool, ToolIndex};
+use crate::policy::mcp::{DISCOVER, INITIALIZE, List, PING, Said, exempt};
+use crate::policy::model::{Mount, Policy, Protocol, Tool, ToolIndex};
 use crate::policy::route::{NoRoute, called};
 use crate::policy::target::Target;
 use crate::store::live::endpoints::EndpointKey;
@@ -47,6 +55,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use http_body::Body as _;
 use message::Message;
+use tasks::Task;
 
 impl Gate {
     /// What is sent to the endpoint of a tool.
@@ -79,6 +88,12 @@ impl Gate {
         headers::plain(&head.headers)?;
         if is_extended(head) {
             return Err(Refusal::handshake(HandshakeFault::Unserved));
+        }
+        // What is resumed is resumed within a session that is the caller's own, and that is for GET.
+        if head.method != Method::GET && head.headers.contains_key(headers::LAST_EVENT) {
+            return Err(Refusal::field_forbidden(
+                "Last-Event-ID resumes the stream of a session, with GET; leave it out",
+            ));
         }
         // A session of the protocol belongs to who began it: to all others it does not exist.
         let session = own_session(caller, tool, head)?;
@@ -124,6 +139,10 @@ impl Gate {
                 return Err(refusal);
             }
         };
+        if let Some(task) = Task::of(gate, caller, tool, &message) {
+            asking.refused()?;
+            return self.answer_for(task, arrival, entry).await;
+        }
         let path = message
             .method()
             .and_then(|method| called(method, message.name));
@@ -161,9 +180,19 @@ impl Gate {
         if message.method() == Some(INITIALIZE) {
             receive_session(caller, tool, &answer);
         }
-        match message.method().and_then(List::of) {
-            Some(_) => Ok(rewrite::narrowed(gate, caller, tool, answer).await?),
+        // Whatever it answers, a server that is pinned defines no tool there unseen.
+        let answer = match message.method().and_then(List::of) {
+            Some(_) => rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::List, answer).await,
+            None if caller.ruleset.pins(tool).is_some() => {
+                rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::Other, answer).await
+            }
             None => Ok(answer),
+        }?;
+        match message.method() {
+            Some(DISCOVER) if message.declares_tasks() && may_wait(policy, tool) => {
+                rewrite::declaring(&self.0, caller, tool, answer).await
+            }
+            _ => Ok(answer),
         }
     }
 
@@ -176,7 +205,7 @@ impl Gate {
         body: &mut Option<RequestBody>,
         entry: &mut Entry,
     ) -> Result<Response<Sequel>, Refusal> {
-        let (gate, caller) = (&*self.0, arrival.caller);
+        let caller = arrival.caller;
         let ends = arrival.head.method == Method::DELETE;
         entry.asked = Some(Box::new(Asked::stream(ends)));
         // It would be forwarded, and nobody judges it.
@@ -195,7 +224,7 @@ impl Gate {
             return Ok(answer);
         }
         // A list that was asked for elsewhere can be told again here.
-        rewrite::narrowed(gate, caller, tool, answer).await
+        rewrite::narrowed(&self.0, caller, tool, rewrite::Asked::Stream, answer).await
     }
 
     /// Forwards what needs no route.
@@ -314,6 +343,12 @@ async fn read(
             Ok(bytes)
         }
     }
+}
+
+/// Whether a call of the tool may have to wait for people.
+fn may_wait(policy: &Policy, tool: ToolIndex) -> bool {
+    let mut routes = policy.routes.iter();
+    routes.any(|route| route.tool == tool && route.approval.is_some())
 }
 
 /// Whether a target is a tool's one address.

@@ -39,12 +39,15 @@ mod costs;
 mod refusal;
 pub mod respond;
 pub(crate) mod strangers;
+pub mod unread;
 
 pub use hold::{Wish, WishError, Wisher};
 pub use line::Line;
+pub use mcp::path_of;
 pub use record::ReplyBody;
 pub use ruleset::Ruleset;
 pub use strangers::Familiar;
+pub use unread::Flaw;
 
 use crate::config::Cidr;
 use crate::io::clock::Clock;
@@ -278,7 +281,7 @@ impl Gate {
         for policy in policies {
             let project = policy.project.clone();
             let predecessor = before.get(&project).map(|ruleset| &**ruleset);
-            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics);
+            let ruleset = Ruleset::new(policy, predecessor, &gate.metrics, &gate.sessions);
             if predecessor.is_none() {
                 costs::restore(&ruleset, &gate.settings.costs, now);
             }
@@ -375,6 +378,7 @@ impl Gate {
             }
         };
         entry.answer(&mut response);
+        function::identify(&head, response.headers_mut());
         response.map(|sequel| match sequel {
             Sequel::Body(content) => ReplyBody::new(content, entry),
             Sequel::Tunnel(tunnel) => {

@@ -11,6 +11,8 @@ mod pages;
 mod requests;
 mod session;
 
+pub(super) use approvals::{is_taken_back, take_back};
+
 use crate::gate::Gate;
 use crate::gate::body::RequestBody;
 use crate::gate::hold::Arrival;
@@ -78,7 +80,7 @@ pub(super) async fn serve(
     if let Some(rest) = target.path().strip_prefix(requests::ROOT)
         && (rest.is_empty() || rest.starts_with('/'))
     {
-        return requests::serve(gate, arrival, rest, body).await;
+        return requests::serve(gate, arrival, entry, (rest, body)).await;
     }
     if target.path() == requests::CONFIGURATION {
         return match get {

@@ -11,7 +11,7 @@ use crate::gate::forward::{Outbound, Outfit, SendFault};
 use crate::gate::hold::Arrival;
 use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::Refusal;
-use crate::gate::{Inner, Peer, client, judge};
+use crate::gate::{Inner, Peer, client, judge, mcp};
 use crate::io::sweep::Liveness;
 use crate::io::telemetry::Context;
 use crate::io::upstream::Owner;
@@ -72,7 +72,10 @@ impl Inner {
             route: call.route,
             resource,
         };
-        let permit = match self.decide(caller, access, entry.opened)? {
+        let ruling = self.decide(caller, access, entry.opened)?;
+        // Before anything is spent, and before people are asked about what nobody accepted.
+        mcp::as_accepted(caller, &call.matched)?;
+        let permit = match ruling {
             Ruling::Allow(permit) => permit,
             hold @ Ruling::Hold(_) => return Ok(hold),
         };

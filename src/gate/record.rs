@@ -12,7 +12,7 @@ use crate::gate::limit::{RATELIMIT, RATELIMIT_POLICY};
 use crate::gate::mcp::Asked;
 use crate::gate::refusal::Refusal;
 use crate::gate::ruleset::{RouteLimits, Ruleset};
-use crate::gate::{Channel, Inner, Sequel, describe, intent};
+use crate::gate::{Channel, Inner, Sequel, describe, intent, respond};
 use crate::io::clock;
 use crate::io::metrics::{Decided, GrantKind};
 use crate::ledger::record::{
@@ -31,6 +31,7 @@ use crate::policy::target::Target;
 use crate::policy::time::{Now, Tick};
 use crate::store::live::LiveSession;
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Method, Response};
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -160,6 +161,26 @@ impl Entry {
         })
     }
 
+    /// Of what came from `client` and could not be read.
+    pub(super) fn unread(gate: Arc<Inner>, client: IpAddr) -> Box<Self> {
+        Self::fresh(gate, client, Method::GET)
+    }
+
+    /// What is said of it. Nothing of it is on record but that it was refused.
+    pub(super) fn refuse_unread(&mut self, refusal: Refusal) -> Response<Bytes> {
+        self.reason = Some(refusal.reason());
+        self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+        let mut response = respond::refused(refusal, self);
+        self.status = Some(response.status().as_u16());
+        // The connection says itself that it closes.
+        response.headers_mut().remove(CONNECTION);
+        if let Ok(id) = HeaderValue::from_str(&self.id.to_string()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        self.settle(None);
+        response
+    }
+
     pub(super) fn id(&self) -> RequestId {
         self.id
     }
@@ -174,11 +195,10 @@ impl Entry {
         entry
     }
 
-    /// It is a function that is asked about: on record by its name, and by what was asked.
-    pub(super) fn asks(&mut self, path: &str, asked: BodyDigest) {
+    /// It is a function that is asked about: on record by its name; by what is asked, once that is written out.
+    pub(super) fn asks(&mut self, path: &str) {
         self.method = CALLED.clone();
         self.target = describe::recorded(path).into();
-        self.body = Some(asked);
     }
 
     /// Its answer is part of another's, which is on its way.

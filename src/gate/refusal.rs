@@ -16,6 +16,7 @@ use crate::policy::decision::{Denial, Reason};
 use crate::policy::function::Unclear;
 use crate::policy::model::{Policy, Route};
 use crate::policy::name::{LimitId, ScopeName};
+use crate::policy::pin::Standing;
 use crate::policy::resource::Resource;
 use crate::policy::target::Ambiguity;
 use crate::store::live::State;
@@ -198,30 +199,25 @@ impl Refusal {
 
     /// No route judges the call; `sql` is what is wrong with its SQL, if that is it.
     pub(super) fn unfit(unfit: Unfit, policy: &Policy, sql: Option<&str>) -> Self {
-        let subject = |condition: usize| {
-            let conditions = policy.route(unfit.route()).conditions.as_deref();
-            conditions.map_or_else(String::new, |all| all.0[condition].subject.to_string())
-        };
+        let subject = unfit.condition(policy);
+        let subject = subject.map_or_else(String::new, |it| it.subject.to_string());
         match unfit {
             Unfit::Unread(_) => Self::internal(),
-            Unfit::Unevaluable { condition, why, .. } => {
+            Unfit::Unevaluable { why, .. } => {
                 let detail = match sql {
                     Some(sql) => format!(
-                        "the policy decides this call by `{}`, which {why}: {sql}; write one plain statement",
-                        subject(condition)
+                        "the policy decides this call by `{subject}`, which {why}: {sql}; write one plain statement"
                     ),
                     None => format!(
-                        "the policy decides this call by `{}`, which {why}; send it once and plainly",
-                        subject(condition)
+                        "the policy decides this call by `{subject}`, which {why}; send it once and plainly"
                     ),
                 };
                 Self::new(Reason::Unevaluable, detail)
             }
-            Unfit::Unmet { condition, .. } => {
+            Unfit::Unmet { .. } => {
                 let sql = sql.map_or_else(String::new, |sql| format!(": {sql}"));
                 let detail = format!(
-                    "the policy does not allow this call with such a `{}`{sql}; do something else, or tell the user that this run is not allowed to do it",
-                    subject(condition)
+                    "the policy does not allow this call with such a `{subject}`{sql}; do something else, or tell the user that this run is not allowed to do it"
                 );
                 Self::new(Reason::ConditionUnmet, detail)
                     .with(|parts| parts.next = Some(look_up_session()))
@@ -368,6 +364,19 @@ impl Refusal {
         Self::new(denial.reason, detail)
             .about(denial.scope, denial.resource)
             .with(|parts| parts.next = next)
+    }
+
+    /// What the tool's server says of it is not what was accepted.
+    pub(super) fn not_as_accepted(reason: Reason, standing: Standing) -> Self {
+        let detail = match standing {
+            Standing::Unseen => {
+                "the gate has not seen this tool's definition yet; list the tools first (tools/list), then call again; if the tool is not in the list, tell the user that it may not be called"
+            }
+            Standing::Changed | Standing::Accepted => {
+                "this tool's definition is not the one that was accepted, so it is not called; don't repeat the call: tell the user that the tool has changed and that an operator must accept the change first"
+            }
+        };
+        Self::new(reason, detail)
     }
 
     /// The route's resource can't be computed for this session: a ceiling with nothing in it.
@@ -541,17 +550,11 @@ impl Refusal {
 
     /// A field that may not be sent.
     pub(super) fn field(fault: FieldFault) -> Self {
-        match fault {
-            FieldFault::Expectation => {
+        match fault.reason() {
+            Reason::RequestMalformed => {
                 Self::malformed(StatusCode::EXPECTATION_FAILED, fault.to_string())
             }
-            FieldFault::Override(_)
-            | FieldFault::Alias(_)
-            | FieldFault::Nominated(_)
-            | FieldFault::TokenInField(_)
-            | FieldFault::TokenInTarget
-            | FieldFault::TwoCredentials
-            | FieldFault::Repeated(_) => Self::field_forbidden(fault.to_string()),
+            reason => Self::new(reason, fault.to_string()),
         }
     }
 

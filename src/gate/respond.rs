@@ -46,7 +46,8 @@ struct Document<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
-    instance: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instance: Option<String>,
     reason: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     route: Option<&'a str>,
@@ -59,8 +60,8 @@ struct Document<'a> {
     next: Next,
 }
 
-/// What is said of a refusal.
-fn document<'a>(parts: &'a mut Parts, entry: &'a Entry) -> Document<'a> {
+/// What is said of a refusal, of a request that has a number or of none.
+fn document<'a>(parts: &'a mut Parts, entry: Option<&'a Entry>) -> Document<'a> {
     let described = problem(parts.reason);
     let next = parts.next.take().unwrap_or(Next {
         action: described.action,
@@ -80,9 +81,9 @@ fn document<'a>(parts: &'a mut Parts, entry: &'a Entry) -> Document<'a> {
         title: described.title,
         status: parts.status.unwrap_or(described.status).as_u16(),
         detail: &parts.detail,
-        instance: format!("/.toolgate/requests/{}", entry.id()),
+        instance: entry.map(|entry| format!("/.toolgate/requests/{}", entry.id())),
         reason: parts.reason.as_str(),
-        route: entry.route_id(),
+        route: entry.and_then(Entry::route_id),
         scope,
         resource: resource.map(|it| without_tokens(it.as_str())),
         violated_policies: parts.limit.as_ref().map(|limit| [limit.as_str()]),
@@ -93,7 +94,15 @@ fn document<'a>(parts: &'a mut Parts, entry: &'a Entry) -> Document<'a> {
 /// The document alone, for an answer that carries it.
 pub(super) fn told(refusal: Refusal, entry: &Entry) -> serde_json::Value {
     let mut parts = refusal.into_parts();
-    serde_json::to_value(document(&mut parts, entry)).unwrap_or_default()
+    serde_json::to_value(document(&mut parts, Some(entry))).unwrap_or_default()
+}
+
+/// The answer to something that is not even a request.
+pub(super) fn anonymous(refusal: Refusal) -> Response<Bytes> {
+    let mut parts = refusal.into_parts();
+    let status = parts.status.unwrap_or(problem(parts.reason).status);
+    let document = document(&mut parts, None);
+    json(status, "application/problem+json", &document)
 }
 
 /// The answer that says a refusal.
@@ -107,7 +116,7 @@ pub(super) fn refused(refusal: Refusal, entry: &Entry) -> Response<Bytes> {
         parts.reason,
     );
     let metadata = parts.metadata.take();
-    let document = document(&mut parts, entry);
+    let document = document(&mut parts, Some(entry));
     let mut response = json(status, "application/problem+json", &document);
     let headers = response.headers_mut();
     let scope = document.scope.as_deref();

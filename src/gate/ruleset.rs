@@ -8,6 +8,8 @@ use crate::io::metrics::{Metrics, PolicyMetrics};
 use crate::policy::limit::{Bound, Cells, Limit, Per};
 use crate::policy::model::{LimitIndex, Policy, Route, RouteIndex, ToolIndex};
 use crate::policy::name::AgentName;
+use crate::store::live::Sessions;
+use crate::store::live::pins::ToolPins;
 use http::HeaderValue;
 use std::collections::HashMap;
 use std::fmt;
@@ -32,6 +34,8 @@ pub struct Ruleset {
     body_limits: Box<[u64]>,
     /// By [`ToolIndex`].
     outfits: Box<[Option<Outfit>]>,
+    /// By [`ToolIndex`]: what its server is held to, where it is pinned.
+    pins: Box<[Option<Arc<ToolPins>>]>,
 }
 
 /// What is known beforehand of the limits of one route.
@@ -47,7 +51,12 @@ pub(super) struct RouteLimits {
 
 impl Ruleset {
     /// Prepares `policy`; shared counters are carried over from the ruleset it replaces.
-    pub(super) fn new(policy: Policy, before: Option<&Ruleset>, metrics: &Metrics) -> Self {
+    pub(super) fn new(
+        policy: Policy,
+        before: Option<&Ruleset>,
+        metrics: &Metrics,
+        sessions: &Sessions,
+    ) -> Self {
         let carried = |cells: Option<&Arc<Cells>>, per: Per| match cells {
             // The very same file: the very same counters, so that calls in flight count on in them.
             Some(cells) if cells.layout() == policy.hash => Arc::clone(cells),
@@ -97,6 +106,11 @@ impl Ruleset {
                     Some(Outfit::new(tool, upstream).expect(CHECKED))
                 })
                 .collect(),
+            pins: policy
+                .tools
+                .iter()
+                .map(|tool| tool.pin.then(|| sessions.pins(&policy.project, &tool.name)))
+                .collect(),
             policy,
         }
     }
@@ -105,6 +119,11 @@ impl Ruleset {
     pub(super) fn outfit(&self, index: ToolIndex) -> &Outfit {
         let outfit = self.outfits[index.0 as usize].as_ref();
         outfit.expect("a tool that is mounted has a backend")
+    }
+
+    /// What the server of a tool is held to; `None`: it is not pinned.
+    pub(super) fn pins(&self, tool: ToolIndex) -> Option<&Arc<ToolPins>> {
+        self.pins[tool.0 as usize].as_ref()
     }
 
     /// The most that is read of a body sent to a tool before it is known which of its routes is meant.

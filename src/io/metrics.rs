@@ -38,6 +38,7 @@ pub struct Metrics {
     decision_seconds: Histogram,
     upstream_seconds: HistogramVec,
     sessions: IntGaugeVec,
+    pins: IntGaugeVec,
     grants: IntCounterVec,
     held: IntGaugeVec,
     approvals: IntCounterVec,
@@ -180,6 +181,14 @@ impl Metrics {
                     "toolgate_sessions",
                     "Sessions that have not ended.",
                     &["project", "agent", "state"],
+                ),
+            ),
+            pins: registered(
+                &registry,
+                int_gauges(
+                    "toolgate_pins",
+                    "Tools of pinned servers, as accepted and changed.",
+                    &["project", "tool", "state"],
                 ),
             ),
             grants: registered(
@@ -333,6 +342,15 @@ impl Metrics {
             self.sessions
                 .with_label_values(&[count.project.as_str(), count.agent.as_str(), count.state])
                 .set(i64::try_from(count.sessions).unwrap_or(i64::MAX));
+        }
+        self.pins.reset();
+        for count in sources.sessions.pin_counts() {
+            let states = [("accepted", count.accepted), ("changed", count.changed)];
+            for (state, tools) in states {
+                self.pins
+                    .with_label_values(&[count.project.as_str(), count.tool.as_str(), state])
+                    .set(i64::try_from(tools).unwrap_or(i64::MAX));
+            }
         }
         self.ledger.refresh(&sources.ledger.stats());
     }

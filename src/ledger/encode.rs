@@ -148,6 +148,7 @@ impl Encoder {
             Event::Grant { .. } => self.grant(event, time),
             Event::Quarantine { .. } => self.quarantine(event, time),
             Event::Approval { .. } => self.approval(event, time),
+            Event::Pin { .. } => self.pin(event, time),
             Event::Policy { .. } => self.policy(event, time),
             Event::Principal {
                 change,
@@ -277,6 +278,46 @@ impl Encoder {
             line.shown("session", session);
         }
         line.time();
+        line.end()
+    }
+
+    fn pin(&self, event: &Event<'_>, time: Timestamp) -> Template {
+        let mut line = Line::new(time, 512);
+        if let Event::Pin {
+            change,
+            project,
+            tool,
+            name,
+            digest,
+            accepted,
+            session,
+            why,
+            cause,
+        } = event
+        {
+            if let Some(accepted) = accepted {
+                line.hex("accepted", &accepted.0);
+            }
+            line.text("cause", cause_word(cause));
+            line.text("change", change);
+            line.hex("digest", &digest.0);
+            line.text("instance", &self.instance);
+            line.text("kind", "pin");
+            line.limit(cause);
+            line.free("name", name);
+            line.prev();
+            line.who(cause);
+            line.text("project", project.as_str());
+            line.seq();
+            if let Some(session) = session {
+                line.shown("session", session);
+            }
+            line.time();
+            line.text("tool", tool.as_str());
+            if let Some(why) = why {
+                line.free("why", why);
+            }
+        }
         line.end()
     }
 

@@ -43,6 +43,12 @@
 //!   - `returned`: not a byte of it was sent; it is `approved` again, and its use is given back.
 //!   - `resolved`: `principal` found out how an unknown run ended, and said so in `note`.
 //!
+//! - **`pin`** (of a tool with `pin: true`: `pinned`, `changed`, `restored`, `accepted`, `forgotten`, `refused`): `project`,
+//!   `tool`, `name` (what the server calls it), `digest` (of the definition that the change is about), `accepted` (of the one
+//!   that is held to, where that is another; of an `accepted` one: that was held to before), `session` (whose list showed it).
+//!   `pinned`: seen for the first time, and accepted. `restored`: the server says again what was accepted. `refused`: it can't
+//!   be kept, and `why`; once for each tool and run of the gate.
+//!
 //! **`policy`** (`loaded`, `reloaded`, `rejected`): `hashes` (project -> SHA-256 of its file), `server_sha256` (of the server
 //! file, which says who is a principal), `trigger` (`start`, `signal`, `file_change`, `principal:NAME`), `detail`. Of a
 //! rejected reload the hashes are those of what stays in force.
@@ -67,6 +73,7 @@ use crate::policy::model::PolicyHash;
 use crate::policy::name::{
     AgentName, LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName,
 };
+use crate::policy::pin::PinDigest;
 use crate::policy::resource::Resource;
 use crate::policy::shadow::WouldBe;
 use crate::policy::subject::Narrowing;
@@ -401,6 +408,27 @@ pub enum Event<'a> {
         status: Option<u16>,
         /// The one that was given, where a grant was asked for.
         given: Option<GrantId>,
+        /// Who did it.
+        cause: Cause<'a>,
+    },
+    /// What a server says of a tool that is pinned: `pinned`, `changed`, `restored`, `accepted`, `forgotten`, `refused`.
+    Pin {
+        /// What happened.
+        change: &'static str,
+        /// The ruleset.
+        project: &'a ProjectName,
+        /// The server.
+        tool: &'a ToolName,
+        /// What it calls the tool.
+        name: &'a str,
+        /// Of the definition that this is about.
+        digest: PinDigest,
+        /// Of the one that is held to, or was, where it is another.
+        accepted: Option<PinDigest>,
+        /// Whose list showed it.
+        session: Option<SessionId>,
+        /// Why it is not kept.
+        why: Option<&'a str>,
         /// Who did it.
         cause: Cause<'a>,
     },

@@ -9,10 +9,10 @@ mod proof;
 mod read;
 mod words;
 
+use super::call::OnPath;
 use super::decimal::Decimal;
 use super::json::Value;
 use super::sql;
-use super::time::Timestamp;
 use core::net::IpAddr;
 use regex::Regex;
 use std::borrow::Cow;
@@ -145,42 +145,12 @@ pub enum Content<'b> {
     Form(&'b str),
 }
 
-/// What a call is judged by. Implementations answer from what is forwarded, byte for byte.
-pub trait Facts {
-    /// A parameter of the path.
-    fn path(&self, name: &str) -> Found<'_>;
-    /// A parameter of the query.
-    fn query(&self, name: &str) -> Found<'_>;
-    /// A header field.
-    fn header(&self, name: &str) -> Found<'_>;
-    /// The body; `None`: there is none that can be judged.
-    fn body(&self) -> Option<&Content<'_>>;
-    /// The arguments.
-    fn args(&self) -> Option<&Value<'_>>;
-    /// The id of what a function is asked about.
-    fn resource_id(&self) -> Found<'_> {
-        Found::Absent
-    }
-    /// The properties of what a function is asked about.
-    fn properties(&self) -> Option<&Value<'_>> {
-        None
-    }
-    /// An attribute of the session.
-    fn session(&self, name: &str) -> Option<&str>;
-    /// The agent's name.
-    fn agent(&self) -> &str;
-    /// The client's address.
-    fn client(&self) -> IpAddr;
-    /// Wall time.
-    fn now(&self) -> Timestamp;
-}
-
 impl Where {
     /// Whether all hold: `None` if so, else the first condition that does not.
     ///
     /// # Errors
     /// [`Unevaluable`], whatever the others say.
-    pub fn unmet(&self, facts: &dyn Facts) -> Result<Option<usize>, Unevaluable> {
+    pub fn unmet(&self, facts: &OnPath<'_>) -> Result<Option<usize>, Unevaluable> {
         let mut unmet = None;
         for (at, condition) in self.0.iter().enumerate() {
             let held = condition.holds(facts);

@@ -202,6 +202,8 @@ reasons! {
     Unevaluable = "unevaluable",
     /// The conditions of no route of the match hold.
     ConditionUnmet = "condition_unmet",
+    /// What the server says of its tool is not what was accepted, or not known.
+    ToolChanged = "tool_changed",
     /// A body was needed and is over its bound.
     BodyTooLarge = "body_too_large",
     /// A body was needed and can't be read.

@@ -11,7 +11,8 @@ mod question;
 pub use batch::{Batch, Semantic};
 pub use question::{Flaw, Question, Sent};
 
-use super::choice::{Body, Call, Unfit, Vague, acts_on, choose};
+use super::call::{Body, Call};
+use super::choice::{Unfit, Vague, acts_on, choose};
 use super::condition::{Content, Found};
 use super::json::Value;
 use super::model::{Policy, Route};
@@ -37,8 +38,8 @@ pub struct Asked<'a> {
     pub question: &'a Question<'a>,
     /// Whose call it is.
     pub session: &'a Session,
-    /// From where.
-    pub client: IpAddr,
+    /// From where; `None`: not known.
+    pub client: Option<IpAddr>,
     /// Wall time.
     pub now: Timestamp,
 }
@@ -129,7 +130,7 @@ impl Call for Asked<'_> {
         self.session.agent.as_str()
     }
 
-    fn client(&self) -> IpAddr {
+    fn client(&self) -> Option<IpAddr> {
         self.client
     }
 

@@ -4,8 +4,9 @@
 //! It refuses to guess: a method that is not named here needs a route, and what no route of a scope that the session may
 //! hold would take is not shown.
 
+use super::call::Bare;
 use super::ceiling::ceiling_of_route;
-use super::choice::{Bare, Vague, acts_on};
+use super::choice::{Vague, acts_on};
 use super::json::Value;
 use super::model::{Policy, RouteIndex, ToolIndex};
 use super::resource::{Part, ResourceTemplate};
@@ -34,7 +35,7 @@ pub enum Said<'m> {
 pub fn exempt(said: Said<'_>) -> Option<Exempt> {
     let passes = match said {
         Said::Request(method) => {
-            matches!(method, INITIALIZE | "server/discover" | PING) || List::of(method).is_some()
+            matches!(method, INITIALIZE | DISCOVER | PING) || List::of(method).is_some()
         }
         Said::Notification(method) => method.starts_with(NOTIFICATIONS),
         Said::Response | Said::Stream => true,
@@ -44,6 +45,8 @@ pub fn exempt(said: Said<'_>) -> Option<Exempt> {
 
 /// Begins a session of the protocol, up to the revision of 2025-11-25.
 pub const INITIALIZE: &str = "initialize";
+/// Asks a server what it can do, since the revision of 2026-07-28.
+pub const DISCOVER: &str = "server/discover";
 /// Asks whether the other end is there.
 pub const PING: &str = "ping";
 /// What every notification's method begins with.

@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod attributes;
+pub mod call;
 pub mod ceiling;
 pub mod certificate;
 pub mod choice;
@@ -13,6 +14,7 @@ pub mod content;
 pub mod decimal;
 pub mod decision;
 mod endorse;
+pub mod fields;
 pub mod function;
 mod held;
 pub mod id;
@@ -21,6 +23,7 @@ pub mod limit;
 pub mod mcp;
 pub mod model;
 pub mod name;
+pub mod pin;
 pub mod proofs;
 pub mod resource;
 pub mod route;

@@ -159,6 +159,8 @@ pub struct Tool {
     pub volatile_headers: Box<[Box<str>]>,
     /// Header names (lower case) whose values approvers see as length and SHA-256.
     pub mask_headers: Box<[Box<str>]>,
+    /// What its server says of each of its tools is accepted once and held to that ([`super::pin`]).
+    pub pin: bool,
 }
 
 /// How a tool is spoken to.

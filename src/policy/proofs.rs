@@ -5,6 +5,7 @@
 //! certain, and what can't be decided is no finding.
 
 use super::approval::{Approvers, Chain, ChainIndex};
+use super::condition::Test;
 use super::model::{Agent, Ceiling, GrantMode, Policy, Resources, Route, RouteIndex};
 use super::name::{AgentName, GroupName, PrincipalName, ScopeName};
 use super::resource::{Part, ResourcePattern, ResourceTemplate};
@@ -35,6 +36,13 @@ pub enum Finding {
         first: RouteIndex,
         /// Never reached.
         second: RouteIndex,
+    },
+    /// A warning: a condition on SQL lists no functions, so that whatever the database has of its own may be called.
+    FunctionsUnlisted {
+        /// Whose.
+        route: RouteIndex,
+        /// Position in its `where`.
+        condition: usize,
     },
     /// A warning: no agent may ever hold the route's scope, so it never passes.
     ScopeUnheld {
@@ -212,9 +220,18 @@ pub fn warnings(policy: &Policy) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(policy.routes.iter().filter_map(unlisted));
     findings.extend(unneeded(policy));
     findings.extend(outlived(policy, &needed));
     findings
+}
+
+fn unlisted(route: &Route) -> Option<Finding> {
+    let open = |test: &Test| matches!(test, Test::Sql(rule) if rule.functions.is_none());
+    let mut conditions = route.conditions.as_deref()?.0.iter();
+    let condition = conditions.position(|condition| condition.tests.iter().any(open))?;
+    let route = route.index;
+    Some(Finding::FunctionsUnlisted { route, condition })
 }
 
 /// What is legal and probably not meant of a policy together with those who may decide, and those who may mint its

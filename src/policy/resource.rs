@@ -6,6 +6,7 @@
 //! encoded in upper case. What a call acts on is found by filling the route's template ([`fill`]).
 
 mod fill;
+mod homograph;
 mod solve;
 mod spelling;
 
@@ -20,6 +21,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 pub use fill::Unfilled;
+pub use solve::Untried;
 pub(super) use spelling::decoded;
 
 /// What a call acts on: a computed `type:id`, or several, each once, in order of first appearance, with one space

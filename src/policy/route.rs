@@ -7,6 +7,7 @@
 pub(super) mod call;
 pub(super) mod hash;
 mod index;
+mod loose;
 mod shapes;
 mod tree;
 
@@ -221,7 +222,8 @@ impl RouteTable {
     /// Host before mount, the longest mount on whole segments, the most specific template, then the method.
     /// GET also answers HEAD, unless a route of the same paths names HEAD. Never falls back to a less specific one.
     /// A path that would match otherwise if its encoded delimiters stood as they are (`/models/x%3Arun` beside a route
-    /// for `:run`) matches nothing: which route is meant depends on who reads it.
+    /// for `:run`) matches nothing: which route is meant depends on who reads it. So does one that a reader who is not
+    /// exact takes for a more specific one's (`/users/ME` or `/users/me/` beside routes for `/users/me` and `/users/{id}`).
     ///
     /// # Errors
     /// [`NoRoute`] when there is none.
@@ -243,6 +245,9 @@ impl RouteTable {
             }
         }
         let shapes = &self.tools[tool.0 as usize];
+        if target.is_loose() && !shapes.is_same_to_all(&found, path) {
+            return Err(NoRoute::Route(tool));
+        }
         let (arm, captures) = shapes
             .answering(&found, method, path)
             .ok_or(NoRoute::Route(tool))?;

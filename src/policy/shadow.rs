@@ -46,6 +46,7 @@ impl WouldBe {
             | Reason::LimitExceeded
             | Reason::Unevaluable
             | Reason::ConditionUnmet
+            | Reason::ToolChanged
             | Reason::BodyTooLarge
             | Reason::BodyUnreadable
             | Reason::IntentMissing => Would::Deny,

@@ -4,6 +4,7 @@
 //! later reads the raw text again. It refuses to repair: where two readers could disagree (dot segments, encoded
 //! slashes, double encoding that hides either), there is no target.
 
+pub(super) mod alike;
 mod host;
 
 pub(super) use host::is_name_or_ipv4;
@@ -22,18 +23,21 @@ pub struct Target {
     path_end: usize,
     /// Whether the path has percent-encoded bytes.
     is_encoded: bool,
+    /// Whether readers who are not exact may take the path for another.
+    is_loose: bool,
 }
 
 /// Why a target is refused. Ambiguity is never repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguity {
-    /// `.` or `..` in any encoding.
-    #[error("the path has a `.` or `..` segment")]
+    /// `.` or `..` in any encoding, or what some readers take for one (`...`, `..%20`, full-width dots).
+    #[error("the path has a `.` or `..` segment, or one that is taken for it")]
     DotSegment,
-    /// `//`.
+    /// `//`, or a segment of nothing but spaces, parameters or what is not seen.
     #[error("the path has an empty segment")]
     EmptySegment,
-    /// `%2F`, `%5C`, `%00` or an encoded control character, also behind a second encoding (`%252F`).
+    /// `%2F`, `%5C`, `%00` or an encoded control character, also behind a second encoding (`%252F`), or a character that
+    /// some readers take for a slash.
     #[error("the path has an encoded slash, backslash or control character")]
     EncodedDelimiter,
     /// `\`.
@@ -42,7 +46,7 @@ pub enum Ambiguity {
     /// `;`.
     #[error("the path has a `;` parameter")]
     PathParameter,
-    /// `%` without two hex digits.
+    /// `%` without two hex digits, or `%u002e` once decoded.
     #[error("the target has an invalid percent-encoding")]
     Percent,
     /// Decodes to bytes that are not UTF-8.
@@ -84,13 +88,16 @@ impl Target {
         }
         let host_bytes = host_bytes(host)?;
         let origin = origin_form(raw, host)?;
-        let (path, query, is_canonical) = split(origin);
+        let (path, query, odd) = split(origin);
+        let is_canonical = odd & ODD == 0;
         check_query(query)?;
         let path = match path {
             "" => Cow::Borrowed("/"),
             path if is_canonical => Cow::Borrowed(path),
             path => canonical_path(path)?,
         };
+        // What was decoded is looked at as it is now: two spellings of one target are one.
+        let odd = if is_canonical { odd } else { split(&path).2 };
         let mut text = String::with_capacity(host.len() + path.len() + query.len());
         text.push_str(host);
         text.make_ascii_lowercase();
@@ -103,6 +110,7 @@ impl Target {
             authority_bytes: host.len(),
             path_end,
             is_encoded: !is_canonical && path.contains('%'),
+            is_loose: odd != 0,
         })
     }
 
@@ -126,6 +134,11 @@ impl Target {
         self.is_encoded
             .then(|| with_plain_delimiters(self.path()))
             .flatten()
+    }
+
+    /// Whether readers who are not exact may take the path for another; see [`alike::loosely`].
+    pub(super) const fn is_loose(&self) -> bool {
+        self.is_loose
     }
 
     /// The query without `?`, byte for byte.
@@ -164,23 +177,28 @@ fn origin_form<'r>(raw: &'r str, host: &str) -> Result<&'r str, Ambiguity> {
     Ok(origin)
 }
 
-/// Path, and query with its `?`; and whether the path was seen to be canonical as it stands, which nearly all are: one
-/// look at each byte. False only says that somebody must look again.
-fn split(origin: &str) -> (&str, &str, bool) {
-    if !origin.starts_with('/') {
-        let (path, query) = origin.split_at(origin.find('?').unwrap_or(origin.len()));
-        return (path, query, false);
-    }
+/// Path, and query with its `?`; and what was seen in one look at each byte of the path, which in nearly all is nothing:
+/// without [`ODD`] it is canonical as it stands, without [`LOOSE`] there is nothing that readers take less exactly. A bit
+/// only says that somebody must look again.
+fn split(origin: &str) -> (&str, &str, u8) {
     let end = origin.find('?').unwrap_or(origin.len());
     let (path, query) = origin.split_at(end);
+    if !origin.starts_with('/') {
+        return (path, query, ODD | LOOSE);
+    }
     // Behind a slash, a dot may begin a dot segment, and another slash ends an empty one.
     let (mut odd, mut before) = (0, 0);
     for &byte in path.as_bytes() {
         let kind = KIND[byte as usize];
-        odd |= kind & (ODD | (before & SLASH) << 1);
+        odd |= kind & (ODD | LOOSE | (before & SLASH) << 1);
         before = kind;
     }
-    (path, query, odd == 0)
+    // The root is all slash, and no name with a slash behind it.
+    odd |= if path.len() > 1 { before & SLASH } else { 0 };
+    match odd & EDGE {
+        0 => (path, query, odd),
+        _ => (path, query, odd | ODD),
+    }
 }
 
 /// Not in a canonical path as it stands.
@@ -188,15 +206,22 @@ const ODD: u8 = 1;
 const SLASH: u8 = 2;
 /// Must not follow a slash without another look.
 const EDGE: u8 = SLASH << 1;
+/// What some readers change, trim or cut off.
+const LOOSE: u8 = 8;
 
 const KIND: [u8; 256] = {
     let mut kind = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         kind[byte] = if PLAIN[byte] { 0 } else { ODD };
+        if (byte as u8).is_ascii_uppercase() {
+            kind[byte] |= LOOSE;
+        }
         byte += 1;
     }
-    kind[b'.' as usize] |= EDGE;
+    kind[b'.' as usize] |= EDGE | LOOSE;
+    kind[b'+' as usize] |= LOOSE;
+    kind[b':' as usize] |= LOOSE;
     kind[b'/' as usize] |= SLASH | EDGE;
     kind
 };
@@ -335,32 +360,31 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Ambiguity> {
     Ok(Cow::Owned(text))
 }
 
-/// No `.`, no `..`, and an empty segment only behind a trailing slash.
+/// No `.`, no `..`, nor what some readers make one of, and an empty segment only behind a trailing slash.
 fn check_segments(path: &str) -> Result<(), Ambiguity> {
-    let bytes = path.as_bytes();
-    // Where the segment began, and whether it holds nothing but dots so far.
-    let (mut start, mut dots) = (1, true);
-    for (at, &byte) in bytes.iter().enumerate().skip(1) {
-        if byte != b'/' {
-            dots &= byte == b'.';
-            continue;
-        }
-        match at - start {
-            0 => return Err(Ambiguity::EmptySegment),
-            1 | 2 if dots => return Err(Ambiguity::DotSegment),
+    let mut segments = path.as_bytes().split(|&byte| byte == b'/').skip(1);
+    let mut next = segments.next();
+    while let Some(segment) = next {
+        next = segments.next();
+        match segment {
+            b"" if next.is_some() => return Err(Ambiguity::EmptySegment),
+            [b'.', ..] if is_dots(segment) => return Err(Ambiguity::DotSegment),
             _ => {}
         }
-        (start, dots) = (at + 1, true);
     }
-    match bytes.len().saturating_sub(start) {
-        1 | 2 if dots => Err(Ambiguity::DotSegment),
-        _ => Ok(()),
-    }
+    Ok(())
+}
+
+/// Nothing but dots, or nothing but dots before what some readers cut or trim off: a parameter, a query, a fragment, a
+/// stream of a file (`..::$DATA`), spaces. More than two dots are steps upwards to some, and none to others.
+fn is_dots(segment: &[u8]) -> bool {
+    let behind = segment.iter().find(|&&byte| byte != b'.');
+    behind.is_none_or(|byte| b";?#:+ ".contains(byte))
 }
 
 /// What readers see who decode once, and who decode what they decoded again: at no depth may a delimiter, a control
 /// character, a dot segment or broken UTF-8 come to light (`%252e%252e%252f`), nor a segment that is one to readers who
-/// then cut it at a `;`, `?` or `#` (`..%3B`).
+/// then cut it, or make other characters of those it has.
 fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
     let mut bytes = canonical.as_bytes().to_vec();
     for _ in 0..LAYERS_MAX {
@@ -373,11 +397,14 @@ fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
         if text.chars().any(char::is_control) {
             return Err(Ambiguity::EncodedDelimiter);
         }
-        check_segments(text)?;
-        if text.contains(CUTS) {
-            let cut = |segment: &str| segment.split(CUTS).next().map(str::to_owned);
-            let segments: Option<Vec<String>> = text.split('/').map(cut).collect();
-            check_segments(&segments.unwrap_or_default().join("/"))?;
+        let seen = alike::seen(text)?;
+        if alike::is_wide(&seen) {
+            return Err(Ambiguity::Percent);
+        }
+        check_segments(&seen)?;
+        alike::check_names(&seen)?;
+        if seen.ends_with('/') && !text.ends_with('/') {
+            return Err(Ambiguity::EmptySegment);
         }
         if decoded.len() == bytes.len() {
             return Ok(());
@@ -386,9 +413,6 @@ fn check_decoded(canonical: &str) -> Result<(), Ambiguity> {
     }
     Err(Ambiguity::Layers)
 }
-
-/// Where some readers end a segment, once these are decoded: parameters, query, fragment.
-const CUTS: [char; 3] = [';', '?', '#'];
 
 /// The bytes with every valid `%XX` decoded, and whether one of them stood for a slash, backslash or control character.
 fn decode_once(bytes: &[u8]) -> (Vec<u8>, bool) {
@@ -421,11 +445,14 @@ mod tests {
 
         #[test]
         fn the_one_look_takes_no_path_that_the_second_would_not(text in "/[a/.%;?#~é\\\\ -]{0,9}") {
-            let (path, query, is_canonical) = split(&text);
+            let (path, query, odd) = split(&text);
             prop_assert_eq!(format!("{path}{query}"), text.clone());
             prop_assert_eq!(path, text.split('?').next().unwrap());
-            if is_canonical {
+            if odd & ODD == 0 {
                 prop_assert_eq!(canonical_path(path), Ok(Cow::Borrowed(path)));
+            }
+            if odd == 0 {
+                prop_assert_eq!(alike::loosely(path).text, path.strip_suffix('/').unwrap_or(path));
             }
         }
     }

@@ -15,12 +15,16 @@ pub use arms::{Arm, Fit, Judged, Verdict, search};
 pub use told::{Told, ToldBody};
 
 use super::attributes::Attributes;
+use super::call::{Call, RefusedBody};
 use super::ceiling::{self, Listed};
-use super::choice::{self, Call, RefusedBody, acts_on};
+use super::choice::{self, acts_on};
 use super::condition::Subject as Looked;
 use super::decision::{Decision, GrantUse, Reason};
+use super::fields::FieldFault;
 use super::mcp;
-use super::model::{GrantMode, LimitIndex, Policy, Protocol, Route, RouteIndex, ToolIndex};
+use super::model::{
+    GrantMode, IntentRule, LimitIndex, Policy, Protocol, Route, RouteIndex, ToolIndex,
+};
 use super::name::{AgentName, ScopeName};
 use super::resource::{Part, Resource, ResourcePattern, Unfilled};
 use super::route::{Matched, NoRoute, called};
@@ -178,6 +182,14 @@ impl Answer {
         }
     }
 
+    /// What it is for decides, and is not said, or not known.
+    fn about_intent(self) -> Self {
+        Self {
+            unknown: (self.outcome == Outcome::Unknown).then(|| "intent".into()),
+            ..self
+        }
+    }
+
     fn on(self, resource: Option<Resource>, grant: Option<GrantUse>) -> Self {
         Self {
             resource,
@@ -209,11 +221,31 @@ pub fn answer(
         }
     };
     match found {
-        Ok(first) => answer_matched(policy, subject, first, call, now),
+        Ok(first) => match forbidden(policy, &first, wanted, call) {
+            Some(fault) => Answer::of(policy.route(first.route), Outcome::Deny(fault.reason())),
+            None => answer_matched(policy, subject, first, call, now),
+        },
         Err(NoRoute::Tool) => Answer::unrouted(Reason::NoRoute, None),
         Err(NoRoute::Route(tool) | NoRoute::Called(tool)) => {
             Answer::unrouted(Reason::NoRoute, Some(tool))
         }
+    }
+}
+
+/// Why the fields of a call may not be sent, before anything is decided. Nothing is sent for a function.
+fn forbidden(
+    policy: &Policy,
+    first: &Matched<'_>,
+    wanted: Wanted<'_>,
+    call: &dyn Call,
+) -> Option<FieldFault> {
+    let target = match wanted {
+        Wanted::Http(_, target) => Some(target),
+        Wanted::Called(..) => None,
+    };
+    match policy.tool(first.tool) {
+        tool if tool.protocol == Protocol::Function => None,
+        tool => call.forbidden(tool, target),
     }
 }
 
@@ -247,6 +279,9 @@ pub fn answer_matched(
         Err((route, fit)) => return Answer::of(policy.route(route), Outcome::Unknown).unfit(fit),
     };
     let route = policy.route(matched.route);
+    if let Some(outcome) = unintended(route, call) {
+        return Answer::of(route, outcome).about_intent();
+    }
     let resource = match resource_of(route, &matched, call) {
         Ok(resource) => resource,
         // Not "no resource": it can't be said what the call acts on.
@@ -263,6 +298,15 @@ pub fn answer_matched(
         Decision::Deny(denial) => {
             Answer::of(route, Outcome::Deny(denial.reason)).on(denial.resource, None)
         }
+    }
+}
+
+/// What comes of a call on a route that wants to know what it is for, where that is not said or not known.
+fn unintended(route: &Route, call: &dyn Call) -> Option<Outcome> {
+    match (route.intent, call.intended()) {
+        (IntentRule::Optional, _) | (IntentRule::Required, Some(true)) => None,
+        (IntentRule::Required, Some(false)) => Some(Outcome::Deny(Reason::IntentMissing)),
+        (IntentRule::Required, None) => Some(Outcome::Unknown),
     }
 }
 
@@ -357,6 +401,10 @@ pub enum Step {
     Exempt,
     /// A route with conditions was asked.
     Arm(Arm),
+    /// A header field may not be sent.
+    Field(FieldFault),
+    /// The route wants to know what the call is for; whether that is said, where it is known.
+    Intent(Option<bool>),
     /// The resource that the route acts on can't be computed.
     Vague(Vague),
     /// Whether the scope lies in the ceiling.
@@ -480,7 +528,11 @@ fn walk(
             let Ok(target) = target else {
                 return Answer::unrouted(Reason::TargetAmbiguous, None);
             };
+            let wanted = Wanted::Http(method, &target);
             match found(policy, method, &target, steps) {
+                Ok(first) if let Some(fault) = forbidden(policy, &first, wanted, call) => {
+                    refused_field(policy, &first, fault, steps)
+                }
                 Ok(first) => judged(policy, subject, (first, call), now, steps),
                 Err(tool) => Answer::unrouted(Reason::NoRoute, tool),
             }
@@ -501,9 +553,25 @@ fn walk(
                 steps.push(Step::Route(Err(Vec::new())));
                 return Answer::unrouted(Reason::NoRoute, Some(tool));
             };
+            let wanted = Wanted::Called(tool, method, name);
+            if let Some(fault) = forbidden(policy, &first, wanted, call) {
+                return refused_field(policy, &first, fault, steps);
+            }
             judged(policy, subject, (first, call), now, steps)
         }
     }
+}
+
+/// Before any route of a match is asked.
+fn refused_field(
+    policy: &Policy,
+    first: &Matched<'_>,
+    fault: FieldFault,
+    steps: &mut Vec<Step>,
+) -> Answer {
+    let outcome = Outcome::Deny(fault.reason());
+    steps.push(Step::Field(fault));
+    Answer::of(policy.route(first.route), outcome)
 }
 
 /// From the first route of a match on.
@@ -552,6 +620,12 @@ fn decided(
     let session = subject.session;
     let route = policy.route(matched.route);
     let denied = |reason| Answer::of(route, Outcome::Deny(reason));
+    if route.intent == IntentRule::Required {
+        steps.push(Step::Intent(call.intended()));
+    }
+    if let Some(outcome) = unintended(route, call) {
+        return Answer::of(route, outcome).about_intent();
+    }
     let resource = match resource_of(route, &matched, call) {
         Ok(resource) => resource,
         Err(why) => {

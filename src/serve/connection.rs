@@ -12,6 +12,7 @@ mod outflow;
 mod preface;
 mod socket;
 mod streams;
+mod strict;
 
 pub use call::{Answering, Reply};
 pub use streams::{AnyThread, Next, OwnThread, Plane};
@@ -21,27 +22,28 @@ use self::early::Early;
 use self::frames::Frames;
 use self::preface::Version;
 use self::socket::{Lent, Socket, Stream, linger};
+use self::strict::Strict;
 use super::caps::Admission;
+use super::heads::HEAD_BYTES_MAX;
 use super::rooms::Rooms;
 use super::watch::{Order, Watch, Watched};
-use crate::gate::{Channel, Familiar, Line, Peer};
+use crate::gate::{Channel, Familiar, Flaw, Line, Peer};
 use crate::io::tls;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 
-/// Longest request head (and trailer section). hyper answers 431, or 414 where the request line alone passes 64 KiB.
-const HEAD_BYTES_MAX: usize = 96 * 1024;
 /// Buffer of one HTTP/1 connection in each direction, where back-pressure begins.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
 
@@ -59,15 +61,19 @@ pub struct Link {
 }
 
 /// What a listener speaks.
-#[derive(Debug)]
 pub struct Protocols {
     http1: http1::Builder,
     tls: Option<Arc<tls::server::Server>>,
+    unread: Unread,
 }
+
+/// Notes that a head that could not be read came from this address, and gives the whole answer.
+pub type Unread = Arc<dyn Fn(IpAddr, Flaw) -> Bytes + Send + Sync>;
 
 impl Protocols {
     /// Both versions of HTTP; over TLS, or in plain text. No timer: the watch bounds heads and idling without one.
-    pub fn new(tls: Option<Arc<tls::server::Server>>) -> Self {
+    /// What is no HTTP/1.1 is answered by `unread`.
+    pub fn new(tls: Option<Arc<tls::server::Server>>, unread: Unread) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .header_read_timeout(None)
@@ -77,7 +83,7 @@ impl Protocols {
             .pipeline_flush(false)
             .max_header_size(HEAD_BYTES_MAX)
             .max_buf_size(BUFFER_BYTES_MAX);
-        Self { http1, tls }
+        Self { http1, tls, unread }
     }
 }
 
@@ -94,12 +100,14 @@ where
     let address = link.peer;
     let mut socket = Socket::new(link.stream, link.watched, link.admission);
     let handle = &handle;
+    let unread = |flaw| (protocols.unread)(address.ip(), flaw);
     let familiar = Familiar::default();
     let serving = |channel| {
         let familiar = familiar.clone();
         Serving {
             watch: &watch,
             rooms,
+            unread,
             handle: move |request, line| {
                 let peer = Peer {
                     address,
@@ -118,7 +126,7 @@ where
             // Boxed: it is several times as large, and most plain connections are HTTP/1.
             Ok(Ok(Version::Two)) => Box::pin(serving.http2::<P, _>(socket)).await,
             Ok(Err(error)) => tracing::debug!(peer = %address, %error, "a connection ended early"),
-            Err(order) => end(End::Ordered(order), socket, false, Vec::new()).await,
+            Err(order) => end(End::Ordered(order), socket, false, unread).await,
         };
     };
     watch.handshake();
@@ -146,14 +154,16 @@ where
 }
 
 /// What is the same for all calls of one connection.
-struct Serving<'c, F, H> {
+struct Serving<'c, F, H, U> {
     watch: &'c Arc<Watch>,
     rooms: &'c Arc<Rooms<F>>,
     handle: H,
+    unread: U,
 }
 
-impl<F, H, B> Serving<'_, F, H>
+impl<F, H, B, U> Serving<'_, F, H, U>
 where
+    U: Fn(Flaw) -> Bytes,
     H: Fn(Request<Incoming>, Option<Arc<Line>>) -> F,
     F: Future<Output = Response<B>>,
     B: Body<Data = Bytes> + Unpin + 'static,
@@ -161,7 +171,11 @@ where
 {
     async fn http1<S: Stream>(&self, http: &http1::Builder, stream: S) {
         let line = Arc::<Line>::default();
+        let asked = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
+            if let Some(upgrade) = request.extensions().get::<OnUpgrade>() {
+                *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade.clone());
+            }
             let busy = Some(Busy::alone(self.watch));
             line.open(hyper::body::Body::is_end_stream(request.body()));
             let answer = (self.handle)(request, Some(Arc::clone(&line)));
@@ -173,7 +187,7 @@ where
                 held: None,
             }
         });
-        let stream = Early::new(stream, Arc::clone(&line));
+        let stream = Strict::new(Early::new(stream, Arc::clone(&line)));
         let mut connection = http
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
@@ -187,14 +201,21 @@ where
             Pin::new(&mut connection).poll(context).map(End::Closed)
         })
         .await;
-        match connection.into_parts() {
-            Some(parts) => {
-                let stream = parts.io.into_inner().stream;
-                end(ended, stream, finish.quiet, Vec::new()).await;
-            }
+        let strict = match connection.into_parts() {
+            Some(parts) => parts.io.into_inner(),
             // Whoever took it over holds the socket now, and with it its place under the caps and in the sweep.
-            None => self.watch.upgrade(),
-        }
+            None if line.is_switched() => return self.watch.upgrade(),
+            None => match unwanted::<S>(asked).await {
+                Some(strict) => strict,
+                None => return,
+            },
+        };
+        let (stream, refused) = strict.into_parts();
+        let ended = match (ended, refused) {
+            (End::Closed(_), Some(flaw)) => End::Refused(flaw),
+            (ended, _) => ended,
+        };
+        end(ended, stream, finish.quiet, &self.unread).await;
     }
 
     async fn http2<P: Plane<F, B>, S: Stream>(&self, stream: S) {
@@ -228,10 +249,21 @@ where
         drop(connection);
         let stream = home.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(frames) = stream {
-            let last_words = frames.last_words();
-            end(ended, frames.stream, false, last_words).await;
+            let ended = match (ended, frames.last_words()) {
+                (End::Closed(_), Some(goaway)) => End::Spent(goaway),
+                (ended, _) => ended,
+            };
+            end(ended, frames.stream, false, &self.unread).await;
         }
     }
+}
+
+/// The stream of a connection on which another protocol was asked for and nobody switched: hyper hands it over at its end
+/// all the same, to whoever asked.
+async fn unwanted<S: Stream>(asked: Mutex<Option<OnUpgrade>>) -> Option<Strict<S>> {
+    let asked = asked.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let parts = asked?.await.ok()?.downcast::<TokioIo<Strict<S>>>().ok()?;
+    Some(parts.io.into_inner())
 }
 
 /// Follows the orders to one connection.
@@ -282,11 +314,15 @@ async fn bounded<T>(watch: &Watch, future: impl Future<Output = T>) -> Result<T,
 /// How the driving of a connection ended.
 enum End {
     Closed(hyper::Result<()>),
+    /// All calls before a head that is not read are answered.
+    Refused(Flaw),
+    /// The peer sent too many frames that ask nothing; what is said to it.
+    Spent(Bytes),
     Ordered(Order),
 }
 
-/// Closes what was driven so far; a connection that ended by itself says `last_words`.
-async fn end(end: End, mut stream: impl Stream, quiet: bool, last_words: Vec<u8>) {
+/// Closes what was driven so far.
+async fn end(end: End, mut stream: impl Stream, quiet: bool, unread: impl Fn(Flaw) -> Bytes) {
     let last_words = match end {
         End::Closed(result) => {
             if let Err(error) = result {
@@ -295,20 +331,19 @@ async fn end(end: End, mut stream: impl Stream, quiet: bool, last_words: Vec<u8>
             if quiet || stream.socket().ended {
                 return;
             }
-            last_words
+            Bytes::new()
         }
-        End::Ordered(Order::Late) => late().into_bytes(),
+        End::Refused(flaw) => {
+            tracing::debug!(%flaw, "a head was not read");
+            unread(flaw)
+        }
+        End::Spent(goaway) => {
+            tracing::debug!("a connection was through with its budget of frames");
+            goaway
+        }
+        End::Ordered(Order::Late) => unread(Flaw::Late),
         // The socket knows its order.
         End::Ordered(Order::Cut | Order::Go | Order::Finish) => return,
     };
     Box::pin(linger(stream, last_words)).await;
-}
-
-/// A head that did not come in time, as the gate's own problem document.
-fn late() -> String {
-    let document = r#"{"type":"/.toolgate/problems/request_malformed","title":"Malformed request","status":408,"detail":"the request's head did not arrive in time; send it again","reason":"request_malformed","next":{"action":"fix_request"}}"#;
-    format!(
-        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n{document}",
-        document.len()
-    )
 }

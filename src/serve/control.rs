@@ -3,7 +3,7 @@
 
 use super::accept::{Acceptor, Stage};
 use super::caps::Door;
-use super::connection::{self, AnyThread, Protocols};
+use super::connection::{self, AnyThread, Protocols, Unread};
 use super::rooms::Rooms;
 use super::watch::{Order, Registry};
 use crate::config::{Caps, Timeouts};
@@ -27,6 +27,7 @@ pub async fn serve<H, F, B>(
     timeouts: Timeouts,
     caps: Caps,
     tls: Option<Arc<tls::server::Server>>,
+    unread: Unread,
     mut stage: watch::Receiver<Stage>,
     handle: H,
 ) -> io::Result<()>
@@ -43,7 +44,7 @@ where
         Arc::clone(&registry),
     )?;
     let (handle, rooms) = (Arc::new(handle), Rooms::new());
-    let protocols = Arc::new(Protocols::new(tls));
+    let protocols = Arc::new(Protocols::new(tls, unread));
     let serve_one = |link: connection::Link| {
         let (handle, rooms) = (Arc::clone(&handle), Arc::clone(&rooms));
         let protocols = Arc::clone(&protocols);

@@ -5,7 +5,7 @@
 
 use super::accept::{Acceptor, Stage};
 use super::caps::Door;
-use super::connection::{Link, OwnThread, Protocols};
+use super::connection::{Link, OwnThread, Protocols, Unread};
 use super::rooms::Rooms;
 use super::watch::{Order, Registry};
 use super::{connection, socket};
@@ -79,7 +79,8 @@ impl Bound {
     }
 
     /// Starts the threads. `equip` runs once on each and gives what answers its calls, so that threads need not contend
-    /// for one reference count; `tls` is spoken, if any; `on_refusal` counts connections over the caps.
+    /// for one reference count; `tls` is spoken, if any; `unread` answers what is no HTTP/1.1; `on_refusal` counts connections
+    /// over the caps.
     ///
     /// # Errors
     /// When a thread can't be started.
@@ -87,6 +88,7 @@ impl Bound {
         self,
         stage: &watch::Receiver<Stage>,
         tls: Option<Arc<tls::server::Server>>,
+        unread: Unread,
         on_refusal: impl Fn() + Send + Sync + 'static,
         equip: E,
     ) -> io::Result<DataPlane>
@@ -106,7 +108,7 @@ impl Bound {
                 door: Arc::clone(&door),
                 registry: Registry::new(&self.listener.timeouts),
                 stage: stage.clone(),
-                protocols: Protocols::new(tls.clone()),
+                protocols: Protocols::new(tls.clone(), Arc::clone(&unread)),
             };
             let equip = Arc::clone(&equip);
             threads.push(

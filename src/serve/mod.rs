@@ -6,6 +6,7 @@ pub mod caps;
 pub mod connection;
 mod console;
 pub mod control;
+pub mod heads;
 pub mod listen;
 pub mod ops;
 pub mod pretty;

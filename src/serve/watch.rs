@@ -18,9 +18,9 @@ pub const SWEEP_EVERY: Duration = Duration::from_millis(250);
 
 /// How long, when a listener finishes, a connection between calls is waited on for a request that is already under way.
 const IN_FLIGHT: Duration = Duration::from_millis(25);
-/// Sweeps after which, when a listener finishes, a connection that never said anything is taken to have nothing to say.
+/// Sweeps after which, when a listener finishes, a connection that never asked for anything is taken to have nothing to ask.
 const SILENT: u32 = 3;
-/// How many sweeps an idle HTTP/2 peer has between GOAWAY and the end.
+/// How many sweeps an idle HTTP/2 peer has between being told (GOAWAY) and the end.
 const GOODBYE: u32 = 8;
 /// The same when the listener finishes. Some clients read nothing between two calls, and would hold it up for ever.
 const FAREWELL: u32 = 2;
@@ -68,7 +68,7 @@ struct Limits {
 #[derive(Debug)]
 pub struct Watch {
     phase: AtomicU8,
-    /// In sweeps: when the phase began, or when an idle connection last moved a byte.
+    /// In sweeps: when the phase began, or when an idle connection last moved a byte, or was told to finish (HTTP/2).
     since: AtomicU32,
     /// In sweeps: since when the peer takes no bytes; 0: it takes them.
     blocked: AtomicU32,
@@ -109,6 +109,9 @@ enum Phase {
     Between,
     /// Another protocol has taken over, and its own limits.
     Upgraded,
+    /// HTTP/2: no call has come yet. One is on its way, as on any new connection: told to go elsewhere before it has come, a
+    /// client would have opened the connection for nothing.
+    Unasked,
 }
 
 /// Which way of an upgraded connection.
@@ -209,7 +212,8 @@ impl Registry {
     /// instead of finding a connection closed under them.
     pub fn announce(&self) {
         self.leave(Leaving::Announce);
-        // HTTP/2 announces it by GOAWAY; calls that the peer sends before it hears of that are still answered.
+        // HTTP/2 announces it by GOAWAY; calls that the peer sends before it hears of that are still answered. Who has not
+        // asked for anything yet hears it with the first answer.
         self.tell_where(Watch::is_multiplexed, Order::Finish);
     }
 
@@ -349,13 +353,17 @@ impl Watch {
 
     /// It is HTTP/2, which may wait for its first call as for any other.
     pub fn multiplex(&self) {
-        self.enter(Phase::Between);
+        self.enter(Phase::Unasked);
     }
 
     /// HTTP/2: a call begins. What is returned watches it alone: an order to it is an order to that call.
     pub fn begin_stream(&self) -> Watched {
         if self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            let before = self.phase();
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
+            if before == Phase::Unasked && self.announces() {
+                self.tell(Order::Finish);
+            }
         }
         self.registry.watch_in(Phase::Busy)
     }
@@ -420,7 +428,11 @@ impl Watch {
 
     /// A wake-up that is lost to the race with the first poll is made good by the next sweep.
     pub fn tell(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::AcqRel);
+        let before = self.order.fetch_max(order as u8, Ordering::AcqRel);
+        if before < order as u8 && matches!(self.phase(), Phase::Between | Phase::Unasked) {
+            // However long it was idle before: it has its time to hear this.
+            self.since.store(self.registry.now(), Ordering::Relaxed);
+        }
         if self.is_upgraded() {
             let wakers = self.upgraded.lock().unwrap_or_else(PoisonError::into_inner);
             wakers.iter().flatten().for_each(Waker::wake_by_ref);
@@ -442,11 +454,14 @@ impl Watch {
         if self.registry.is_finishing() {
             match self.phase() {
                 Phase::Fresh if spent > SILENT => return Some(Order::Cut),
+                Phase::Unasked if self.order() == Order::Go => {
+                    return (spent > SILENT).then_some(Order::Finish);
+                }
                 // It was in its head, or in its handshake, when the others were told.
                 Phase::Busy | Phase::Idle | Phase::Between if self.order() == Order::Go => {
                     return Some(Order::Finish);
                 }
-                Phase::Between if spent > FAREWELL => return Some(Order::Cut),
+                Phase::Between | Phase::Unasked if spent >= FAREWELL => return Some(Order::Cut),
                 _ => {}
             }
         }
@@ -455,8 +470,10 @@ impl Watch {
             Phase::Handshake => (spent > limits.handshake).then_some(Order::Cut),
             Phase::Idle => (spent > limits.idle).then_some(Order::Cut),
             // A call may be on its way: the peer is told first, and has time to hear it.
-            Phase::Between if spent > limits.idle.saturating_add(GOODBYE) => Some(Order::Cut),
-            Phase::Between => (spent > limits.idle).then_some(Order::Finish),
+            Phase::Between | Phase::Unasked if self.order() == Order::Finish => {
+                (spent >= GOODBYE).then_some(Order::Cut)
+            }
+            Phase::Between | Phase::Unasked => (spent > limits.idle).then_some(Order::Finish),
             Phase::Busy | Phase::Upgraded | Phase::Closed => None,
         }
     }
@@ -470,6 +487,7 @@ impl Watch {
             5 => Phase::Handshake,
             6 => Phase::Between,
             7 => Phase::Upgraded,
+            8 => Phase::Unasked,
             _ => Phase::Closed,
         }
     }

@@ -20,6 +20,7 @@ mod error;
 mod grants;
 mod kill;
 mod mint;
+pub mod pins;
 mod restore;
 mod sweep;
 mod table;
@@ -67,6 +68,8 @@ struct Table {
     /// In order of id, which is the order of asking. Locked alone, or before an approval's own lock.
     approvals: RwLock<BTreeMap<ApprovalId, Arc<LiveApproval>>>,
     kept: Arc<Kept>,
+    /// What servers are held to. Locked alone, and not by calls: rulesets have theirs at hand.
+    pins: pins::Pins,
     news: News,
 }
 
@@ -200,6 +203,7 @@ impl Sessions {
             seats: Mutex::default(),
             approvals: RwLock::default(),
             kept: Arc::default(),
+            pins: pins::Pins::default(),
             news: News::default(),
         };
         restore::fill(&table, snapshot, now);

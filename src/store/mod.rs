@@ -1,4 +1,4 @@
-//! What must survive a restart: sessions, grants, approvals, quarantines, costs, and what is still to be told. The authority over who is live.
+//! What must survive a restart: sessions, grants, approvals, quarantines, costs, pins, and what is still to be told. The authority over who is live.
 //!
 //! [`Store`] is the seam: a durable file today. [`live::Sessions`] is the table that the hot path reads; every
 //! change goes through it, so that nothing is acknowledged before it is durable and recorded.
@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod live;
 pub mod news;
 pub mod outbox;
+pub mod pin;
 mod rows;
 
 use crate::policy::approval::Vote;
@@ -25,6 +26,7 @@ use std::pin::Pin;
 
 use approval::{ApprovalRow, Move};
 use outbox::NoticeRow;
+use pin::{PinKey, PinRow};
 
 /// A future that a store returns.
 pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send>>;
@@ -151,6 +153,15 @@ pub enum Change {
     },
     /// Deliveries that are done, or not kept any longer.
     Arrive(Vec<outbox::DeliveryKey>),
+    /// What is held to of a server's tools, row by row as it stands from now on.
+    Pin {
+        /// All that differ.
+        rows: Vec<PinRow>,
+        /// Who is to be told.
+        notice: Option<Box<NoticeRow>>,
+    },
+    /// It is not held to any longer.
+    Unpin(Vec<PinKey>),
 }
 
 impl Change {
@@ -159,7 +170,7 @@ impl Change {
         match self {
             Change::Hold(_) => true,
             Change::Move(step) => step.notice.is_some(),
-            Change::Quarantine { notice, .. } => notice.is_some(),
+            Change::Quarantine { notice, .. } | Change::Pin { notice, .. } => notice.is_some(),
             _ => false,
         }
     }
@@ -180,6 +191,8 @@ pub struct Snapshot {
     pub approvals: Vec<ApprovalRow>,
     /// What targets of `notify` are to be told, oldest first.
     pub deliveries: Vec<outbox::DeliveryRow>,
+    /// What servers said of their tools when that was accepted.
+    pub pins: Vec<PinRow>,
 }
 
 /// How many grants of one scope a session was ever given, those that are gone included.

@@ -4,7 +4,7 @@
 //! more: what must not be lost is in the store.
 
 use crate::policy::id::{ApprovalId, SessionId};
-use crate::policy::name::ProjectName;
+use crate::policy::name::{ProjectName, ToolName};
 use crate::policy::time::Timestamp;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +37,13 @@ pub enum What {
     Quarantine {
         /// Which.
         session: SessionId,
+        /// What.
+        change: &'static str,
+    },
+    /// What a server says of its tools, where they are pinned: some were `changed`, `restored`, `accepted` or `forgotten`.
+    Pins {
+        /// The server.
+        tool: ToolName,
         /// What.
         change: &'static str,
     },

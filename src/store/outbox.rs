@@ -5,10 +5,12 @@
 //! sends (target, fields, body), save its own claim of what it is doing. Who sends it, to whom and when is not known here.
 
 use super::approval::Ending;
+use super::pin::PinRow;
 use crate::ledger::rfc3339;
 use crate::policy::approval::{Asked, Facts, Stage};
 use crate::policy::id::MessageId;
 use crate::policy::name::{ChainName, NotifyName, ProjectName};
+use crate::policy::pin::PinDigest;
 use crate::policy::subject::Session;
 use crate::policy::time::Timestamp;
 use serde_json::{Map, Value, json};
@@ -79,6 +81,31 @@ impl NoticeRow {
             kind: "session.quarantined".into(),
             data: data.to_string().into(),
         }
+    }
+
+    /// That a server says something else of tools that are pinned.
+    pub fn tool_changed(rows: &[&PinRow], at: Timestamp) -> Option<Self> {
+        let first = rows.first()?;
+        let names: Vec<&str> = rows
+            .iter()
+            .take(TOLD_NAMES_MAX)
+            .map(|row| &*row.name)
+            .collect();
+        let data = json!({
+            "project": first.project.as_str(),
+            "tool": first.tool.as_str(),
+            "names": names,
+            "changed": rows.len(),
+        });
+        let key = PinDigest::of(&format!("{}\n{data}", at.micros()));
+        Some(Self {
+            id: format!("pins.{key}").into(),
+            at,
+            project: first.project.clone(),
+            chain: None,
+            kind: "tool.changed".into(),
+            data: data.to_string().into(),
+        })
     }
 
     fn of(
@@ -166,3 +193,6 @@ pub struct Progress {
     /// Since when it is not tried any more, and why.
     pub dead: Option<(Timestamp, Box<str>)>,
 }
+
+/// Tools that one notice names; how many there are it says in any case.
+const TOLD_NAMES_MAX: usize = 32;

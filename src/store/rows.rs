@@ -5,6 +5,7 @@
 
 mod approvals;
 mod notices;
+mod pins;
 mod schema;
 
 pub(super) use notices::notices;
@@ -128,6 +129,13 @@ pub(super) fn apply(
         } => notices::fan_out(transaction, notices, deliveries)?,
         Change::Reschedule { key, progress } => notices::progress(transaction, key, progress)?,
         Change::Arrive(keys) => notices::remove(transaction, keys)?,
+        Change::Pin { rows, notice } => {
+            if let Some(notice) = notice {
+                notices::insert(transaction, notice)?;
+            }
+            pins::put(transaction, rows)?
+        }
+        Change::Unpin(keys) => pins::remove(transaction, keys)?,
     };
     Ok(if changed > 0 {
         Applied::Done
@@ -244,6 +252,7 @@ pub(super) fn load(connection: &Connection, now: Timestamp) -> Result<Snapshot, 
         })?,
         approvals: approvals::load(connection)?,
         deliveries: notices::deliveries(connection)?,
+        pins: pins::load(connection)?,
     })
 }
 

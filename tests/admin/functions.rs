@@ -2,7 +2,7 @@
 //! are one. The decisions of the AuthZEN interop scenario "todo" are written out here in our own words; where
 //! `TOOLGATE_CORPORA` names a folder with the tables themselves, those are gone through as well.
 
-use crate::scene::{Answer, Scene};
+use crate::scene::{Answer, Scene, key};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -313,6 +313,81 @@ async fn an_issuer_is_told_what_would_be_decided_and_nothing_is_spent_counted_or
         .expect(200);
     let find = question("find_user", "9", json!({}));
     assert_eq!(reason(told(&scene, &of_session(find)).await), "quarantined");
+}
+
+/// Only answers of status 200 had the name that a request has for itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_an_issuer_gets_its_own_name_back_whatever_the_answer_is() {
+    let scene = Scene::of(office_policy);
+    let named = ("x-request-id", "mine-1");
+    for (who, method, path, status) in [
+        ("issuer", Method::POST, "/access/v1/evaluation", 400),
+        ("issuer", Method::POST, "/access/v1/evaluations", 400),
+        ("issuer", Method::GET, "/access/v1/evaluation", 405),
+        ("auditor", Method::POST, "/access/v1/evaluation", 403),
+        ("nobody", Method::POST, "/access/v1/evaluation", 401),
+        (
+            "issuer",
+            Method::GET,
+            "/.well-known/authzen-configuration",
+            200,
+        ),
+    ] {
+        let bearer = format!("Bearer {}", key(who));
+        let fields = [("authorization", bearer.as_str()), named];
+        let answer = scene.raw(method, path, &fields, "[]").await.expect(status);
+        let own = answer.headers.get("x-request-id");
+        assert_eq!(own.unwrap(), "mine-1", "{who} {path}");
+    }
+    let bearer = format!("Bearer {}", key("issuer"));
+    let fields = [("authorization", bearer.as_str()), named];
+    let other = scene.raw(Method::GET, "/v1/sessions", &fields, "").await;
+    assert!(!other.expect(200).headers.contains_key("x-request-id"));
+}
+
+/// From inside a person is asked, from elsewhere nobody; or the other way round.
+fn placed_policy(project: &str) -> String {
+    format!(
+        "version: 1
+project: {project}
+agents:
+  bot: {{ scopes: {{ users.delete: on_use }} }}
+tools:
+  office:
+    protocol: function
+    routes:
+      - {{ id: inside,  match: call delete_user, where: {{ client: {{ cidr: 10.0.0.0/8 }} }}, scope: users.delete, approval: default }}
+      - {{ id: outside, match: call delete_user, scope: users.delete }}
+      - {{ id: any,     match: call find_user, where: {{ client: {{ cidr: '::/0' }} }}, scope: users.delete }}
+approvals:
+  default: {{ approvers: [ops] }}
+"
+    )
+}
+
+/// Questions of issuers were judged as if the agent would ask from the address `::`, which lies in no network of a policy
+/// but those that hold everything: what was asked fell through to the next route of its match.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_an_agent_will_ask_from_is_not_known_to_an_issuer_and_decides_nothing() {
+    let scene = Scene::of(placed_policy);
+    let (id, _) = scene
+        .mint_with(json!({"project": "dev", "agent": "bot"}))
+        .await;
+    for subject in [
+        json!({"type": "session", "id": id}),
+        json!({"type": "agent", "id": "bot"}),
+    ] {
+        for (action, route) in [("delete_user", "inside"), ("find_user", "any")] {
+            let mut question = question(action, "7", json!({}));
+            question["subject"] = subject.clone();
+            let said = told(&scene, &question).await;
+            assert_eq!(said["decision"], false, "{said}");
+            let why = &said["context"];
+            assert_eq!([&why["reason"], &why["route"]], ["unevaluable", route]);
+            let detail = why["detail"].as_str().unwrap();
+            assert!(detail.contains("`client`"), "{detail}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,6 +71,8 @@ fn the_lock_file_is_committed_and_scripts_can_be_run() {
     for path in [
         "Cargo.lock",
         "test",
+        "fuzz/run",
+        "fuzz/Cargo.lock",
         ".ci/run",
         "certs/dev.sh",
         "LICENSE",
@@ -82,7 +84,7 @@ fn the_lock_file_is_committed_and_scripts_can_be_run() {
         );
     }
     #[cfg(unix)]
-    for path in ["test", ".ci/run", "certs/dev.sh"] {
+    for path in ["test", "fuzz/run", ".ci/run", "certs/dev.sh"] {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = std::fs::metadata(root().join(path))
             .unwrap()
@@ -102,7 +104,8 @@ fn the_lock_file_is_committed_and_scripts_can_be_run() {
 
 #[test]
 fn every_source_file_opens_with_what_it_is() {
-    for (path, text) in sources("src").into_iter().chain(sources("tests")) {
+    let all = ["src", "tests", "fuzz"].into_iter().flat_map(sources);
+    for (path, text) in all {
         assert!(
             text.starts_with("//!"),
             "{}: begins with a module doc",

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use toolgate::policy::approval::{Chain, ChainIndex};
-use toolgate::policy::choice::{Bare, OnPath};
+use toolgate::policy::call::{Bare, OnPath};
 use toolgate::policy::condition::{Condition, Subject, Test, Where};
 use toolgate::policy::id::{GrantId, SessionId};
 use toolgate::policy::limit::{Bound, Exceeded, Limit, Per, Select};
@@ -85,6 +85,7 @@ impl Builder {
             body_limit: 1 << 20,
             volatile_headers: Box::default(),
             mask_headers: Box::default(),
+            pin: false,
         });
         self
     }

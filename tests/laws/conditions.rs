@@ -4,7 +4,8 @@
 use crate::builder::{Builder, ceiling, session};
 use core::net::IpAddr;
 use proptest::prelude::*;
-use toolgate::policy::choice::{Body, Call, choose};
+use toolgate::policy::call::{Body, Call};
+use toolgate::policy::choice::choose;
 use toolgate::policy::condition::{
     Content, Found, Literal, Network, Pattern, Pointer, Subject, Test, named,
 };
@@ -58,8 +59,8 @@ impl Call for Calling<'_> {
     fn agent(&self) -> &str {
         "bot"
     }
-    fn client(&self) -> IpAddr {
-        self.said.client.into()
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.said.client.into())
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.said.now)

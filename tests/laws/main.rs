@@ -3,11 +3,19 @@
 
 mod builder;
 
+#[path = "../readers/hostile.rs"]
+mod hostile;
+#[path = "../readers/mod.rs"]
+mod models;
+#[path = "../readers/ordinary.rs"]
+mod ordinary;
+
 mod approval;
 mod conditions;
 mod decide;
 mod ledger;
 mod limit;
+mod readers;
 mod resource;
 mod resources;
 mod route;

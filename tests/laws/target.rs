@@ -77,8 +77,11 @@ fn hostile_path() -> impl Strategy<Value = String> {
 
 fn tame_path() -> impl Strategy<Value = String> {
     "(/[A-Za-z0-9._~:@!$&'()*+,=-]{1,8}){1,5}/?".prop_filter("no dot segments", |path| {
-        path.split('/')
-            .all(|segment| !matches!(segment, "." | ".."))
+        let dots = |segment: &str| {
+            let behind = segment.trim_start_matches('.');
+            segment.starts_with('.') && (behind.is_empty() || behind.starts_with([':', '+']))
+        };
+        !path.split('/').any(dots)
     })
 }
 
@@ -127,11 +130,10 @@ fn readings(path: &str) -> Vec<Vec<u8>> {
     let cut: Vec<Vec<u8>> = readings
         .iter()
         .map(|path| {
-            let segments = path.split(|&byte| byte == b'/');
+            let end = path.iter().position(|byte| matches!(byte, b'?' | b'#'));
+            let segments = path[..end.unwrap_or(path.len())].split(|&byte| byte == b'/');
             let plain = segments.map(|segment| {
-                let end = segment
-                    .iter()
-                    .position(|byte| matches!(byte, b';' | b'?' | b'#'));
+                let end = segment.iter().position(|byte| *byte == b';');
                 &segment[..end.unwrap_or(segment.len())]
             });
             plain.collect::<Vec<_>>().join(&b'/')
@@ -161,8 +163,10 @@ proptest! {
             prop_assert!(text.is_ok(), "{path}: {reading:?}");
             let text = text.unwrap();
             prop_assert!(!text.contains('\\') && !text.chars().any(char::is_control), "{path}: {text:?}");
-            // Collapsing slashes changes nothing, for there are no two in a row; no reader finds one more.
-            prop_assert_eq!(text.matches('/').count(), slashes, "{}: {}", path, text);
+            // Collapsing slashes changes nothing, for there are no two in a row; no reader finds one more, and fewer only
+            // who takes the rest for a query.
+            let found = text.matches('/').count();
+            prop_assert!(found == slashes || found < slashes && target.path().contains("%"), "{path}: {text}");
             let segments: Vec<&str> = text.split('/').skip(1).collect();
             for (position, segment) in segments.iter().enumerate() {
                 prop_assert!(!matches!(*segment, "." | ".."), "{path}: {text}");
@@ -242,6 +246,22 @@ fn each_line_of_the_contract_has_its_refusal() {
         ("/a/%252e%252e/b", Ambiguity::DotSegment),
         ("/a/..%3Bx/b", Ambiguity::DotSegment),
         ("/a/%2e%253fx", Ambiguity::DotSegment),
+        ("/a/...", Ambiguity::DotSegment),
+        ("/a/..+/b", Ambiguity::DotSegment),
+        ("/a/..::$DATA/b", Ambiguity::DotSegment),
+        ("/a/..%20/b", Ambiguity::DotSegment),
+        ("/a/..%C2%A0/b", Ambiguity::DotSegment),
+        ("/a/.%E2%80%8B./b", Ambiguity::DotSegment),
+        ("/a/%EF%BC%8E%EF%BC%8E/b", Ambiguity::DotSegment),
+        ("/a/%E2%80%A5/b", Ambiguity::DotSegment),
+        ("/a/%20/b", Ambiguity::EmptySegment),
+        ("/a/%3Bx/b", Ambiguity::EmptySegment),
+        ("/a/%E2%80%8B", Ambiguity::EmptySegment),
+        ("/a%EF%BC%8Fb", Ambiguity::EncodedDelimiter),
+        ("/a%E2%88%95b", Ambiguity::EncodedDelimiter),
+        ("/a%EF%BC%BCb", Ambiguity::EncodedDelimiter),
+        ("/a%25u002fb", Ambiguity::Percent),
+        ("/a%2525U002Eb", Ambiguity::Percent),
         ("//a", Ambiguity::EmptySegment),
         ("/a//", Ambiguity::EmptySegment),
         ("/a%2Fb", Ambiguity::EncodedDelimiter),

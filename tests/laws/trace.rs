@@ -3,7 +3,8 @@
 use crate::builder::{Builder, at, ceiling, filled, grant};
 use crate::decide::{ceilings, descent, grants, parts, run};
 use proptest::prelude::*;
-use toolgate::policy::choice::{Call, Unfit, Vague, acts_on, choose};
+use toolgate::policy::call::Call;
+use toolgate::policy::choice::{Unfit, Vague, acts_on, choose};
 use toolgate::policy::condition::{Literal, Pointer, Subject as Looked, Test};
 use toolgate::policy::decimal::Decimal;
 use toolgate::policy::decision::{Decision, Reason};
@@ -120,7 +121,8 @@ fn passes(step: &Step) -> Option<bool> {
             Fit::Taken | Fit::Next => true,
             Fit::Refused(_) | Fit::RefusedBody(_) | Fit::Unknown(_) => false,
         },
-        Step::Vague(_) => false,
+        Step::Intent(said) => *said == Some(true),
+        Step::Field(_) | Step::Vague(_) => false,
         Step::Scope(_, held) => *held == toolgate::policy::trace::Held::Yes,
         Step::Resource(_, bounds) => bounds.iter().all(|each| each.holds()),
         Step::Grant(_, grant) => grant.is_some(),
@@ -140,6 +142,7 @@ fn http<'a>(method: &'a str, target: &'a str) -> Asked<'a> {
 fn silent(session: &Session) -> Told<'_> {
     Told {
         session,
+        intended: None,
         query: None,
         fields: &[],
         all_fields: false,

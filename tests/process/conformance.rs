@@ -209,7 +209,8 @@ tools:
     protocol: mcp
     upstream: {{ url: 'http://127.0.0.1:{port}/mcp' }}
     routes:
-      - {{ id: some, match: [tools/call list_issues, tools/call slow_issues, 'resources/read repo://{{owner}}/{{*file}}', prompts/get review], scope: some }}
+      - {{ id: listed, match: tools/call list_issues, scope: some, where: {{ args./repo: {{ prefix: acme/ }} }} }}
+      - {{ id: some, match: [tools/call slow_issues, 'resources/read repo://{{owner}}/{{*file}}', prompts/get review], scope: some }}
       - {{ id: asked, match: tools/call create_issue, scope: some, approval: default }}
       - {{ id: rest, match: [tools/call delete_repo, 'resources/read secret://keys', prompts/get leak], scope: rest }}
 approvals:
@@ -258,10 +259,17 @@ async fn works_through_the_gate(package: &str, revision: &str) {
     assert!(told["followed"].to_string().contains("acme/a#1"), "{told}");
     assert_eq!(told["progress"], json!([1]), "{told}");
     // The model reads why, and what it may do.
-    let problem = &told["refused"]["structuredContent"];
-    assert_eq!(told["refused"]["isError"], true, "{told}");
-    assert_eq!(problem["reason"], "scope_outside_ceiling", "{told}");
-    assert_eq!(problem["detail"], text("refused"), "{told}");
+    // Of a tool, too, that declares what its results look like: no SDK takes a refusal for one that is not so.
+    for (of, reason) in [
+        ("refused", "scope_outside_ceiling"),
+        ("elsewhere", "condition_unmet"),
+    ] {
+        let problem = &told[of]["_meta"]["toolgate/problem"];
+        assert_eq!(told[of]["isError"], true, "{told}");
+        assert_eq!(problem["reason"], reason, "{told}");
+        assert_eq!(problem["detail"], text(of), "{told}");
+    }
+    assert_eq!(told["declared"], json!(["list_issues"]), "{told}");
     let read = &told["read"]["contents"][0]["text"];
     assert_eq!(read, "README of acme", "{told}");
     let prompted = told["prompted"]["messages"].to_string();

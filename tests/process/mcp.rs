@@ -2,6 +2,8 @@
 
 mod attacks;
 mod held;
+mod pins;
+mod tasks;
 
 use crate::client::{Answer, Connection};
 use crate::gate::{Gate, Minted, Role, Setup};
@@ -24,6 +26,9 @@ const ROLES: [Role<'static>; 2] = [
         projects: "demo",
     },
 ];
+
+/// Where a result that is a refusal has the problem.
+const PROBLEM: &str = "toolgate/problem";
 
 fn policy(port: &str) -> String {
     format!(
@@ -55,6 +60,13 @@ tools:
       - {{ id: pay.much, match: tools/call pay, scope: pay, approval: default }}
       - {{ id: wipe, match: tools/call wipe, scope: wipe, approval: never }}
       - {{ id: complete, match: completion/complete, scope: loose }}
+  asked:
+    mount: /asked
+    protocol: mcp
+    upstream: {{ url: 'http://127.0.0.1:{port}/mcp' }}
+    routes:
+      - {{ id: asked.list, match: tools/list, scope: pay, approval: default }}
+      - {{ id: asked.pay, match: tools/call pay, scope: pay }}
 approvals:
   default: {{ approvers: [leads], quorum: 1, hold: 1s, expires: 10m }}
 "
@@ -149,7 +161,7 @@ fn call(id: u64, name: &str, arguments: Value) -> Value {
 fn problem(answer: Answer) -> Value {
     let answer = answer.expect(200).json();
     assert_eq!(answer["result"]["isError"], true, "{answer}");
-    answer["result"]["structuredContent"].clone()
+    answer["result"]["_meta"][PROBLEM].clone()
 }
 
 async fn with_the_sdk(mode: &str, version: &str) {
@@ -196,7 +208,7 @@ async fn with_the_sdk(mode: &str, version: &str) {
         ("refused", "scope_outside_ceiling"),
     ] {
         assert_eq!(said[name]["isError"], true, "{said}");
-        assert_eq!(said[name]["structuredContent"]["reason"], reason);
+        assert_eq!(said[name]["_meta"][PROBLEM]["reason"], reason);
         assert!(text(name).contains("tell the user"), "{said}");
     }
     for name in ["unread", "unprompted"] {

@@ -3,6 +3,7 @@
 //! It refuses every call that does not bring its own credential, so that going around the gate is visibly a 401.
 
 use super::certificates::Certificates;
+use super::mcp;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
@@ -120,6 +121,7 @@ fn router(credential: String) -> Router {
         .route("/query", post(query))
         .route("/search", get(search))
         .route("/tickets", post(ticket))
+        .route("/mcp", post(mcp::serve))
         .route("/events", get(events))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&crm),
@@ -128,7 +130,8 @@ fn router(credential: String) -> Router {
         .with_state(crm)
 }
 
-struct Crm {
+/// What is kept, and for whom.
+pub struct Crm {
     /// The `Authorization` it asks for.
     authorization: String,
     records: Mutex<Records>,
@@ -153,6 +156,21 @@ impl Default for Records {
 impl Crm {
     fn records(&self) -> MutexGuard<'_, Records> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A customer's name.
+    pub fn name_of(&self, id: u32) -> Option<&'static str> {
+        self.records().customers.get(&id).copied()
+    }
+
+    /// Whether there was one to forget.
+    pub fn forget(&self, id: u32) -> bool {
+        self.records().customers.remove(&id).is_some()
+    }
+
+    /// Empties it.
+    pub fn forget_all(&self) {
+        self.records().customers.clear();
     }
 }
 
@@ -190,9 +208,9 @@ async fn read(State(crm): State<Arc<Crm>>, Path(id): Path<u32>) -> Response {
 }
 
 async fn delete(State(crm): State<Arc<Crm>>, Path(id): Path<u32>) -> Response {
-    match crm.records().customers.remove(&id) {
-        Some(_) => StatusCode::NO_CONTENT.into_response(),
-        None => no_such_user(),
+    match crm.forget(id) {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => no_such_user(),
     }
 }
 
@@ -227,7 +245,7 @@ async fn query(State(crm): State<Arc<Crm>>, body: Bytes) -> Response {
         return bad_request("a query has a statement");
     };
     if statement.to_ascii_lowercase().contains("drop table users") {
-        crm.records().customers.clear();
+        crm.forget_all();
         return Json(json!({"dropped": "users"})).into_response();
     }
     let rows = json!([{"id": 7, "subject": "the parcel is late"}]);

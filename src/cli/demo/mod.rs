@@ -5,6 +5,7 @@
 
 mod backend;
 mod certificates;
+mod mcp;
 mod script;
 mod stage;
 

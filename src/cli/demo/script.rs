@@ -252,6 +252,39 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
+        title: "Told apart by the message: the same CRM over MCP, one URL for all its tools",
+        steps: &[
+            Step {
+                title: "of the three tools that it has, the two that this session could use are listed",
+                line: r#"curl -siw '\n' "$GATE/desk" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":1,"method":"tools/list"}' | grep -o -e '^HTTP.*' -e '"name":"[a-z_]*"'"#,
+                statuses: &[200],
+                shows: "\"name\":\"find_customer\"\n\"name\":\"delete_customer\"",
+                meanwhile: None,
+            },
+            Step {
+                title: "one of them is called",
+                line: r#"curl -siw '\n' "$GATE/desk" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"find_customer","arguments":{"user_id":"2"}}}'"#,
+                statuses: &[200],
+                shows: "Bo Lindqvist",
+                meanwhile: None,
+            },
+            Step {
+                title: "customer 8 belongs to another session: a refusal is a result, whose text the model reads",
+                line: r#"curl -siw '\n' "$GATE/desk" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"delete_customer","arguments":{"user_id":"8"}}}'"#,
+                statuses: &[200],
+                shows: "\"isError\":true,\"_meta\":{\"toolgate/problem\"",
+                meanwhile: None,
+            },
+            Step {
+                title: "the third is not there, whoever heard of it",
+                line: r#"curl -siw '\n' "$GATE/desk" -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"reset_crm"}}'"#,
+                statuses: &[200],
+                shows: "no_route",
+                meanwhile: None,
+            },
+        ],
+    },
+    Scene {
         title: "Limited: five tickets a minute",
         steps: &[Step {
             title: "the sixth waits",

@@ -203,19 +203,31 @@ fn server(stage: &Stage, ports: Ports) -> Result<String, Failure> {
 }
 
 fn project(stage: &Stage, backend: SocketAddr, credential: &str) -> Result<String, Failure> {
+    let url = format!("{}://{backend}", stage.scheme());
     let mut changes = vec![
-        (
-            "http://127.0.0.1:9001",
-            format!("{}://{backend}", stage.scheme()),
-        ),
-        ("${CRM_API_KEY}", credential.to_owned()),
+        ("http://127.0.0.1:9001\n", format!("{url}\n")),
+        ("http://127.0.0.1:9001/mcp", format!("{url}/mcp")),
     ];
+    for (value, rest) in [
+        ("${CRM_API_KEY}\" } # the agent", "the agent"),
+        ("${CRM_API_KEY}\" } # as", "as"),
+    ] {
+        changes.push((value, format!("{credential}\" }} # {rest}")));
+    }
     if let Some(certificates) = &stage.certificates {
         let authority = quoted(&certificates.path("ca.pem"));
-        changes.push((
-            "# tls: { ca: certs/dev/ca.pem }",
-            format!("tls: {{ ca: {authority} }}"),
-        ));
+        for (tls, rest) in [
+            (
+                "# tls: { ca: certs/dev/ca.pem }         # with https",
+                "with https",
+            ),
+            (
+                "# tls: { ca: certs/dev/ca.pem }         # as above",
+                "as above",
+            ),
+        ] {
+            changes.push((tls, format!("tls: {{ ca: {authority} }} # {rest}")));
+        }
     }
     fit(PROJECT, &changes)
 }

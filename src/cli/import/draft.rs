@@ -305,6 +305,7 @@ fn tool(named: &Named) -> Tool {
         body_limit: 0,
         volatile_headers: Box::default(),
         mask_headers: Box::default(),
+        pin: false,
     }
 }
 

@@ -51,7 +51,7 @@ pub(super) struct Filters {
     /// Of what this principal did
     #[arg(long, value_name = "NAME")]
     principal: Option<String>,
-    /// decision, outcome, session, grant, approval, quarantine, policy, principal, gate; several with commas between
+    /// decision, outcome, session, grant, approval, quarantine, pin, policy, principal, gate; several with commas between
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Not earlier: a span before now (90m, 7d), a day (2026-11-17, UTC) or a moment (RFC 3339)

@@ -99,6 +99,12 @@ pub(super) fn what(record: &Value) -> String {
             text(record, "change"),
             text(record, "scope")
         ),
+        "pin" => format!(
+            "pin {}: {} {}",
+            text(record, "change"),
+            text(record, "tool"),
+            text(record, "name")
+        ),
         _ => format!("{kind} {}", text(record, "change")),
     }
 }

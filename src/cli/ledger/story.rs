@@ -190,6 +190,14 @@ fn told(record: &Value, calls: &HashMap<&str, &Value>) -> Vec<String> {
             by(record),
             said(&record["reason"], ": ")
         )],
+        Some("pin") => vec![format!(
+            "tool {} of {} {} by {}{}",
+            plain(&record["name"]),
+            plain(&record["tool"]),
+            plain(&record["change"]),
+            by(record),
+            said(&record["why"], ": ")
+        )],
         _ => vec![format!(
             "{} {}",
             plain(&record["kind"]),

@@ -28,6 +28,8 @@ pub struct Request {
     pub body: Option<Vec<u8>>,
     /// The arguments of a call that the body names, in JSON; `None`: not known.
     pub args: Option<Vec<u8>>,
+    /// What the agent says it is for, empty: nothing; `None`: what its header fields say, where they are known.
+    pub intent: Option<String>,
     /// Where it comes from; `None`: not known.
     pub client: Option<IpAddr>,
     /// When it is made; `None`: not known.
@@ -103,6 +105,7 @@ impl Request {
             headers_known: false,
             body: None,
             args: None,
+            intent: None,
             client: None,
             at: None,
         })
@@ -160,6 +163,16 @@ impl Request {
         }
         self.args = Some(text);
         Ok(self)
+    }
+
+    /// Whether it is said what the call is for; `None`: not known.
+    pub(super) fn intended(&self) -> Option<bool> {
+        let field = self.headers.iter().find(|(name, _)| name == INTENT);
+        match (&self.intent, field) {
+            (Some(text), _) => Some(!text.trim().is_empty()),
+            (None, Some((_, text))) => Some(!text.is_empty()),
+            (None, None) => self.headers_known.then_some(false),
+        }
     }
 
     /// As it is asked of a policy.
@@ -278,6 +291,7 @@ pub fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 const CONTENT_TYPE: &str = "content-type";
+const INTENT: &str = "toolgate-intent";
 /// Where nobody says which host is called.
 const HOST: &str = "localhost";
 

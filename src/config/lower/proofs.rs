@@ -58,6 +58,18 @@ fn say(finding: &Finding, policy: &Policy, places: &Places, reports: &mut Report
                 "put the stricter route first, or change what it asks",
             );
         }
+        Finding::FunctionsUnlisted { route, condition } => {
+            let place = places.route(*route);
+            let at = place.conditions.get(*condition).copied();
+            reports.warn(
+                at.unwrap_or(place.id),
+                format!(
+                    "{}: this SQL may call every function that is not known to reach out of the data, also those of your own, which may write",
+                    place.subject
+                ),
+                "list those that it may call: `functions: [count, now]`; none: `functions: []`",
+            );
+        }
         Finding::ScopeUnheld { route } => {
             let (place, scope) = (places.route(*route), &policy.route(*route).scope);
             reports.warn(
@@ -169,6 +181,7 @@ fn say_of_chains(finding: &Finding, policy: &Policy, places: &Places, reports: &
         Finding::ResourceMissing { .. }
         | Finding::ConditionNever { .. }
         | Finding::ArmUnreached { .. }
+        | Finding::FunctionsUnlisted { .. }
         | Finding::ScopeUnheld { .. }
         | Finding::ScopeUnneeded { .. }
         | Finding::PatternUnproducible { .. }

@@ -432,18 +432,26 @@ fn refuse_unsent(raw: &raw::Route, protocol: Protocol, reports: &mut Reports) {
     }
     let cost = raw.cost.as_ref().and_then(|at| at.value.header.as_ref());
     let written = [
-        ("body_limit", raw.body_limit.as_ref().map(|at| at.place)),
-        ("upgrade", raw.upgrade.as_ref().map(|at| at.place)),
-        ("cost: { header: ... }", cost.map(|at| at.place)),
+        (
+            "body_limit",
+            raw.body_limit.as_ref().map(|at| at.place),
+            "remove it; what a function is asked has a bound of its own",
+        ),
+        (
+            "upgrade",
+            raw.upgrade.as_ref().map(|at| at.place),
+            "remove it",
+        ),
+        (
+            "cost: { header: ... }",
+            cost.map(|at| at.place),
+            "remove it; `cost: { fixed: ... }` counts for functions too",
+        ),
     ];
-    for (key, place) in written {
+    for (key, place, help) in written {
         if let Some(place) = place {
             let message = format!("`{key}` has no effect on a function: nothing is sent anywhere");
-            reports.error(
-                place,
-                message,
-                "remove it; `cost: { fixed: ... }` counts for functions too",
-            );
+            reports.error(place, message, help);
         }
     }
 }

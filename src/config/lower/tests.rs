@@ -28,6 +28,14 @@ pub struct Promise {
     pub expected: Vec<(&'static str, At<String>)>,
 }
 
+impl Promise {
+    /// What it expects of this member of an explanation, if anything.
+    pub fn expects(&self, name: &str) -> Option<&At<String>> {
+        let of = self.expected.iter().find(|(have, _)| *have == name);
+        of.map(|(_, expected)| expected)
+    }
+}
+
 /// What can be told before there is a policy.
 pub fn tests(raw: &[At<raw::Test>], reports: &mut Reports) {
     let mut first: HashMap<&str, Place> = HashMap::new();
@@ -99,6 +107,7 @@ fn request(test: &raw::Test, reports: &mut Reports) -> Option<Request> {
         let parsed = request.with_args(args.value.0.clone().into_bytes());
         request = said(parsed, args.place, reports)?;
     }
+    request.intent = test.intent.as_ref().map(|at| at.value.0.clone());
     if let Some(client) = &test.client {
         request.client = Some(said(address(&client.value.0), client.place, reports)?);
     }
@@ -263,6 +272,12 @@ fn expected(
         value: value.to_string(),
     };
     let mut all = vec![("decision", at(decision.place, &word))];
+    all.extend(
+        expect
+            .shadow
+            .iter()
+            .map(|it| ("shadow", at(it.place, &it.value.0))),
+    );
     all.extend(
         expect
             .reason

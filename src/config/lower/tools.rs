@@ -58,7 +58,22 @@ pub fn tool(
                 .collect()
         }),
         body_limit: or(raw.body_limit.as_ref(), |size| size.0, BODY_LIMIT),
+        pin: pin(raw, protocol, reports),
     }
+}
+
+/// Only a server of MCP says of its tools what they are.
+fn pin(raw: &raw::Tool, protocol: Protocol, reports: &mut Reports) -> bool {
+    let Some(at) = &raw.pin else {
+        return false;
+    };
+    if protocol != Protocol::Mcp {
+        let message =
+            "`pin` has no effect here: only a server of MCP says of its tools what they are";
+        let help = "remove it, or write `protocol: mcp` for a tool that is such a server";
+        reports.error(at.place, message, help);
+    }
+    at.value.0
 }
 
 fn protocol(written: raw::Protocol) -> Protocol {

@@ -204,9 +204,11 @@ record! {
     optional volatile_headers = "volatile_headers": ListOrNone<HeaderName>,
     /// Header fields of which approvers see length and SHA-256 instead of the value. Default: none.
     optional mask_headers = "mask_headers": ListOrNone<HeaderName>,
+    /// With `protocol: mcp`: a tool whose definition is not the one that was accepted is hidden and its calls are refused,
+    /// until a person accepts the change. The first that is seen of each is accepted. Default: false.
+    optional pin = "pin": Flag,
     /// Whether decisions are enforced, on its routes that do not say. Default: the project's.
     optional mode = "mode": Mode,
-    ; later "pin"
     ; unless "protocol" is "function", one_of "mount", "host", needs "upstream"
     ; schema {
         "oneOf": [

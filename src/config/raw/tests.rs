@@ -1,7 +1,7 @@
 //! `tests` of a project: calls, and what the policy must make of them.
 
 use crate::config::collection::{List, Map, MapOrNone, OneOrMore};
-use crate::config::leaf::{FieldValue, HostName, Sent, Text};
+use crate::config::leaf::{FieldValue, Flag, HostName, Sent, Text};
 use crate::config::read::{record, words};
 use crate::policy::name::{AgentName, ChainName, RouteId, ScopeName};
 
@@ -26,6 +26,9 @@ record! {
     optional body = "body": Sent,
     /// The arguments of a call that the body names, in the same way.
     optional args = "args": Sent,
+    /// What the agent says the call is for, or said for the session; empty: nothing. Without it that is what `headers` say; without
+    /// those it is not known.
+    optional intent = "intent": FieldValue,
     /// When it is made: `2026-03-01T12:00:00Z`. Without it the time is not known.
     optional at = "at": Text,
     /// The address it comes from. Without it, it is not known.
@@ -55,10 +58,13 @@ record! {
 }
 
 record! {
-    /// What the policy must make of a call.
+    /// What the policy must make of a call. Of a route in shadow that is not what the gate does: there the call passes, and
+    /// `check` says so of each promise that does not.
     Expect: "what a test expects";
     /// The word.
     required decision = "decision": Decision,
+    /// Whether the call passes all the same, because its route is in shadow.
+    optional shadow = "shadow": Flag,
     /// Why it is denied.
     optional reason = "reason": Text,
     /// The route that answers to it.

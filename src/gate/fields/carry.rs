@@ -1,7 +1,6 @@
 //! The fields of a forwarded request: what the agent sent, less what is not the backend's, plus what the gate says.
 
-use super::names::Class;
-use super::{Nominated, Rules, TOOLGATE_SESSION, VIA_TOOLGATE, options};
+use super::{Class, Nominated, Rules, TOOLGATE_SESSION, VIA_TOOLGATE, options};
 use crate::gate::Channel;
 use crate::io::telemetry::Context;
 use crate::policy::model::SessionHeader;

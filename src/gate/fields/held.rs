@@ -4,8 +4,7 @@
 //! What will be forwarded is shown and kept, so that what runs is what was shown. Less tells two requests apart: what a
 //! client changes with every attempt (ids, dates, trace context) must not make a retry a new request.
 
-use super::names::Class;
-use super::{Nominated, Rules, TOOLGATE_SESSION, options};
+use super::{Class, Nominated, Rules, TOOLGATE_SESSION, options};
 use crate::policy::approval::Field;
 use crate::policy::model::SessionHeader;
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, TE};

@@ -43,6 +43,9 @@ pub enum StreamFault {
     /// The agent was still sending its body, and failed.
     #[error("the request's body failed during the answer")]
     AgentFailed,
+    /// What the answer says could not be made durable before it went on.
+    #[error("what the answer says could not be made durable")]
+    Unsettled,
 }
 
 impl StreamFault {
@@ -52,6 +55,7 @@ impl StreamFault {
             StreamFault::SessionEnded => Fault::SessionEnded,
             StreamFault::UpstreamBroke => Fault::UpstreamBroke,
             StreamFault::AgentFailed => Fault::AgentFailed,
+            StreamFault::Unsettled => Fault::Internal,
         }
     }
 }

@@ -75,6 +75,7 @@ fn tool(backend: SocketAddr) -> Tool {
         body_limit: 1 << 20,
         volatile_headers: Box::default(),
         mask_headers: Box::default(),
+        pin: false,
     }
 }
 

@@ -193,6 +193,16 @@ impl Taken {
     }
 }
 
+/// The last that is said of a call that ran: once the agent has it, what was kept goes.
+pub(in crate::gate) fn last_word(
+    gate: &Inner,
+    approval: &Arc<LiveApproval>,
+    peer: &Peer,
+    word: Bytes,
+) -> HeldBody {
+    HeldBody::kept(word, Taken::new(gate, approval, peer.line.clone()))
+}
+
 /// The kept answer of a call that ran and that nobody got.
 pub(super) fn replay(
     gate: &Inner,

@@ -127,6 +127,11 @@ impl Inner {
                     (target, matched),
                     now,
                 )?;
+                // It may have changed while people thought.
+                if let Some(matched) = &matched {
+                    mcp::as_accepted(caller, matched)
+                        .map_err(|refusal| may_not(refusal.reason()))?;
+                }
                 // What is called is no part of the path.
                 Wants { path: "", ..wants }
             }
@@ -179,7 +184,7 @@ impl Inner {
     }
 
     /// Refuses where people are asked for what could not run.
-    pub(super) async fn still_asked(
+    pub(in crate::gate) async fn still_asked(
         &self,
         caller: &Arc<Caller>,
         approval: &Arc<LiveApproval>,
@@ -258,7 +263,7 @@ fn asks(
     let asked = function::Asked {
         question: &question,
         session,
-        client: facts.client,
+        client: Some(facts.client),
         now: now.wall,
     };
     let path = function::path(question.name());

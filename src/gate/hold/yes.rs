@@ -7,7 +7,7 @@
 use super::redeem::Stale;
 use super::request::{Parted, Request};
 use super::run::{Begun, NotRun, not_begun};
-use super::{Come, Gate, Preferred, Shown, Wait};
+use super::{Applied, Come, Gate, Preferred, Shown, Wait};
 use crate::gate::Inner;
 use crate::gate::record::{Caller, Entry, Wanted};
 use crate::gate::refusal::Refusal;
@@ -57,11 +57,20 @@ pub(in crate::gate) enum Patience {
     None,
 }
 
+impl Patience {
+    fn applied(self, wait: &Wait) -> Applied {
+        match self {
+            Patience::Preferred(preferred) => wait.applied(preferred),
+            Patience::None => Applied::Neither,
+        }
+    }
+}
+
 /// What a function that stands under an approval comes to.
 pub(in crate::gate) enum Word {
     Yes,
-    /// Nobody has said anything yet.
-    Pending,
+    /// Nobody has said anything yet; whether what the agent prefers was what ended the wait.
+    Pending(Applied),
 }
 
 impl Gate {
@@ -125,7 +134,7 @@ impl Gate {
                 Come::Executed => return Err(Refusal::yes_given(approval)),
                 Come::Nothing => {
                     entry.pending();
-                    return Ok(Word::Pending);
+                    return Ok(Word::Pending(patience.applied(&wait)));
                 }
             }
         }

@@ -29,14 +29,8 @@ pub(in crate::gate) fn told(
         asked.code.is_some() || (keeps_status(reason) && !mends) || asked.kind == Kind::Notice;
     let body = match (&asked.id, asked.kind) {
         (Some(id), Kind::Call) if !keeps => {
-            let typed = if asked.typed {
-                r#""resultType":"complete","#
-            } else {
-                ""
-            };
-            format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"result":{{{typed}"content":[{{"type":"text","text":{detail}}}],"structuredContent":{problem},"isError":true}}}}"#
-            )
+            let result = refused(&document, asked.typed);
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
         }
         (id, _) => {
             let code = asked.code.unwrap_or(REFUSED);
@@ -60,6 +54,19 @@ pub(in crate::gate) fn told(
     let json = HeaderValue::from_static("application/json");
     head.headers.insert(CONTENT_TYPE, json);
     Response::from_parts(head, Bytes::from(body))
+}
+
+/// The result of a tool's call that is refused: the model reads the text, programs what it says in `_meta`.
+pub(super) fn refused(document: &[u8], typed: bool) -> String {
+    let (detail, problem) = (detail_of(document), String::from_utf8_lossy(document));
+    let typed = if typed {
+        r#""resultType":"complete","#
+    } else {
+        ""
+    };
+    format!(
+        r#"{{{typed}"content":[{{"type":"text","text":{detail}}}],"isError":true,"_meta":{{"{PROBLEM}":{problem}}}}}"#
+    )
 }
 
 /// Whether the client, not the model, has to do something about it.
@@ -94,5 +101,8 @@ fn detail_of(document: &[u8]) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// Where the problem stands in a result. Not in `structuredContent`: clients hold that to what the tool declares of its own
+/// results, some of them even where the result is an error, and then the model would read nothing.
+const PROBLEM: &str = "toolgate/problem";
 /// A message that is understood and does not pass. In the range that the specification leaves to implementations.
 const REFUSED: i32 = -32001;

@@ -14,6 +14,8 @@ pub(in crate::gate) struct Asked {
     pub(super) kind: Kind,
     /// Whether it speaks a revision whose results say of which type they are.
     pub(super) typed: bool,
+    /// Whether it is a call, and its client takes a task for its result.
+    pub(in crate::gate) takes_task: bool,
     /// JSON-RPC's, of a message that is refused as such.
     pub(super) code: Option<i32>,
     call: Box<str>,
@@ -51,6 +53,7 @@ impl Asked {
             },
             kind,
             typed: matches!(message.version(), Ok(Some(_))),
+            takes_task: kind == Kind::Call && message.declares_tasks(),
             code: None,
             call: recorded(&message.call()),
             attempt: Attempt::of(body),
@@ -64,6 +67,7 @@ impl Asked {
             id: id.map(written),
             kind: Kind::Request,
             typed: false,
+            takes_task: false,
             code: Some(code),
             call: Box::default(),
             attempt: Attempt::default(),
@@ -77,6 +81,7 @@ impl Asked {
             id: None,
             kind: Kind::Stream,
             typed: false,
+            takes_task: false,
             code: None,
             call: if ends {
                 "session end"
@@ -86,6 +91,15 @@ impl Asked {
             .into(),
             attempt: Attempt::default(),
             identity: None,
+        }
+    }
+
+    /// It stands for a message that was kept: on record as that.
+    pub(super) fn speak_for(&mut self, kept: &[u8]) {
+        let value = Value::read(kept).ok();
+        let message = value.as_ref().and_then(|value| Message::read(value).ok());
+        if let Some(message) = message {
+            self.call = recorded(&message.call());
         }
     }
 

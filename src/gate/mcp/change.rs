@@ -4,6 +4,8 @@
 //! Only what is changed is written anew. A message that could be a list and can't be read is not passed on.
 
 use super::asked::Attempt;
+use super::message::TASKS;
+use super::pins::{self, Pinned, Settling};
 use crate::gate::record::Caller;
 use crate::policy::json::Value;
 use crate::policy::mcp::List;
@@ -14,30 +16,69 @@ use std::sync::Arc;
 /// What becomes of the messages of an answer.
 pub(super) enum Change {
     /// Items of lists that the session could not be granted are left out.
-    Narrow {
-        caller: Arc<Caller>,
-        tool: ToolIndex,
-    },
+    Narrow(Narrow),
+    /// A server is said to keep tasks: those of calls that wait for people.
+    Declare,
     /// What was said to the attempt that people saw is said to this one.
     Attempt { from: Attempt, to: Attempt },
+}
+
+/// What lists are narrowed to.
+pub(super) struct Narrow {
+    pub caller: Arc<Caller>,
+    pub tool: ToolIndex,
+    /// Items of `tools/list` that are not as they were accepted are left out too, where the server is pinned.
+    pub pinned: Option<Pinned>,
+    /// Whether it is an answer to something else: read only if it could define tools all the same.
+    pub unasked: bool,
 }
 
 /// A message that could be a list and can't be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Garbled;
 
+/// How a message goes on.
+pub(super) enum Turned {
+    AsItCame,
+    To(String),
+    /// Not before this has resolved; then it is looked at once more.
+    Once(Settling),
+}
+
 impl Change {
-    /// The message as it goes on; `None`: as it came.
-    pub(super) fn of(&self, message: &[u8]) -> Result<Option<String>, Garbled> {
-        match self {
-            Change::Narrow { caller, tool } => {
-                let value = Value::read(message).map_err(|_| Garbled)?;
-                narrow(value, |list, item| {
-                    let (policy, session) = (&caller.ruleset.policy, &caller.session.facts);
-                    list.shows(policy, session, *tool, item)
-                })
-            }
-            Change::Attempt { from, to } => Ok(readdressed(message, from, to)),
+    /// How the message goes on; `again`: what was new in it is settled.
+    pub(super) fn of(&self, message: &[u8], again: bool) -> Result<Turned, Garbled> {
+        let changed = match self {
+            Change::Narrow(narrow) => return narrow.of(message, again),
+            Change::Declare => declared(message),
+            Change::Attempt { from, to } => readdressed(message, from, to),
+        };
+        Ok(changed.map_or(Turned::AsItCame, Turned::To))
+    }
+}
+
+impl Narrow {
+    fn of(&self, message: &[u8], again: bool) -> Result<Turned, Garbled> {
+        if self.unasked && !pins::may_define(message) {
+            return Ok(Turned::AsItCame);
+        }
+        let value = Value::read(message).map_err(|_| Garbled)?;
+        let (caller, pinned) = (&self.caller, self.pinned.as_ref());
+        let (policy, session) = (&caller.ruleset.policy, &caller.session.facts);
+        let (mut said, mut news) = (Vec::new(), false);
+        let narrowed = narrow(value, |list, item| {
+            let shown = list.shows(policy, session, self.tool, item)?;
+            let Some(pinned) = pinned.filter(|_| list == List::Tools) else {
+                return Some(shown);
+            };
+            // Whatever this session is shown: what is said to one is said to all.
+            let held = pinned.judge(caller, self.tool, item, &mut said)?;
+            news |= held.news;
+            Some(shown && held.shown)
+        })?;
+        match pinned.filter(|_| news && !again) {
+            Some(pinned) => Ok(Turned::Once(pinned.settle(caller, said))),
+            None => Ok(narrowed.map_or(Turned::AsItCame, Turned::To)),
         }
     }
 }
@@ -46,7 +87,7 @@ impl Change {
 /// was: it is nobody's to keep for others.
 fn narrow(
     mut message: Value<'_>,
-    shows: impl Fn(List, &Value<'_>) -> Option<bool>,
+    mut shows: impl FnMut(List, &Value<'_>) -> Option<bool>,
 ) -> Result<Option<String>, Garbled> {
     let Value::Object(members) = &mut message else {
         return Err(Garbled);
@@ -82,6 +123,37 @@ fn narrow(
     message.write(&mut text);
     Ok(Some(text))
 }
+
+/// What a server says of itself, with the extension of tasks among it. `None`: it says it already, or says nothing of the
+/// kind, and is passed on as it is.
+fn declared(message: &[u8]) -> Option<String> {
+    let mut value = Value::read(message).ok()?;
+    let mut place = &mut value;
+    for name in ["result", "capabilities"] {
+        let Value::Object(members) = place else {
+            return None;
+        };
+        place = &mut members.iter_mut().find(|(have, _)| have == name)?.1;
+    }
+    let Value::Object(capabilities) = place else {
+        return None;
+    };
+    if !capabilities.iter().any(|(have, _)| have == EXTENSIONS) {
+        capabilities.push((EXTENSIONS.into(), Value::Object(Vec::new())));
+    }
+    let extensions = capabilities.iter_mut().find(|(have, _)| have == EXTENSIONS);
+    match extensions {
+        Some((_, Value::Object(extensions))) if extensions.iter().all(|(it, _)| it != TASKS) => {
+            extensions.push((TASKS.into(), Value::Object(Vec::new())));
+        }
+        _ => return None,
+    }
+    let mut text = String::new();
+    value.write(&mut text);
+    Some(text)
+}
+
+const EXTENSIONS: &str = "extensions";
 
 /// The message for another attempt, where it is for the first.
 fn readdressed(message: &[u8], from: &Attempt, to: &Attempt) -> Option<String> {
@@ -160,6 +232,22 @@ mod tests {
             r#"{"result":{"resources":[{"name":"ok"}]}}"#,
         ] {
             assert_eq!(narrowed(garbled), Err(Garbled), "{garbled}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_said_to_keep_tasks_and_nothing_else_is_said_of_it() {
+        let of = |text: &str| declared(text.as_bytes());
+        let bare = r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"tools":{}},"ttlMs":5}}"#;
+        let said = r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"tools":{},"extensions":{"io.modelcontextprotocol/tasks":{}}},"ttlMs":5}}"#;
+        assert_eq!(of(bare).as_deref(), Some(said));
+        for same in [
+            said,
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"no"}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"capabilities":{"extensions":7}}}"#,
+            "no JSON",
+        ] {
+            assert_eq!(of(same), None, "{same}");
         }
     }
 

@@ -16,7 +16,8 @@ pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-i
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// Behind which event a stream is resumed.
+pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 
 const READ: [HeaderName; 7] = [
     SESSION_ID,
@@ -108,6 +109,9 @@ pub(super) fn mismatch(headers: &HeaderMap, message: &Message<'_>) -> Option<Hea
     if let Some(name) = headers.get(NAME) {
         let said = match message.name {
             Some(name) => vec![name],
+            None if message.method().is_some_and(|it| it.starts_with("tasks/")) => {
+                message.parameter("taskId").into_iter().collect()
+            }
             // Methods of which only the server knows what they are for: it must stand in the body.
             None => ["name", "uri", "taskId"]
                 .into_iter()
@@ -196,8 +200,10 @@ mod tests {
         assert!(of(list, &[("mcp-name", "x")]).is_some());
         let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
         assert!(of(response, &[("mcp-method", "ping")]).is_some());
-        let task = r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t"}}"#;
+        let task =
+            r#"{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{"taskId":"t","name":"n"}}"#;
         assert_eq!(of(task, &[("mcp-name", "t")]), None);
+        assert!(of(task, &[("mcp-name", "n")]).is_some());
     }
 
     #[test]

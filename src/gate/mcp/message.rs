@@ -179,6 +179,20 @@ impl<'v> Message<'v> {
         }
     }
 
+    /// Whether it is of a revision in which tasks are what the gate takes them for.
+    pub fn has_tasks(&self) -> bool {
+        // Revisions are dates.
+        matches!(self.version(), Ok(Some(version)) if version >= TASKS_SINCE)
+    }
+
+    /// Whether its client says with it that it takes a task in the place of a result.
+    pub fn declares_tasks(&self) -> bool {
+        let declared = self
+            .meta
+            .map(|meta| meta.at([CAPABILITIES, "extensions", TASKS]));
+        self.has_tasks() && matches!(declared, Some(Ok(Some(Value::Object(_)))))
+    }
+
     /// What is called, for people: `tools/call list_issues`.
     pub fn call(&self) -> String {
         match (self.method(), self.name) {
@@ -199,7 +213,7 @@ pub(in crate::gate) fn arguments<'v>(message: &'v Value<'_>) -> Option<&'v Value
 }
 
 /// What stands in the table of routes for the call of a kept body. `None`: it is no message.
-pub(in crate::gate) fn path_of(body: &[u8]) -> Option<String> {
+pub fn path_of(body: &[u8]) -> Option<String> {
     let value = Value::read(body).ok()?;
     let message = Message::read(&value).ok()?;
     called(message.method()?, message.name)
@@ -261,6 +275,11 @@ fn is_plain(uri: &str) -> bool {
 
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The extension of tasks.
+pub(super) const TASKS: &str = "io.modelcontextprotocol/tasks";
+/// Before it, tasks were a part of the protocol, and another one.
+const TASKS_SINCE: &str = "2026-07-28";
 const VOLATILE: [&str; 4] = ["progressToken", "traceparent", "tracestate", "baggage"];
 const ID_BYTES_MAX: usize = 256;
 

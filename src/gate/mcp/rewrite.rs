@@ -5,8 +5,10 @@
 //! can't be read is not passed on where it could be a list.
 
 use super::asked::Attempt;
-use super::change::{Change, Garbled};
+use super::change::{Change, Garbled, Narrow, Turned};
 use super::events::Events;
+use super::piece::{Piece, is_no_message};
+use super::pins::{Pinned, Settling, unsettled};
 use crate::gate::forward::{StreamFault, UpstreamBody};
 use crate::gate::hold::HeldBody;
 use crate::gate::record::{Caller, Content, Entry};
@@ -14,15 +16,17 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Sequel};
 use crate::io::sweep::{self, Lapse};
 use crate::ledger::record::Fault;
-use crate::policy::approval::Asked;
+use crate::policy::approval;
 use crate::policy::model::ToolIndex;
 use crate::store::live::approvals::LiveApproval;
+use crate::store::live::pins::Sight;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName,
 };
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,17 +34,15 @@ use std::task::{Context, Poll, ready};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Json,
     Events,
 }
 
 impl Form {
     /// `None`: neither, or compressed.
-    fn of(headers: &HeaderMap) -> Option<Self> {
-        if let Some(coding) = headers.get(CONTENT_ENCODING)
-            && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
-        {
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        if is_coded(headers) {
             return None;
         }
         let mut types = headers.get_all(CONTENT_TYPE).iter();
@@ -58,15 +60,43 @@ impl Form {
     }
 }
 
+/// Whether it is compressed, or in another coding.
+fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// An answer on its way to the agent, message by message.
 pub(in crate::gate) struct Rewritten {
     source: Source,
-    change: Change,
+    /// One behind the other.
+    changes: Vec<Change>,
     reading: Reading,
+    /// Read, and not looked at yet.
+    queue: VecDeque<Piece>,
+    /// What is waited for before the first of them goes on.
+    settling: Option<Settling>,
+    /// Looked at, and not handed to the connection yet.
     out: Vec<u8>,
-    over: bool,
-    broken: bool,
+    end: End,
+    /// Why it breaks off, where it is not the backend's fault.
+    own_fault: Option<Refusal>,
     on_its_way: bool,
+}
+
+/// How far an answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// More of it may come.
+    Open,
+    /// All of it was read.
+    Over,
+    /// What comes next can't be read: it breaks off behind what could be.
+    Garbled,
+    /// As soon as that had a turn to be written.
+    Breaking,
+    /// It broke off.
+    Broken,
 }
 
 enum Source {
@@ -77,21 +107,22 @@ enum Source {
 enum Reading {
     /// To its end.
     Json(Vec<u8>),
+    /// To its end: an answer that is a failure, and may be words.
+    Failure(Vec<u8>),
     Events(Events),
 }
 
 impl Rewritten {
-    fn new(source: Source, form: Form, change: Change) -> Self {
+    fn new(source: Source, reading: Reading, change: Change) -> Self {
         Self {
             source,
-            change,
-            reading: match form {
-                Form::Json => Reading::Json(Vec::new()),
-                Form::Events => Reading::Events(Events::default()),
-            },
+            changes: vec![change],
+            reading,
+            queue: VecDeque::new(),
+            settling: None,
             out: Vec::new(),
-            over: false,
-            broken: false,
+            end: End::Open,
+            own_fault: None,
             on_its_way: false,
         }
     }
@@ -107,82 +138,131 @@ impl Rewritten {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
         loop {
-            if self.broken {
-                return Poll::Ready(None);
-            }
+            // First what could be read.
             if !self.out.is_empty() {
                 let bytes = Bytes::from(std::mem::take(&mut self.out));
                 self.hand_over();
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
-            if self.over {
-                self.hand_over();
-                return Poll::Ready(None);
+            match self.end {
+                End::Open | End::Over => match self.work_off(cx) {
+                    Poll::Pending if self.out.is_empty() => return Poll::Pending,
+                    Poll::Ready(Ok(())) if self.out.is_empty() && self.end == End::Over => {
+                        self.hand_over();
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Ok(())) if self.out.is_empty() => {}
+                    Poll::Pending | Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(Garbled)) => {
+                        self.queue.clear();
+                        self.end = End::Garbled;
+                        continue;
+                    }
+                },
+                // An error takes with it what the connection has not written yet.
+                End::Garbled => {
+                    self.end = End::Breaking;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                End::Breaking => {
+                    self.end = End::Broken;
+                    let fault = match self.own_fault {
+                        Some(_) => StreamFault::Unsettled,
+                        None => StreamFault::UpstreamBroke,
+                    };
+                    return Poll::Ready(Some(Err(fault)));
+                }
+                End::Broken => return Poll::Ready(None),
             }
             let frame = match &mut self.source {
                 Source::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
                 Source::Held(body) => ready!(body.poll_frame(cx)),
             };
-            let taken = match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => self.take(&chunk),
+            match frame {
+                Some(Ok(frame)) => {
                     // Trailers are about the answer as it came.
-                    Err(_) => Ok(()),
-                },
+                    if let Ok(chunk) = frame.into_data() {
+                        self.take(&chunk);
+                    }
+                }
                 Some(Err(fault)) => {
-                    self.broken = true;
+                    self.end = End::Broken;
                     return Poll::Ready(Some(Err(fault)));
                 }
                 None => self.finish(),
-            };
-            if taken.is_err() {
-                self.broken = true;
-                return Poll::Ready(Some(Err(StreamFault::UpstreamBroke)));
             }
         }
     }
 
-    fn take(&mut self, chunk: &[u8]) -> Result<(), Garbled> {
-        match &mut self.reading {
-            Reading::Json(read) => {
+    fn take(&mut self, chunk: &[u8]) {
+        let queue = &mut self.queue;
+        let fits = match &mut self.reading {
+            Reading::Json(read) | Reading::Failure(read) => {
                 read.extend_from_slice(chunk);
-                (read.len() <= JSON_BYTES_MAX).then_some(()).ok_or(Garbled)
+                read.len() <= JSON_BYTES_MAX
             }
-            Reading::Events(events) => {
-                let (change, out) = (&self.change, &mut self.out);
-                let mut taken = Ok(());
-                let pushed = events.push(chunk, |mut event| {
-                    if taken.is_err() {
-                        return;
-                    }
-                    match event.data().map(|data| change.of(data)) {
-                        Some(Err(garbled)) => {
-                            taken = Err(garbled);
-                            return;
-                        }
-                        Some(Ok(Some(changed))) => event.carry(changed),
-                        Some(Ok(None)) | None => {}
-                    }
-                    event.write(out);
-                });
-                pushed.map_err(|_| Garbled).and(taken)
-            }
+            Reading::Events(events) => events
+                .push(chunk, |event| queue.push_back(Piece::Event(event)))
+                .is_ok(),
+        };
+        if !fits {
+            queue.push_back(Piece::Garbled);
         }
     }
 
-    fn finish(&mut self) -> Result<(), Garbled> {
-        self.over = true;
-        if let Reading::Json(read) = &mut self.reading {
-            let read = std::mem::take(read);
-            // An answer without content is no message.
-            if !read.is_empty() {
-                self.out = match self.change.of(&read)? {
-                    Some(changed) => changed.into_bytes(),
-                    None => read,
-                };
+    fn finish(&mut self) {
+        let (read, fails) = match &mut self.reading {
+            Reading::Json(read) => (std::mem::take(read), false),
+            Reading::Failure(read) => (std::mem::take(read), true),
+            Reading::Events(_) => (Vec::new(), false),
+        };
+        // An answer without content is no message.
+        if !read.is_empty() {
+            self.queue.push_back(match fails && is_no_message(&read) {
+                true => Piece::Words(read),
+                false => Piece::Message(read),
+            });
+        }
+        self.end = End::Over;
+    }
+
+    /// Looks at what was read. No more is read before that is done, so that little waits.
+    fn work_off(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Garbled>> {
+        while let Some(piece) = self.queue.front() {
+            if matches!(piece, Piece::Garbled) {
+                return Poll::Ready(Err(Garbled));
+            }
+            let again = match &mut self.settling {
+                None => false,
+                Some(settling) => {
+                    let settled = ready!(Pin::new(settling).poll(cx));
+                    self.settling = None;
+                    self.own_fault = unsettled(settled);
+                    if self.own_fault.is_some() {
+                        return Poll::Ready(Err(Garbled));
+                    }
+                    true
+                }
+            };
+            let changed = match piece.message() {
+                Some(message) => changed_by(&self.changes, message, again),
+                None => Ok(Turned::AsItCame),
+            };
+            let changed = match changed {
+                Ok(Turned::AsItCame) => None,
+                Ok(Turned::To(changed)) => Some(changed),
+                Ok(Turned::Once(settling)) => {
+                    self.settling = Some(settling);
+                    continue;
+                }
+                Err(garbled) => return Poll::Ready(Err(garbled)),
+            };
+            if let Some(piece) = self.queue.pop_front() {
+                piece.write(changed, &mut self.out);
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// The last of it is with the connection: what was kept for this agent need not be kept.
@@ -197,20 +277,81 @@ impl Rewritten {
 
     /// Whether the last of it was handed to the connection.
     pub(in crate::gate) fn is_over(&self) -> bool {
-        self.over && !self.broken && self.out.is_empty()
+        self.end == End::Over && self.out.is_empty() && self.queue.is_empty()
     }
 
     pub(in crate::gate) fn is_end_stream(&self) -> bool {
-        self.broken || self.is_over()
+        self.end == End::Broken || self.is_over()
     }
+}
+
+/// A message behind all changes.
+fn changed_by(changes: &[Change], message: &[u8], again: bool) -> Result<Turned, Garbled> {
+    let mut changed: Option<String> = None;
+    for change in changes {
+        let message = changed.as_deref().map_or(message, str::as_bytes);
+        match change.of(message, again)? {
+            Turned::AsItCame => {}
+            Turned::To(next) => changed = Some(next),
+            once @ Turned::Once(_) => return Ok(once),
+        }
+    }
+    Ok(changed.map_or(Turned::AsItCame, Turned::To))
+}
+
+/// Whether lists are what an answer answers, and what they may change of what is known of a pinned server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A list was asked for.
+    List,
+    /// The stream of a session: a list can be told again there.
+    Stream,
+    /// Something else. A server can answer a list there all the same, and clients take it for the answer.
+    Other,
 }
 
 /// An answer with what the session could be granted of its lists.
 pub(super) async fn narrowed(
+    gate: &Arc<Inner>,
+    caller: &Arc<Caller>,
+    tool: ToolIndex,
+    asked: Asked,
+    answer: Response<Sequel>,
+) -> Result<Response<Sequel>, Refusal> {
+    let sight = match (answer.body(), asked) {
+        (Sequel::Body(Content::Upstream(_)), Asked::List) => Sight::Fresh,
+        (Sequel::Body(Content::Upstream(_)), Asked::Stream | Asked::Other) => Sight::Again,
+        // Of an approved call: perhaps from an hour ago.
+        _ => Sight::Kept,
+    };
+    let change = Change::Narrow(Narrow {
+        caller: Arc::clone(caller),
+        tool,
+        pinned: Pinned::of(gate, caller, tool, sight),
+        unasked: asked == Asked::Other,
+    });
+    rewritten(gate, caller, tool, answer, change).await
+}
+
+/// What a server says of itself, and that calls which wait for people are tasks.
+pub(super) async fn declaring(
     gate: &Inner,
     caller: &Arc<Caller>,
     tool: ToolIndex,
     answer: Response<Sequel>,
+) -> Result<Response<Sequel>, Refusal> {
+    match answer.status().is_success() && Form::of(answer.headers()).is_some() {
+        true => rewritten(gate, caller, tool, answer, Change::Declare).await,
+        false => Ok(answer),
+    }
+}
+
+async fn rewritten(
+    gate: &Inner,
+    caller: &Arc<Caller>,
+    tool: ToolIndex,
+    answer: Response<Sequel>,
+    change: Change,
 ) -> Result<Response<Sequel>, Refusal> {
     let (mut head, sequel) = answer.into_parts();
     let source = match sequel {
@@ -219,30 +360,45 @@ pub(super) async fn narrowed(
             Source::Upstream(body)
         }
         Sequel::Body(Content::Held(body)) => Source::Held(body),
-        // The gate's own, or one that was looked through already for another attempt, which came from here.
+        // It is for another attempt than the one that people saw: that is changed already, and this behind it.
+        Sequel::Body(Content::Rewritten(mut body)) => {
+            body.changes.push(change);
+            if !head.status.is_success()
+                && let Reading::Json(read) = body.reading
+            {
+                body.reading = Reading::Failure(read);
+            }
+            let content = Content::Rewritten(body);
+            return Ok(Response::from_parts(head, Sequel::Body(content)));
+        }
+        // The gate's own.
         sequel @ (Sequel::Body(Content::Own(_)) | Sequel::Tunnel(_)) => {
             return Ok(Response::from_parts(head, sequel));
         }
-        Sequel::Body(Content::Rewritten(_)) => return Err(garbled()),
-    };
-    let change = Change::Narrow {
-        caller: Arc::clone(caller),
-        tool,
     };
     let empty = match &source {
         Source::Upstream(body) => body.is_end_stream(),
         Source::Held(body) => body.is_end_stream(),
     };
-    let Some(form) = Form::of(&head.headers) else {
-        // A failure in words is no list.
-        if empty || !head.status.is_success() {
-            return Ok(Response::from_parts(head, passed(source)));
+    if empty {
+        return Ok(Response::from_parts(head, passed(source)));
+    }
+    let reading = match Form::of(&head.headers) {
+        Some(Form::Events) => Reading::Events(Events::default()),
+        Some(Form::Json) if head.status.is_success() => Reading::Json(Vec::new()),
+        Some(Form::Json) => Reading::Failure(Vec::new()),
+        // A failure may be of any type, but not in a coding that nobody here looks into.
+        None if !head.status.is_success() && !is_coded(&head.headers) => {
+            Reading::Failure(Vec::new())
         }
-        return Err(garbled());
+        None => return Err(garbled()),
     };
     changed(&mut head.headers);
-    let mut body = Rewritten::new(source, form, change);
-    if form == Form::Events || matches!(body.source, Source::Held(_)) {
+    let unasked = matches!(&change, Change::Narrow(narrow) if narrow.unasked);
+    let streams = matches!(reading, Reading::Events(_)) || matches!(source, Source::Held(_));
+    let streams = streams || unasked;
+    let mut body = Rewritten::new(source, reading, change);
+    if streams {
         let content = Content::Rewritten(Box::new(body));
         return Ok(Response::from_parts(head, Sequel::Body(content)));
     }
@@ -268,7 +424,7 @@ pub(super) async fn narrowed(
             let state = caller.session.state(gate.clock.now().tick);
             Err(Refusal::of_state(state).after(Fault::SessionEnded))
         }
-        Ok(Err(_)) | Err(Lapse::Deadline) => Err(garbled()),
+        Ok(Err(_)) | Err(Lapse::Deadline) => Err(body.own_fault.take().unwrap_or_else(garbled)),
     }
 }
 
@@ -278,7 +434,7 @@ pub(in crate::gate) fn for_attempt(
     approval: &LiveApproval,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
-    let (Asked::Call(call), Some(asked)) = (&approval.facts.asked, &entry.asked) else {
+    let (approval::Asked::Call(call), Some(asked)) = (&approval.facts.asked, &entry.asked) else {
         return Ok(answer);
     };
     let (from, to) = (Attempt::of(&call.body), asked.attempt.clone());
@@ -298,7 +454,11 @@ pub(in crate::gate) fn for_attempt(
         };
     };
     changed(&mut head.headers);
-    let body = Rewritten::new(Source::Held(body), form, Change::Attempt { from, to });
+    let reading = match form {
+        Form::Json => Reading::Json(Vec::new()),
+        Form::Events => Reading::Events(Events::default()),
+    };
+    let body = Rewritten::new(Source::Held(body), reading, Change::Attempt { from, to });
     let content = Content::Rewritten(Box::new(body));
     Ok(Response::from_parts(head, Sequel::Body(content)))
 }

@@ -148,11 +148,18 @@ pub(super) async fn withdraw(
     Ok(response)
 }
 
-pub(super) async fn take_back(gate: &Inner, approval: &Arc<LiveApproval>) -> Result<(), Refusal> {
+/// Takes back the caller's own: it is not made.
+///
+/// # Errors
+/// [`Reason::Conflict`]: too late.
+pub(in crate::gate) async fn take_back(
+    gate: &Inner,
+    approval: &Arc<LiveApproval>,
+) -> Result<(), Refusal> {
     let now = gate.clock.now();
     let done = gate
         .sessions
-        .withdraw(approval, "taken back by the agent", Cause::Agent, now)
+        .withdraw(approval, TAKEN_BACK, Cause::Agent, now)
         .await;
     match done {
         Ok(()) => Ok(()),
@@ -166,6 +173,12 @@ pub(super) async fn take_back(gate: &Inner, approval: &Arc<LiveApproval>) -> Res
             format!("this approval can't be taken back: {why}"),
         )),
     }
+}
+
+/// Whether that is how it ended.
+pub(in crate::gate) fn is_taken_back(approval: &LiveApproval) -> bool {
+    let note = approval.ending().and_then(|ending| ending.note);
+    approval.stage() == Stage::Withdrawn && note.as_deref() == Some(TAKEN_BACK)
 }
 
 /// An approval of the caller's own; all others do not exist.
@@ -183,5 +196,6 @@ pub(super) fn none() -> Refusal {
     )
 }
 
+const TAKEN_BACK: &str = "taken back by the agent";
 /// How long an answer waits for news at most.
 const LONG_POLL_MAX: Duration = Duration::from_secs(60);

@@ -201,7 +201,7 @@ fn parse(input: Input) -> Result<Ask, Refusal> {
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Why a grant was not given, in the reasons' words.
-fn not_given(why: GiveError, scope: ScopeName, resource: Option<Resource>) -> Refusal {
+pub(super) fn not_given(why: GiveError, scope: ScopeName, resource: Option<Resource>) -> Refusal {
     let detail = why.to_string();
     let refusal = match why {
         GiveError::ScopeOutside { .. } => Refusal::denied(Denial {

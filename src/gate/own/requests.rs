@@ -1,23 +1,30 @@
 //! `POST /.toolgate/access/v1/requests`: who asks people for what an evaluation denied? The AuthZEN Access Request and
 //! Approval Profile, draft 1, over the approvals that there are: an evaluation that needs a person's word has asked for it
-//! already, and this finds that approval again for exactly what was evaluated. `GET .../ID`: what came of it?
+//! already, and this finds that approval again for exactly what was evaluated; one that lacks a grant which a person may
+//! give is what this asks for. `GET .../ID`: what came of it?
 //! `POST .../ID/cancel`: I take it back. Then the evaluation is repeated, and gets the word.
 //!
-//! It refuses to ask people for anything that was not evaluated, several things at once, and to call back.
+//! It refuses to ask people for anything that is not denied for just that, several things at once, and to call back.
 
-use super::{approvals, input};
+use super::{approvals, grants, input};
 use crate::gate::body::RequestBody;
-use crate::gate::function::{base, flawed, own_subject};
-use crate::gate::hold::{Arrival, Preferred, Question as HeldQuestion};
-use crate::gate::record::Caller;
+use crate::gate::function::{base, flawed, may_wish, own_subject};
+use crate::gate::hold::{
+    Arrival, Preferred, Question as HeldQuestion, Wish, WishError, Wisher, not_asked,
+};
+use crate::gate::record::{Caller, Entry};
 use crate::gate::refusal::{PENDING_RETRY, Refusal};
 use crate::gate::respond::{self, timestamp};
 use crate::gate::{Gate, Inner};
+use crate::ledger::record::Cause;
+use crate::ledger::without_tokens;
+use crate::policy::AccessRequest;
 use crate::policy::approval::{Asked, Stage};
 use crate::policy::decision::Reason;
 use crate::policy::function::{self, METHOD, Question};
 use crate::policy::json::Value;
 use crate::store::live::approvals::LiveApproval;
+use crate::store::live::{Ask, WHY_BYTES_MAX};
 use bytes::Bytes;
 use http::header::{LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Method, Response, StatusCode};
@@ -41,13 +48,13 @@ pub(super) fn configuration(arrival: Arrival<'_>) -> Response<Bytes> {
 pub(super) async fn serve(
     gate: &Gate,
     arrival: Arrival<'_>,
-    rest: &str,
-    body: &mut Option<RequestBody>,
+    entry: &Entry,
+    (rest, body): (&str, &mut Option<RequestBody>),
 ) -> Result<Response<Bytes>, Refusal> {
     let (method, caller) = (&arrival.head.method, arrival.caller);
     let Some(id) = rest.strip_prefix('/') else {
         return match *method {
-            Method::POST => submit(&gate.0, arrival, body).await,
+            Method::POST => submit(gate, arrival, entry, body).await,
             _ => Err(Refusal::method_not_served("POST")),
         };
     };
@@ -77,8 +84,9 @@ pub(super) async fn serve(
 
 /// Finds what was asked when this was evaluated.
 async fn submit(
-    gate: &Inner,
+    gate: &Gate,
     arrival: Arrival<'_>,
+    entry: &Entry,
     body: &mut Option<RequestBody>,
 ) -> Result<Response<Bytes>, Refusal> {
     let caller = arrival.caller;
@@ -110,18 +118,102 @@ async fn submit(
         .typed(INVALID_DENIAL_BINDING)
     };
     let path = function::path(question.name()).ok_or_else(unbound)?;
-    let asked = question.text();
-    let asked = HeldQuestion::new(caller.session.facts.id, &path, &asked);
-    let approval = gate
+    let text = question.text();
+    let asked = HeldQuestion::new(caller.session.facts.id, &path, &text);
+    let now = gate.0.clock.now();
+    let standing = gate
+        .0
         .sessions
-        .standing(&caller.session, asked.digest, gate.clock.now())
-        .filter(|approval| approval.facts.request.to_string() == evaluation)
-        .ok_or_else(unbound)?;
+        .standing(&caller.session, asked.digest, now)
+        .filter(|approval| approval.facts.request.to_string() == evaluation);
+    let approval = match standing {
+        Some(approval) => approval,
+        // By its name it is about exactly this, and of this session.
+        None if evaluation == asked.digest.to_string() => {
+            let wish = lacking(&gate.0, caller, (&question, &path), entry).ok_or_else(unbound)?;
+            let wish = Ask {
+                why: why(&value, &question, caller)?,
+                ..wish
+            };
+            ask_for(gate, caller, wish, entry)
+                .await?
+                .ok_or_else(unbound)?
+        }
+        None => return Err(unbound()),
+    };
     let status = match approval.stage() {
         Stage::Pending => StatusCode::ACCEPTED,
         _ => StatusCode::CREATED,
     };
     Ok(shown(&approval, arrival, status))
+}
+
+/// The grant that this is denied for want of, now as when it was evaluated, where a person may give it.
+fn lacking(
+    gate: &Inner,
+    caller: &Caller,
+    (question, path): (&Question<'_>, &str),
+    entry: &Entry,
+) -> Option<Ask> {
+    let policy = &caller.ruleset.policy;
+    let asked = function::Asked {
+        question,
+        session: &caller.session.facts,
+        client: Some(entry.client),
+        now: entry.opened.wall,
+    };
+    let first = policy.table.find_function(path)?;
+    let matched = asked.chosen(policy, first).ok()?;
+    let route = policy.route(matched.route);
+    let resource = asked.resource(route, &matched.captures).ok()?;
+    let access = AccessRequest {
+        route,
+        resource: resource.clone(),
+    };
+    let lacks = |refusal: Refusal| refusal.reason() == Reason::GrantMissing;
+    let lacks = gate
+        .decide(caller, access, entry.opened)
+        .err()
+        .is_some_and(lacks);
+    lacks.then(|| may_wish(caller, route, resource))?
+}
+
+/// What is said of why: for whoever decides, and for the record.
+fn why(value: &Value<'_>, question: &Question<'_>, caller: &Caller) -> Result<String, Refusal> {
+    let said = match value.at(["context", "business_justification"]) {
+        Ok(Some(Value::Text(text))) => Some(text.to_string()),
+        _ => question.intent.map(str::to_owned),
+    };
+    let intent = || caller.session.intent().map(|intent| intent.to_string());
+    let said = said.or_else(intent).filter(|said| !said.trim().is_empty());
+    let why = said.unwrap_or_else(|| format!("`{}` was denied without it", question.name()));
+    if why.len() > WHY_BYTES_MAX {
+        return Err(Refusal::invalid_input(format!(
+            "`context.business_justification`: say in 1 to {WHY_BYTES_MAX} bytes what it is for"
+        )));
+    }
+    Ok(without_tokens(why.trim()).into_owned())
+}
+
+/// Asks people for a grant. `None`: they gave it already.
+async fn ask_for(
+    gate: &Gate,
+    caller: &Caller,
+    ask: Ask,
+    entry: &Entry,
+) -> Result<Option<Arc<LiveApproval>>, Refusal> {
+    let wisher = Wisher {
+        cause: Cause::Agent,
+        client: entry.client,
+        request: entry.id(),
+    };
+    let (scope, resource) = (ask.scope.clone(), ask.resource.clone());
+    match gate.wish(&caller.session, ask, wisher).await {
+        Ok(Wish::Asked(approval)) => Ok(Some(approval)),
+        Ok(Wish::Given(_)) => Ok(None),
+        Err(WishError::Give(why)) => Err(grants::not_given(why, scope, resource)),
+        Err(WishError::Hold(why)) => Err(not_asked(why, (scope, resource))),
+    }
 }
 
 /// A member of `denial`, which an evaluation said.
@@ -135,13 +227,14 @@ fn said<'v>(value: &'v Value<'v>, name: &'static str) -> Result<&'v str, Refusal
     }
 }
 
-/// An approval of a function of the caller's own; all others do not exist.
+/// An approval of the caller's own, of a function or of a grant; all others do not exist.
 fn task(gate: &Inner, caller: &Caller, id: &str) -> Result<Arc<LiveApproval>, Refusal> {
     let unknown = |refusal: Refusal| refusal.typed(UNKNOWN_TASK);
     let approval = approvals::own(gate, caller, id).map_err(unknown)?;
     match &approval.facts.asked {
         Asked::Call(call) if *call.method == *METHOD && call.authority.is_empty() => Ok(approval),
-        Asked::Call(_) | Asked::Grant(_) => Err(unknown(approvals::none())),
+        Asked::Grant(_) => Ok(approval),
+        Asked::Call(_) => Err(unknown(approvals::none())),
     }
 }
 

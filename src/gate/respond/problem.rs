@@ -180,7 +180,7 @@ pub const fn problem(reason: Reason) -> Problem {
         ),
         Reason::Unevaluable => own!(
             S::BAD_REQUEST,
-            "Condition can't be judged",
+            "Call can't be judged",
             A::FixRequest,
             "The policy decides this call by something in it that is missing, is there more than once, is of another type, or is read differently by different readers.",
             "Send what the detail names once, and in its plain form."
@@ -191,6 +191,13 @@ pub const fn problem(reason: Reason) -> Problem {
             A::DoSomethingElse,
             "The policy has a route for this method and path, and asks more of the call than this one says.",
             "The detail names what was asked about. Do something else, or tell the user that this run is not allowed to do it."
+        ),
+        Reason::ToolChanged => own!(
+            S::FORBIDDEN,
+            "Tool not as accepted",
+            A::AskOperator,
+            "What the tool's server says of the tool (its description, its schema, or anything else of its definition) is not what was accepted, or the gate has not seen it in a list yet. The tool was not called.",
+            "If you have not listed the tools yet, do (`tools/list`), then call again. Otherwise don't repeat it: tell the user that this tool has changed and that an operator must look at the change and accept it first."
         ),
         Reason::BodyTooLarge => own!(
             S::PAYLOAD_TOO_LARGE,

@@ -105,13 +105,14 @@ pub const NAMES: [&str; 18] = [
 ];
 
 /// The kinds of records.
-pub const KINDS: [&str; 9] = [
+pub const KINDS: [&str; 10] = [
     "decision",
     "outcome",
     "session",
     "grant",
     "approval",
     "quarantine",
+    "pin",
     "policy",
     "principal",
     "gate",

@@ -6,7 +6,7 @@
 
 use super::judge::{Old, Past, Verdict, look_up, verdict};
 use super::runs::Run;
-use crate::policy::choice::{Body, Call};
+use crate::policy::call::{Body, Call};
 use crate::policy::condition::{Found, Subject, named};
 use crate::policy::decision::Reason;
 use crate::policy::model::Policy;
@@ -15,7 +15,7 @@ use crate::policy::subject::Session;
 use crate::policy::target::Target;
 use crate::policy::time::Timestamp;
 use crate::policy::trace::{Fit, Outcome, search};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 impl<'p> Past<'p> {
@@ -121,8 +121,8 @@ impl Call for Recorded<'_> {
         self.old.agent.as_str()
     }
 
-    fn client(&self) -> IpAddr {
-        self.old.client.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    fn client(&self) -> Option<IpAddr> {
+        self.old.client
     }
 
     fn now(&self) -> Timestamp {

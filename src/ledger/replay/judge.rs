@@ -7,7 +7,7 @@ use super::record::{Record, digest, time};
 use super::report::Words;
 use super::runs::{POOR, RICH, Run, Runs, tick, unknown};
 use crate::policy::attributes::Attributes;
-use crate::policy::choice::{Bare, OnPath};
+use crate::policy::call::{Bare, OnPath};
 use crate::policy::decision::{Decision, GrantUse, Reason};
 use crate::policy::function;
 use crate::policy::id::{ApprovalId, GrantId, SessionId};
@@ -16,7 +16,7 @@ use crate::policy::model::{
     ToolIndex,
 };
 use crate::policy::name::{AgentName, ScopeName};
-use crate::policy::resource::{Part, Resource, ResourcePattern};
+use crate::policy::resource::{Part, Resource, ResourcePattern, Untried};
 use crate::policy::route::{Matched, NoRoute, called};
 use crate::policy::subject::{Grant, Narrowing, Session, Subject};
 use crate::policy::target::{Ambiguity, Target};
@@ -437,6 +437,7 @@ impl Past<'_> {
                     sessions.push(Arc::new(least(&facts, run)));
                 }
                 let most = self.most(&facts, &route.scope, resource.as_ref());
+                let most = most.map_err(|Untried| self.subject(run, &facts, &route.scope))?;
                 if run.is_some_and(|run| run.has(&most.attributes)) {
                     // What it must have had to be within its ceiling is just what it had.
                     learned = Some(most.attributes.clone());
@@ -573,7 +574,15 @@ impl Past<'_> {
     }
 
     /// The session as it would have to be to be within its ceiling, and above it the same.
-    fn most(&self, facts: &Session, scope: &ScopeName, resource: Option<&Resource>) -> Session {
+    ///
+    /// # Errors
+    /// There are too many ways.
+    fn most(
+        &self,
+        facts: &Session,
+        scope: &ScopeName,
+        resource: Option<&Resource>,
+    ) -> Result<Session, Untried> {
         let mut session = facts.clone();
         if self
             .runs
@@ -582,13 +591,13 @@ impl Past<'_> {
             && let (Some(resource), Some(Resources::Patterns(patterns))) =
                 (resource, bounds(self.new, &facts.agent, scope))
         {
-            session.attributes = resource.solve(patterns);
+            session.attributes = resource.solve(patterns)?.unwrap_or_default();
         }
-        session.parent = facts
-            .parent
-            .as_ref()
-            .map(|parent| Arc::new(self.most(parent, scope, resource)));
-        session
+        session.parent = match &facts.parent {
+            Some(parent) => Some(Arc::new(self.most(parent, scope, resource)?)),
+            None => None,
+        };
+        Ok(session)
     }
 
     /// What is missing, by name.

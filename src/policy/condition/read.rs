@@ -1,6 +1,7 @@
 //! From a call to a subject's value, and from there to whether a test holds.
 
-use super::{Condition, Content, Facts, Found, Literal, Pointer, Subject, Test};
+use super::{Condition, Content, Found, Literal, Pointer, Subject, Test};
+use crate::policy::call::OnPath;
 use crate::policy::decimal::Decimal;
 use crate::policy::json::{Value, same_but_for_case};
 use crate::policy::sql;
@@ -26,6 +27,15 @@ pub enum Why {
     /// A NUL in it: some readers end there.
     #[error("has a NUL in it")]
     Nul,
+    /// Nobody can say what it is.
+    #[error("is not known")]
+    Unknown,
+    /// Another control character, in what names something.
+    #[error("has a control character in it")]
+    Control,
+    /// Characters that are not seen or pass for others, in what names something.
+    #[error("has characters that pass for others, or are not seen")]
+    Homograph,
     /// Not text, or wrongly encoded.
     #[error("can't be read")]
     Unreadable,
@@ -63,7 +73,7 @@ impl Condition {
     ///
     /// # Errors
     /// Its subject can't be judged.
-    pub fn holds(&self, facts: &dyn Facts) -> Result<bool, Why> {
+    pub fn holds(&self, facts: &OnPath<'_>) -> Result<bool, Why> {
         let seen = match self.see(facts) {
             Ok(seen) => seen,
             Err(Why::Absent) if self.asks_for_absence() => return Ok(true),
@@ -78,7 +88,7 @@ impl Condition {
     }
 
     /// What the first of its tests on SQL has against the text, in words: for people, where it does not hold.
-    pub fn objection(&self, facts: &dyn Facts) -> Option<String> {
+    pub fn objection(&self, facts: &OnPath<'_>) -> Option<String> {
         let seen = self.see(facts).ok()?;
         let text = text(&seen).ok()?;
         self.tests.iter().find_map(|test| match test {
@@ -98,29 +108,29 @@ impl Condition {
         matches!(&*self.tests, [Test::Exists(true)])
     }
 
-    fn see<'f>(&self, facts: &'f dyn Facts) -> Result<Seen<'f>, Why> {
+    fn see<'f>(&self, facts: &'f OnPath<'f>) -> Result<Seen<'f>, Why> {
         match &self.subject {
             Subject::Path(name) => plain(facts.path(name)),
-            Subject::Query(name) => plain(facts.query(name)),
-            Subject::Header(name) => plain(facts.header(name)),
+            Subject::Query(name) => plain(facts.call.query(name)),
+            Subject::Header(name) => plain(facts.call.header(name)),
             Subject::Body(pointer) => match facts.body() {
                 Some(Content::Json(value)) => place(value, pointer).map(Seen::Json),
                 Some(Content::Form(form)) => plain(field(facts, form, pointer)?),
                 None => Err(Why::Unreadable),
             },
             Subject::Args(pointer) => {
-                place(facts.args().ok_or(Why::Unreadable)?, pointer).map(Seen::Json)
+                place(facts.call.args().ok_or(Why::Unreadable)?, pointer).map(Seen::Json)
             }
-            Subject::Id => plain(facts.resource_id()),
+            Subject::Id => plain(facts.call.resource_id()),
             Subject::Property(pointer) => {
-                place(facts.properties().ok_or(Why::Absent)?, pointer).map(Seen::Json)
+                place(facts.call.properties().ok_or(Why::Absent)?, pointer).map(Seen::Json)
             }
             Subject::Session(name) => {
-                let value = facts.session(name).ok_or(Why::Absent)?;
+                let value = facts.call.session(name).ok_or(Why::Absent)?;
                 Ok(Seen::Plain(value.into()))
             }
-            Subject::Agent => Ok(Seen::Plain(facts.agent().into())),
-            Subject::Client => Ok(Seen::Address(facts.client())),
+            Subject::Agent => Ok(Seen::Plain(facts.call.agent().into())),
+            Subject::Client => facts.call.client().map(Seen::Address).ok_or(Why::Unknown),
             Subject::Hour(zone) => Ok(Seen::Number(whole(time(facts, zone)?.hour()))),
             Subject::Weekday(zone) => {
                 let day = time(facts, zone)?.weekday().to_monday_one_offset();
@@ -142,13 +152,13 @@ fn plain(found: Found<'_>) -> Result<Seen<'_>, Why> {
 /// A form is one object whose values are texts. Some readers put query and form together: a name that stands in both is there
 /// more than once.
 pub(in crate::policy) fn field<'f>(
-    facts: &dyn Facts,
+    facts: &OnPath<'_>,
     form: &'f str,
     pointer: &Pointer,
 ) -> Result<Found<'f>, Why> {
     let mut tokens = pointer.tokens();
     match (tokens.next(), tokens.next()) {
-        (Some(name), None) => match facts.query(name) {
+        (Some(name), None) => match facts.call.query(name) {
             Found::Absent => Ok(named(form, name)),
             Found::One(_) | Found::Many | Found::Unreadable => Ok(Found::Many),
         },
@@ -170,8 +180,8 @@ pub(in crate::policy) fn place<'f>(
     }
 }
 
-fn time(facts: &dyn Facts, zone: &TimeZone) -> Result<jiff::Zoned, Why> {
-    let now = jiff::Timestamp::from_microsecond(facts.now().micros());
+fn time(facts: &OnPath<'_>, zone: &TimeZone) -> Result<jiff::Zoned, Why> {
+    let now = jiff::Timestamp::from_microsecond(facts.call.now().micros());
     Ok(now.map_err(|_| Why::Unreadable)?.to_zoned(zone.clone()))
 }
 

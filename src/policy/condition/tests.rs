@@ -1,6 +1,9 @@
 //! Conditions against calls, and what is proven of them against every call.
 
 use super::*;
+use crate::policy::call::Body;
+use crate::policy::template::Template;
+use crate::policy::time::Timestamp;
 use proptest::prelude::*;
 
 /// A call, with its body as text.
@@ -15,10 +18,7 @@ struct Call {
 
 struct Judged<'c>(&'c Call, Option<Content<'c>>);
 
-impl Facts for Judged<'_> {
-    fn path(&self, _: &str) -> Found<'_> {
-        Found::One("7".into())
-    }
+impl crate::policy::call::Call for Judged<'_> {
     fn query(&self, name: &str) -> Found<'_> {
         named(self.0.query, name)
     }
@@ -30,11 +30,8 @@ impl Facts for Judged<'_> {
             _ => Found::Many,
         }
     }
-    fn body(&self) -> Option<&Content<'_>> {
-        self.1.as_ref()
-    }
-    fn args(&self) -> Option<&Value<'_>> {
-        None
+    fn body(&self) -> Body<'_> {
+        self.1.as_ref().map_or(Body::Unread, Body::Read)
     }
     fn session(&self, name: &str) -> Option<&str> {
         let own = self.0.session.iter().find(|(have, _)| *have == name);
@@ -43,11 +40,21 @@ impl Facts for Judged<'_> {
     fn agent(&self) -> &str {
         "bot"
     }
-    fn client(&self) -> IpAddr {
-        self.0.client.unwrap_or(IpAddr::from([10, 0, 0, 1]))
+    fn client(&self) -> Option<IpAddr> {
+        self.0.client
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.now)
+    }
+}
+
+impl Judged<'_> {
+    /// The first condition that does not hold, of a call to `/users/7`.
+    fn unmet(&self, place: &Where) -> Result<Option<usize>, Unevaluable> {
+        let template = Template::parse("/users/{user}").unwrap();
+        let captures = &template.captures("/users/7").unwrap();
+        let call = self;
+        place.unmet(&OnPath { captures, call })
     }
 }
 
@@ -73,7 +80,7 @@ fn texts(list: &[&str]) -> Box<[Literal]> {
 /// `Ok`: whether it holds.
 fn judge(place: &Where, call: &Call, json: &str) -> Result<bool, Why> {
     let value = (!json.is_empty()).then(|| Content::Json(Value::read(json.as_bytes()).unwrap()));
-    let unmet = place.unmet(&Judged(call, value));
+    let unmet = Judged(call, value).unmet(place);
     unmet
         .map(|unmet| unmet.is_none())
         .map_err(|error| error.why)
@@ -512,7 +519,7 @@ fn a_name_that_some_readers_find_twice_in_query_form_or_both_is_there_more_than_
             query,
             ..Call::default()
         };
-        let judged = small.unmet(&Judged(&call, Some(Content::Form("amount=50"))));
+        let judged = Judged(&call, Some(Content::Form("amount=50"))).unmet(&small);
         let judged = judged.map(|unmet| unmet.is_none());
         assert_eq!(judged.map_err(|error| error.why), said, "{query}");
     }

@@ -4,11 +4,13 @@
 //! many resources, and each must be allowed. It refuses to choose: a place that is absent, there twice, of another type
 //! or that readers may take differently leaves no resource at all, and never a smaller list.
 
+use super::homograph;
 use super::spelling::{is_plain, push_byte};
 use super::{
     Part, RESOURCE_BYTES_MAX, RESOURCES_BYTES_MAX, RESOURCES_MAX, Resource, ResourceTemplate,
 };
-use crate::policy::condition::{Content, Facts, Found, Why, field, place};
+use crate::policy::call::OnPath;
+use crate::policy::condition::{Content, Found, Why, field, place};
 use crate::policy::decision::Reason;
 use crate::policy::json::Value;
 use smol_str::{SmolStr, SmolStrBuilder};
@@ -44,7 +46,7 @@ impl ResourceTemplate {
     ///
     /// # Errors
     /// [`Unfilled`]: then there is no resource, and nothing that bounds resources allows the call.
-    pub fn fill(&self, facts: &dyn Facts) -> Result<Resource, Unfilled> {
+    pub fn fill(&self, facts: &OnPath<'_>) -> Result<Resource, Unfilled> {
         let mut text = Text::default();
         // What stands before the list, and the list.
         let mut listed = None;
@@ -109,24 +111,24 @@ enum Said<'f> {
     Several(&'f [Value<'f>]),
 }
 
-fn said<'f>(part: &'f Part, facts: &'f dyn Facts) -> Result<Said<'f>, Why> {
+fn said<'f>(part: &'f Part, facts: &'f OnPath<'f>) -> Result<Said<'f>, Why> {
     let value = match part {
         Part::Literal(literal) => return Ok(Said::One((&**literal).into())),
-        Part::Path(name) => return once(facts.path(name)).map(Said::One),
+        Part::Path(name) => return plain(facts.path(name)),
         Part::Session(name) => {
-            let value = facts.session(name).ok_or(Why::Absent)?;
+            let value = facts.call.session(name).ok_or(Why::Absent)?;
             return full(value.into()).map(Said::One);
         }
-        Part::Query(name) => return plain(facts.query(name)),
-        Part::Header(name) => return plain(facts.header(name)),
-        Part::Id => return plain(facts.resource_id()),
+        Part::Query(name) => return plain(facts.call.query(name)),
+        Part::Header(name) => return plain(facts.call.header(name)),
+        Part::Id => return plain(facts.call.resource_id()),
         Part::Body(pointer) => match facts.body() {
             None => return Err(Why::Unreadable),
             Some(Content::Form(form)) => return plain(field(facts, form, pointer)?),
             Some(Content::Json(value)) => place(value, pointer)?,
         },
-        Part::Args(pointer) => place(facts.args().ok_or(Why::Unreadable)?, pointer)?,
-        Part::Property(pointer) => place(facts.properties().ok_or(Why::Absent)?, pointer)?,
+        Part::Args(pointer) => place(facts.call.args().ok_or(Why::Unreadable)?, pointer)?,
+        Part::Property(pointer) => place(facts.call.properties().ok_or(Why::Absent)?, pointer)?,
     };
     match value {
         Value::List(list) => Ok(Said::Several(list)),
@@ -177,10 +179,8 @@ fn full(value: Cow<'_, str>) -> Result<Cow<'_, str>, Why> {
 }
 
 fn clean(value: Cow<'_, str>) -> Result<Cow<'_, str>, Why> {
-    match value.contains('\0') {
-        true => Err(Why::Nul),
-        false => Ok(value),
-    }
+    homograph::check(&value)?;
+    Ok(value)
 }
 
 /// A resource in the making; an error from its methods: it would be too long.

@@ -6,6 +6,7 @@
 use super::super::model::RouteIndex;
 use super::super::template::{Captures, Relation, Segment, Spans, Template, relation};
 use super::index::Index;
+use super::loose::Loose;
 use super::tree::Tree;
 use super::{RouteMatch, TableError};
 use std::num::NonZeroU32;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shapes {
     index: Index,
+    /// The same for readers who are not exact.
+    loose: Loose,
     /// Those of one shape lie together.
     arms: Box<[Arm]>,
     /// Of each shape.
@@ -181,8 +184,10 @@ impl Shapes {
             start..end
         };
         let ranges: Box<[Range<u32>]> = shapes.iter().map(&mut range).collect();
+        let loose = Loose::of(shapes.iter().map(Arms::segments));
         let linked = shapes.into_iter().zip(&ranges);
         Self {
+            loose,
             index: Index::of(&tree),
             arms: linked
                 .flat_map(|(shape, range)| shape.linked(range.start))
@@ -197,6 +202,11 @@ impl Shapes {
     pub(super) fn most_specific(&self, path: &str) -> Option<Found> {
         let (shape, spans) = self.index.find(path)?;
         Some(Found { shape, spans })
+    }
+
+    /// Whether readers who are not exact take a path for the same shape as was found for it.
+    pub(super) fn is_same_to_all(&self, found: &Found, path: &str) -> bool {
+        self.loose.agrees(found.shape, path)
     }
 
     /// Arms of one method and the same names: each with each behind it.

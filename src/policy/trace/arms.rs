@@ -4,7 +4,7 @@
 //! What is not known decides nothing: neither that a condition holds nor that it does not, so that nothing behind it is
 //! guessed at either.
 
-use crate::policy::choice::{Body, Call, OnPath, RefusedBody};
+use crate::policy::call::{Body, Call, OnPath, RefusedBody};
 use crate::policy::condition::{Condition, Subject, Why};
 use crate::policy::decision::Reason;
 use crate::policy::model::{Policy, RouteIndex};

@@ -1,12 +1,16 @@
 //! A call that is told of instead of made: as much of it as somebody says, read as the gate would read it.
 
-use crate::policy::choice::{Body, Call, RefusedBody};
+use crate::policy::call::{Body, Call, RefusedBody};
 use crate::policy::condition::{Content, Found, Subject, named};
 use crate::policy::content::{Media, Unreadable, is_taken_for, one};
+use crate::policy::fields::{FieldFault, Rules, check_request};
 use crate::policy::json::Value;
+use crate::policy::model::Tool;
 use crate::policy::subject::Session;
+use crate::policy::target::Target;
 use crate::policy::time::Timestamp;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What is said of a call. Of what is not said nothing is known.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Told<'a> {
     pub body: Option<ToldBody<'a>>,
     /// The arguments, of a call that the body names.
     pub args: Option<&'a Value<'a>>,
+    /// Whether it is said what it is for; `None`: not known.
+    pub intended: Option<bool>,
     /// Where it comes from.
     pub client: Option<IpAddr>,
     /// When it is made.
@@ -96,8 +102,8 @@ impl Call for Told<'_> {
         self.session.agent.as_str()
     }
 
-    fn client(&self) -> IpAddr {
-        self.client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    fn client(&self) -> Option<IpAddr> {
+        self.client
     }
 
     fn now(&self) -> Timestamp {
@@ -118,6 +124,20 @@ impl Call for Told<'_> {
             Subject::Client => self.client.is_some(),
             Subject::Hour(_) | Subject::Weekday(_) => self.now.is_some(),
         }
+    }
+
+    fn forbidden(&self, tool: &Tool, target: Option<&Target>) -> Option<FieldFault> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).ok()?);
+        }
+        let target = target.map_or("", Target::as_str);
+        check_request(&headers, target, &Rules::of(tool)).err()
+    }
+
+    fn intended(&self) -> Option<bool> {
+        self.intended
     }
 
     fn refused_body(&self, bytes_max: u64) -> Option<RefusedBody> {

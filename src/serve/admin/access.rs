@@ -13,6 +13,7 @@ use crate::config::{Role, meant};
 use crate::gate::respond::problem;
 use crate::gate::{Channel, Peer};
 use crate::policy::choice::{Unfit, Vague};
+use crate::policy::condition::Subject as Looked;
 use crate::policy::decision::{Decision, Reason};
 use crate::policy::function::{self, Asked, Batch, Flaw, Question, Sent, Unclear};
 use crate::policy::json::Value;
@@ -23,12 +24,12 @@ use crate::policy::time::Now;
 use crate::policy::{self, AccessRequest};
 use crate::store::live::State as Life;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
 use axum::response::Response;
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderName, StatusCode};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -137,11 +138,10 @@ pub(super) async fn evaluation(
     request: Request,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Issuer])?;
-    let headers = request.headers().clone();
     let text = input::text(request).await?;
     let value = read(&text)?;
     let evaluated = evaluate(&admin, &caller, &value, None)?;
-    Ok(identified(&headers, json(StatusCode::OK, &evaluated)))
+    Ok(json(StatusCode::OK, &evaluated))
 }
 
 /// The same for several questions at once. Needs the role issuer.
@@ -155,12 +155,11 @@ pub(super) async fn evaluations(
     request: Request,
 ) -> Result<Response, Refused> {
     caller.needs(&[Role::Issuer])?;
-    let headers = request.headers().clone();
     let text = input::text(request).await?;
     let value = read(&text)?;
     let Some(batch) = Batch::read(&value).map_err(flawed)? else {
         let evaluated = evaluate(&admin, &caller, &value, None)?;
-        return Ok(identified(&headers, json(StatusCode::OK, &evaluated)));
+        return Ok(json(StatusCode::OK, &evaluated));
     };
     let mut evaluations = Vec::with_capacity(batch.evaluations.len());
     for one in batch.evaluations {
@@ -174,7 +173,7 @@ pub(super) async fn evaluations(
         }
     }
     let all = EvaluatedAll { evaluations };
-    Ok(identified(&headers, json(StatusCode::OK, &all)))
+    Ok(json(StatusCode::OK, &all))
 }
 
 /// Where the two are.
@@ -339,7 +338,8 @@ fn decided(
     let asked = Asked {
         question,
         session: subject.session,
-        client: NOWHERE,
+        // Where the agent will ask from is not known.
+        client: None,
         now: now.wall,
     };
     let path = function::path(question.name());
@@ -352,11 +352,7 @@ fn decided(
     let matched = match asked.chosen(policy, first) {
         Ok(matched) => matched,
         Err(unfit) => {
-            let reason = match unfit {
-                Unfit::Unmet { .. } => Reason::ConditionUnmet,
-                Unfit::Unevaluable { .. } | Unfit::Unread(_) => Reason::Unevaluable,
-            };
-            return no_for(reason).by(policy.route(unfit.route()).id.as_str());
+            return untold(unfit, policy).by(policy.route(unfit.route()).id.as_str());
         }
     };
     let route = policy.route(matched.route);
@@ -392,6 +388,29 @@ fn decided(
     evaluated
 }
 
+/// No route judges it: by which subject, and never by what it says.
+fn untold(unfit: Unfit, policy: &Policy) -> Evaluated {
+    let subject = unfit.condition(policy).map(|it| &it.subject);
+    match (unfit, subject) {
+        (Unfit::Unmet { .. }, Some(subject)) => {
+            let detail = format!("the policy does not allow it with such a `{subject}`");
+            no(Reason::ConditionUnmet, detail)
+        }
+        (Unfit::Unevaluable { .. }, Some(Looked::Client)) => no(
+            Reason::Unevaluable,
+            "the policy decides it by `client`, where it is asked from, which is known when the agent asks itself"
+                .to_owned(),
+        ),
+        (Unfit::Unevaluable { why, .. }, Some(subject)) => {
+            let detail = format!("the policy decides it by `{subject}`, which {why}");
+            no(Reason::Unevaluable, detail)
+        }
+        (Unfit::Unmet { .. } | Unfit::Unevaluable { .. } | Unfit::Unread(_), _) => {
+            no_for(Reason::Unevaluable)
+        }
+    }
+}
+
 impl Evaluated {
     /// The route that decides.
     fn by(mut self, route: &str) -> Self {
@@ -425,14 +444,24 @@ fn gone(project: &ProjectName) -> Refused {
     ))
 }
 
-/// A request that has a name for itself gets it back.
-fn identified(asked: &HeaderMap, mut answer: Response) -> Response {
-    if let Some(id) = asked.get(&X_REQUEST_ID).filter(|id| id.len() <= 256) {
-        answer.headers_mut().insert(X_REQUEST_ID, id.clone());
+/// A request of the API's that has one name for itself gets it back, whatever the answer is.
+pub(super) async fn identified(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let own = path.starts_with(API) || path == CONFIGURATION;
+    let mut ids = request.headers().get_all(&X_REQUEST_ID).iter();
+    let id = match (ids.next(), ids.next()) {
+        (Some(id), None) if own && id.len() <= REQUEST_ID_BYTES_MAX => Some(id.clone()),
+        _ => None,
+    };
+    let mut answer = next.run(request).await;
+    if let Some(id) = id {
+        answer.headers_mut().insert(X_REQUEST_ID, id);
     }
     answer
 }
 
+const API: &str = "/access/v1/";
+const CONFIGURATION: &str = "/.well-known/authzen-configuration";
+const REQUEST_ID_BYTES_MAX: usize = 256;
+
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Where the agent will ask from is not known: this lies in no network that a policy names.
-const NOWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

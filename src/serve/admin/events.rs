@@ -250,6 +250,10 @@ impl Feed {
                 "quarantine",
                 json!({ "session": session.to_string(), "project": project, "change": change, "at": at }),
             ),
+            What::Pins { tool, change } => (
+                "pins",
+                json!({ "tool": tool.as_str(), "project": project, "change": change, "at": at }),
+            ),
             What::Policy { change } => ("policy", json!({ "change": change, "at": at })),
         };
         Some(Event::default().event(name).data(data.to_string()))

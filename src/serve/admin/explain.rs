@@ -44,6 +44,8 @@ pub(super) struct ExplainInput {
     /// The arguments of a call that the body names: JSON, as text, so that it is read to the byte as the gate reads it.
     /// Absent: not known.
     args: Option<String>,
+    /// What the agent says the call is for; empty: nothing. Absent: what is said for the session, or in `headers`.
+    intent: Option<String>,
     /// The address it comes from. Absent: not known.
     client: Option<String>,
     /// When it is made, as RFC 3339 has it; now unless given.
@@ -106,6 +108,7 @@ fn wanted(input: &ExplainInput, now: Timestamp) -> Result<Wanted, String> {
     let client = input.client.as_deref().map(address).transpose()?;
     let at = input.at.as_deref().map(time).transpose()?;
     (wanted.client, wanted.at) = (client, Some(at.unwrap_or(now)));
+    wanted.intent.clone_from(&input.intent);
     Ok(wanted)
 }
 
@@ -129,6 +132,11 @@ fn of_session(
     }
     let session = caller.session(admin, id)?;
     let now = admin.parts.clock.now();
+    let mut wanted = wanted.clone();
+    // What is said for one call goes before what is said for all.
+    wanted.intent = wanted
+        .intent
+        .or_else(|| session.intent().map(|it| it.to_string()));
     let mut explanation = with(admin, &session.facts.project, |explainer| {
         session.with_grants(|grants| {
             let facts = &session.facts;
@@ -136,7 +144,7 @@ fn of_session(
                 session: facts,
                 grants,
             };
-            explainer.explain(subject, wanted, now)
+            explainer.explain(subject, &wanted, now)
         })
     })?
     .map_err(Refused::invalid)?;

@@ -50,7 +50,7 @@ struct Wanted {
 /// see all of them. Needs the role auditor.
 #[utoipa::path(get, path = "/v1/ledger", params(
     ("project" = Option<String>, Query, description = "Only of this project; several are separated by commas."),
-    ("kind" = Option<String>, Query, description = "Only `decision`, `outcome`, `session`, `grant`, `approval`, `quarantine`, `policy`, `principal`, `gate`; several are separated by commas."),
+    ("kind" = Option<String>, Query, description = "Only `decision`, `outcome`, `session`, `grant`, `approval`, `quarantine`, `pin`, `policy`, `principal`, `gate`; several are separated by commas."),
     ("agent" = Option<String>, Query), ("session" = Option<String>, Query), ("run" = Option<String>, Query),
     ("tool" = Option<String>, Query), ("route" = Option<String>, Query), ("scope" = Option<String>, Query),
     ("resource" = Option<String>, Query, description = "What was acted on, by itself or among others, such as `user:7`."),

@@ -15,6 +15,7 @@ mod input;
 pub(in crate::serve) mod ledger;
 mod openapi;
 mod order;
+mod pins;
 mod policy;
 pub(in crate::serve) mod problem;
 pub(in crate::serve) mod sessions;
@@ -28,7 +29,7 @@ use super::console::{self, Visits};
 use super::reload::Reload;
 use crate::config::{Lines, Principal};
 use crate::gate::strangers::Strangers;
-use crate::gate::{Gate, Peer};
+use crate::gate::{Flaw, Gate, Peer, unread};
 use crate::io::clock::{self, Clock};
 use crate::io::metrics::Metrics;
 use crate::io::notify::Notifier;
@@ -41,8 +42,10 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use std::collections::HashMap;
@@ -122,6 +125,12 @@ impl Admin {
     /// Somebody at this address had no good key.
     pub(in crate::serve) fn stranger(&self, client: IpAddr) {
         self.failures.note(client);
+    }
+
+    /// A head that could not be read came from this address: what is said of it.
+    pub fn unread(&self, client: IpAddr, flaw: Flaw) -> Bytes {
+        self.stranger(client);
+        unread::plain(flaw)
     }
 
     /// Writes what failed authentication since the last flush; once a second.
@@ -205,6 +214,9 @@ fn router(admin: Arc<Admin>) -> Router {
         .route("/v1/approvals/{id}/resolve", post(approvals::resolve))
         .route("/v1/events", get(events::listen))
         .route("/v1/ledger", get(ledger::list))
+        .route("/v1/pins", get(pins::list))
+        .route("/v1/pins/accept", post(pins::accept))
+        .route("/v1/pins/forget", post(pins::forget))
         .route("/v1/policy", get(policy::show))
         .route("/v1/policy/explain", post(explain::explain))
         .route("/v1/policy/reload", post(policy::reload))
@@ -219,6 +231,7 @@ fn router(admin: Arc<Admin>) -> Router {
         .merge(console::routes())
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn(access::identified))
         .with_state(admin)
 }
 

@@ -3,7 +3,7 @@
 use super::caller::check_host;
 use super::problem::{Refused, json};
 use super::{
-    Admin, access, approvals, checkpoint, events, explain, grants, ledger, policy, sessions,
+    Admin, access, approvals, checkpoint, events, explain, grants, ledger, pins, policy, sessions,
 };
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -23,6 +23,7 @@ use utoipa::{Modify, OpenApi};
         grants::give, grants::revoke, policy::show, policy::reload, explain::explain,
         approvals::list, approvals::show, approvals::history::show, approvals::decision,
         approvals::resolve, events::listen, checkpoint::show, ledger::list,
+        pins::list, pins::accept, pins::forget,
         access::evaluation, access::evaluations, access::configuration,
     ),
     modifiers(&Key),

@@ -116,9 +116,9 @@ where
         }
         let busy = self.busy.take();
         // A connection that another protocol takes over closes when that does.
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS
-            && busy.as_ref().is_some_and(Busy::is_last)
-        {
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.line.as_ref().inspect(|line| line.switch());
+        } else if busy.as_ref().is_some_and(Busy::is_last) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -10,6 +10,7 @@
 
 use super::socket::{Socket, Stream};
 use crate::serve::watch::{SWEEP_EVERY, Watch};
+use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -96,14 +97,14 @@ impl<S: Stream> Frames<S> {
 
     /// What is to be said to a peer that is through with its budget; nothing, if it is not, or if it would fall into the
     /// middle of a frame.
-    pub fn last_words(&self) -> Vec<u8> {
+    pub fn last_words(&self) -> Option<Bytes> {
         if self.budget.left > 0 || self.to_peer.left > 0 || self.to_peer.have > 0 {
-            return Vec::new();
+            return None;
         }
         let mut goaway = vec![0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
         goaway.extend(self.last_stream.to_be_bytes());
         goaway.extend(ENHANCE_YOUR_CALM.to_be_bytes());
-        goaway
+        Some(goaway.into())
     }
 
     fn received(&mut self, bytes: &[u8]) -> io::Result<()> {

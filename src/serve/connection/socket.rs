@@ -4,6 +4,7 @@
 use super::preface::Ahead;
 use crate::serve::caps::Admission;
 use crate::serve::watch::{Order, Watch, Watched, Way};
+use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,7 +90,7 @@ impl Stream for TlsStream<Socket> {
 /// Closing a socket with unread input resets it, and a reset can overtake the answer (RFC 9112, 9.6): says that nothing
 /// more is sent, then reads what the peer still sends, within bounds.
 /// Its buffer is boxed by the callers: an idle connection must not carry it.
-pub(super) async fn linger(mut stream: impl Stream, last_words: Vec<u8>) {
+pub(super) async fn linger(mut stream: impl Stream, last_words: Bytes) {
     let discard = async {
         let mut left = LINGER_BYTES_MAX;
         let mut buffer = [0; 4096];

@@ -54,6 +54,7 @@ fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene
         .serve(
             &stages,
             tls,
+            Arc::new(|_, flaw| crate::gate::unread::plain(flaw)),
             move || {
                 counted.fetch_add(1, Ordering::SeqCst);
             },
@@ -292,7 +293,7 @@ fn a_call_in_progress_outlives_head_and_idle_timeouts() {
 }
 
 #[test]
-fn what_hyper_can_t_parse_is_answered_and_closed() {
+fn what_can_t_be_parsed_is_answered_and_closed() {
     let scene = scene(patient(), roomy());
     let (target, field) = ("x".repeat(70 * 1024), "x".repeat(100 * 1024));
     let cases = [
@@ -316,6 +317,10 @@ fn what_hyper_can_t_parse_is_answered_and_closed() {
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status} ")),
             "{status}: {answer}"
+        );
+        assert!(
+            answer.contains("problem+json") && answer.ends_with('}'),
+            "{answer}"
         );
     }
     finish(scene);

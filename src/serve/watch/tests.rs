@@ -105,6 +105,44 @@ async fn who_finishes_closes_what_is_between_calls_and_hears_out_who_has_begun_t
     );
 }
 
+/// A connection of HTTP/2 that was opened while a gate handed over was told to go elsewhere before its first call had come.
+#[tokio::test]
+async fn who_has_just_come_with_http2_is_heard_out_and_told_with_its_first_call() {
+    let registry = Registry::new(&Timeouts {
+        tls: SWEEP_EVERY * 40,
+        head: SWEEP_EVERY * 40,
+        body_idle: SWEEP_EVERY * 40,
+        idle: SWEEP_EVERY * 40,
+    });
+    let (asking, silent, idle) = (registry.watch(), registry.watch(), registry.watch());
+    for each in [&asking, &silent, &idle] {
+        each.multiplex();
+    }
+    drop(idle.begin_stream());
+    idle.end_stream();
+    sweeps(&registry, 1);
+    registry.announce();
+    let orders = || [&asking, &silent, &idle].map(|each| each.order());
+    assert_eq!(orders(), [Order::Go, Order::Go, Order::Finish]);
+    registry.finish().await;
+    assert_eq!(orders(), [Order::Go, Order::Go, Order::Finish]);
+    let call = asking.begin_stream();
+    assert_eq!(orders(), [Order::Finish, Order::Go, Order::Finish]);
+    // However long it was idle before, it has its time between being told and the end.
+    sweeps(&registry, FAREWELL - 1);
+    assert_eq!(idle.order(), Order::Finish);
+    sweeps(&registry, 1);
+    assert_eq!(idle.order(), Order::Cut);
+    sweeps(&registry, SILENT);
+    assert_eq!(silent.order(), Order::Finish);
+    sweeps(&registry, FAREWELL);
+    assert_eq!(
+        (asking.order(), silent.order()),
+        (Order::Finish, Order::Cut)
+    );
+    drop(call);
+}
+
 #[test]
 fn a_handshake_has_its_own_limit_and_a_head_begins_when_it_is_over() {
     let registry = registry();

@@ -231,6 +231,11 @@ impl LiveApproval {
         self.stage.subscribe()
     }
 
+    /// Whether the agent has the answer.
+    pub fn is_delivered(&self) -> bool {
+        self.paper().delivered
+    }
+
     /// Since when it stands there.
     pub fn since(&self) -> Timestamp {
         self.paper().since

@@ -45,6 +45,11 @@ pub struct Fit {
 }
 
 impl Ask {
+    /// How such a grant would come about, whether or not there is room for it now; `None`: never.
+    pub fn mode(&self, policy: &Policy, session: &Session) -> Option<GrantMode> {
+        self.fit(policy, session).ok().map(|fit| fit.mode)
+    }
+
     /// Holds it against the session's ceiling.
     fn fit(&self, policy: &Policy, session: &Session) -> Result<Fit, GiveError> {
         let scope = || self.scope.clone();

@@ -89,6 +89,7 @@ pub(super) fn fill(table: &Table, snapshot: Snapshot, now: Now) {
     }
     sessions.values().for_each(|session| table.enter(session));
     approvals::restore(table, snapshot.approvals, now);
+    table.restore_pins(snapshot.pins);
 }
 
 /// Names that many sessions share are kept once.

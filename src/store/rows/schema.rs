@@ -137,4 +137,22 @@ CREATE TABLE deliveries (
     PRIMARY KEY (message, project, target)
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+CREATE TABLE pins (
+    project TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    name TEXT NOT NULL,
+    accepted BLOB NOT NULL CHECK (length(accepted) = 32),
+    definition TEXT NOT NULL,
+    first_seen INTEGER NOT NULL,
+    accepted_at INTEGER NOT NULL,
+    accepted_by TEXT,
+    latest BLOB CHECK (length(latest) = 32),
+    latest_definition TEXT,
+    latest_at INTEGER,
+    turns INTEGER NOT NULL,
+    UNIQUE (project, tool, name),
+    CHECK ((latest IS NULL) = (latest_at IS NULL))
+) STRICT;
+",
 ];

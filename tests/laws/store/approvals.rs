@@ -840,6 +840,7 @@ fn every_decision_and_quarantine_is_to_be_told_once_and_news_come_when_it_can_be
             changes.push(match item.what {
                 What::Approval { change, .. } | What::Quarantine { change, .. } => change,
                 What::Policy { .. } => "policy",
+                What::Pins { .. } => "pins",
             });
         }
         assert_eq!(

@@ -5,8 +5,10 @@ import gzip
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
+from threading import Event
 
 SESSIONS = count(1)
+RELEASED = Event()
 TOOLS = [{"name": "pay", "inputSchema": {"type": "object", "x": 1.5}}, {"name": "wipe", "inputSchema": {}}]
 
 
@@ -31,6 +33,15 @@ def answers(name, id_):
         "garbled-events": ("text/event-stream", f"data: {whole[:-9]}\n\n"),
         "strange": ("application/json", json.dumps({"jsonrpc": "2.0", "id": id_, "result": {"tools": ["wipe"]}})),
         "huge": ("application/json", whole[:-1] + " " * (9 << 20) + "}"),
+        "half": ("text/event-stream", f"data: {note}\n\ndata: {whole}\n\ndata: {whole[:-9]}\n\ndata: {note}\n\n"),
+        "packed-wide": ("application/json", whole.encode("utf-16")),
+        # Failures, and none of them a list.
+        "words": ("application/json", "upstream connect error {reset}"),
+        "word": ("application/json", '"unavailable {}"'),
+        "nothing": ("application/json", "null"),
+        "complaints": ("application/json", '[{"message": "down", "tools": ["wipe"]}, 7]'),
+        "object": ("application/json", '{"message":"down"}'),
+        "page": ("text/html", "<style>p {}</style><p>down</p>"),
         "error": ("application/json", json.dumps({"jsonrpc": "2.0", "id": id_, "error": {"code": -32603, "message": "no"}})),
     }.get(name)
 
@@ -42,10 +53,10 @@ class Endpoint(BaseHTTPRequestHandler):
         pass
 
     def say(self, kind, body, **fields):
-        body = body.encode()
+        body = body if isinstance(body, bytes) else body.encode()
         if self.headers.get("x-compress"):
             body, fields["Content-Encoding"] = gzip.compress(body), "gzip"
-        self.send_response(200)
+        self.send_response(int(self.headers.get("x-status") or 200))
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"whole"')
@@ -63,6 +74,13 @@ class Endpoint(BaseHTTPRequestHandler):
             self.send_response(202)
             self.send_header("Content-Length", "0")
             self.end_headers()
+            return
+        if self.headers.get("x-answer") == "late":
+            RELEASED.wait(60)
+        if self.headers.get("x-answer") == "release":
+            RELEASED.set()
+        if message["method"] == "server/discover":
+            self.say("application/json", json.dumps({"jsonrpc": "2.0", "id": id_, "result": {"capabilities": {"tools": {}}}}))
             return
         chosen = answers(self.headers.get("x-answer"), id_)
         if chosen:

@@ -229,6 +229,16 @@ async fn a_session_of_the_protocol_is_for_who_began_it_and_for_nobody_else() {
     // An answer to a server's request needs a session in which it was asked.
     scene.send(POST, &[], &reply).await.expect(403);
     scene.send(POST, &with, &reply).await.expect(202);
+    // A stream is resumed within a session that is one's own, and in no other way.
+    let event = ("last-event-id", "of-another-session-7");
+    for (method, body) in [(POST, &*ping), (Method::DELETE, "")] {
+        let fields = [with[0], event];
+        scene.send(method, &fields, body).await.expect(400);
+    }
+    scene.send(Method::GET, &[event], "").await.expect(405);
+    let fields = [with[0], event];
+    let answer = scene.send_as(&other, Method::GET, &fields, "").await;
+    answer.expect(404);
     let stream = scene.send(Method::GET, &with, "").await.expect(200);
     // A list that is told again on the stream is narrowed there too.
     assert!(
@@ -318,6 +328,88 @@ async fn no_shape_of_a_list_shows_what_the_session_could_never_be_granted() {
     }
     let unended = listed("unended").await.expect(200);
     assert!(unended.body.is_empty(), "{unended:?}");
+}
+
+/// A list that came as a failure was passed on whole where it said of itself that it was text; and failures that are no
+/// messages lost their status, because they could not be read as lists.
+#[tokio::test]
+async fn a_failure_is_told_as_it_came_and_no_list_passes_as_one() {
+    let scene = Scene::before("mcp_stub.py").await;
+    let body = request(7, "tools/list", json!({})).to_string();
+    let failed = |kind: &'static str, coding: &'static str| {
+        let (scene, body) = (&scene, &body);
+        let fields = [
+            ("x-answer", kind),
+            ("x-status", "503"),
+            ("x-compress", coding),
+        ];
+        async move { scene.send(POST, &fields, body).await }
+    };
+    for (kind, text) in [
+        ("words", "upstream connect error {reset}"),
+        ("word", "\"unavailable {}\""),
+        ("nothing", "null"),
+        (
+            "complaints",
+            r#"[{"message": "down", "tools": ["wipe"]}, 7]"#,
+        ),
+        ("object", r#"{"message":"down"}"#),
+        ("page", "<style>p {}</style><p>down</p>"),
+    ] {
+        let answer = failed(kind, "").await.expect(503);
+        assert_eq!(answer.text(), text, "{kind}");
+    }
+    for kind in ["list", "text", "events", "cut"] {
+        let answer = failed(kind, "").await.expect(503);
+        let text = answer.text();
+        assert!(
+            text.contains("\"pay\"") && !text.contains("wipe"),
+            "{kind}: {text}"
+        );
+    }
+    for (kind, coding) in [
+        ("batch", ""),
+        ("twice", ""),
+        ("garbled", ""),
+        ("strange", ""),
+        ("packed-wide", ""),
+        ("list", "1"),
+        ("page", "1"),
+    ] {
+        let answer = failed(kind, coding).await.expect(200).json();
+        assert_eq!(
+            answer["error"]["data"]["reason"], "upstream_failed",
+            "{kind}: {answer}"
+        );
+    }
+}
+
+/// What could be read of a stream was lost with what could not, where both came in one piece.
+#[tokio::test]
+async fn events_before_one_that_cant_be_read_arrive() {
+    use http_body_util::BodyExt as _;
+    let scene = Scene::before("mcp_stub.py").await;
+    let mut connection = crate::client::Connection::open(scene.gate.agents, &scene.session.token)
+        .await
+        .unwrap();
+    let fields = [("x-answer", "half"), ("content-type", "application/json")];
+    let body = request(7, "tools/list", json!({})).to_string();
+    let answer = connection
+        .start(POST, "/mcp", &fields, bytes::Bytes::from(body).into())
+        .await
+        .unwrap();
+    let (mut body, mut read) = (answer.into_body(), Vec::new());
+    let broke = loop {
+        match body.frame().await {
+            Some(Ok(frame)) => read.extend_from_slice(&frame.into_data().unwrap_or_default()),
+            Some(Err(_)) => break true,
+            None => break false,
+        }
+    };
+    let text = String::from_utf8(read).unwrap();
+    assert!(broke, "it breaks off: {text}");
+    assert_eq!(text.matches("data: ").count(), 2, "{text}");
+    assert!(text.contains("\"pay\"") && !text.contains("wipe"), "{text}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 impl Scene {
     /// A person says yes to what is shown.
-    async fn agree(&self, approval: &str) -> Value {
+    pub(super) async fn agree(&self, approval: &str) -> Value {
         let path = format!("/v1/approvals/{approval}");
         let key = self.setup.key("dana");
         let shown = client::get(self.gate.admin, key, &path)
@@ -85,6 +85,39 @@ async fn events_of_an_approved_call_reach_the_attempt_that_waits() {
         .collect();
     assert_eq!(messages[0]["params"]["progressToken"], 200, "{messages:?}");
     assert_eq!(messages[1]["id"], 2, "{messages:?}");
+}
+
+/// A list that people had agreed to was refused to every retry with another number: it was changed for that attempt, and
+/// was taken for one that can't be narrowed any more.
+#[tokio::test]
+async fn a_list_that_people_agreed_to_reaches_another_attempt_and_is_narrowed() {
+    let scene = Scene::before("mcp_stub.py").await;
+    for kind in ["list", "events"] {
+        let list = |id: u64| {
+            let body = request(id, "tools/list", json!({})).to_string();
+            let scene = &scene;
+            async move {
+                let fields = [("x-answer", kind)];
+                let session = &scene.session;
+                scene
+                    .send_to("/asked", session, Method::POST, &fields, &body)
+                    .await
+            }
+        };
+        let pending = list(1).await.expect(200).json();
+        let pending = &pending["error"]["data"];
+        assert_eq!(pending["status"], "PENDING_APPROVAL");
+        scene.agree(pending["approval"].as_str().unwrap()).await;
+        let answer = list(2).await.expect(200);
+        let text = answer.text();
+        let message = match text.lines().rfind(|line| line.starts_with("data: ")) {
+            Some(event) => event.trim_start_matches("data: "),
+            None => text,
+        };
+        let message: Value = serde_json::from_str(message).unwrap();
+        assert_eq!(message["id"], 2, "{text}");
+        assert!(text.contains("\"pay\"") && !text.contains("wipe"), "{text}");
+    }
 }
 
 #[tokio::test]

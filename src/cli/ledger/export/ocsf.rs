@@ -1,5 +1,5 @@
 //! OCSF 1.7.0 events. A call is API Activity (6003), twice: as it was decided and as it ended. Sessions begin and end as
-//! Authentication (3002), grants are User Access Management (3005), approvals, quarantines, intents and policies Entity
+//! Authentication (3002), grants are User Access Management (3005), approvals, quarantines, pins, intents and policies Entity
 //! Management (3004), the gate's own life Application Lifecycle (6002), admin calls API Activity again.
 //!
 //! `raw_data` has the ledger's line as it is, so nothing is lost, and it can be found and proven in the ledger:
@@ -185,23 +185,30 @@ fn entity(record: &Value, change: &str) -> Value {
     let kind = text(record, "kind").unwrap_or_default();
     let (activity, name) = match (kind, change) {
         ("approval", "requested") | ("policy", "loaded") => (1, "Create"),
+        ("pin", "pinned") => (1, "Create"),
+        ("pin", "forgotten") => (4, "Delete"),
+        ("pin", "changed") => (12, "Suspend"),
+        ("pin", "restored" | "accepted") => (13, "Resume"),
         ("quarantine", "quarantined") => (12, "Suspend"),
         ("quarantine", "released") => (13, "Resume"),
         _ => (3, "Update"),
     };
-    let quarantined = change == "quarantined";
+    let stopped = matches!(
+        (kind, change),
+        ("quarantine", "quarantined") | ("pin", "changed")
+    );
     let failed = change == "rejected";
     json!({
         "class_uid": 3004, "activity_id": activity, "activity_name": name,
-        "severity_id": if quarantined { HIGH } else if failed { MEDIUM } else { INFORMATIONAL },
+        "severity_id": if stopped { HIGH } else if failed { MEDIUM } else { INFORMATIONAL },
         "status_id": if failed { FAILURE } else { SUCCESS }, "status": if failed { "Failure" } else { "Success" },
         "actor": causer(record),
         "entity": {
             "name": kind, "type": kind,
-            "uid": first(record, &["approval", "session"]),
+            "uid": first(record, &["approval", "digest", "session"]),
             "data": record,
         },
-        "message": first(record, &["note", "reason", "detail", "intent"]),
+        "message": first(record, &["note", "reason", "detail", "intent", "why"]),
         "status_detail": text(record, "word").unwrap_or(change),
     })
 }

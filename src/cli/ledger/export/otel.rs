@@ -51,6 +51,7 @@ fn severity(record: &Value) -> (u8, &'static str) {
     match (record["kind"].as_str(), record["change"].as_str()) {
         (Some("gate"), Some("fault")) => (17, "ERROR"),
         (Some("quarantine"), Some("quarantined"))
+        | (Some("pin"), Some("changed" | "refused"))
         | (Some("principal"), Some("failed" | "strangers")) => (13, "WARN"),
         (Some("policy"), Some("rejected")) => (13, "WARN"),
         (Some("decision"), _) if record["decision"] == "deny" => (13, "WARN"),

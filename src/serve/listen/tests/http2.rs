@@ -169,7 +169,7 @@ fn http1_that_begins_like_the_preface_is_http1() {
     }
     let mut stream = connect(&scene);
     send(&mut stream, "PRI * HTTP/2.0\r\n\r\nno\r\n\r\n");
-    assert!(rest(&mut stream).starts_with("HTTP/1.1 400 "));
+    assert!(rest(&mut stream).starts_with("HTTP/1.1 505 "));
     finish(scene);
 }
 

@@ -34,13 +34,17 @@ async function tried(promise) {
 const { client, call } = await connected();
 const progress = [];
 const repo = "acme/a";
+const { tools } = await client.listTools();
 const say = {
-  tools: (await client.listTools()).tools.map((each) => each.name).sort(),
+  tools: tools.map((each) => each.name).sort(),
+  // Of these the SDK holds results to what they declare.
+  declared: tools.filter((each) => each.outputSchema).map((each) => each.name).filter((name) => name === "list_issues"),
   resources: (await client.listResources()).resources.map((each) => each.uri),
   templates: (await client.listResourceTemplates()).resourceTemplates.map((each) => each.uriTemplate),
   prompts: (await client.listPrompts()).prompts.map((each) => each.name),
   called: await tried(call({ name: "list_issues", arguments: { repo } })),
   followed: await tried(call({ name: "slow_issues", arguments: { repo } }, (at) => progress.push(at.progress))),
+  elsewhere: await tried(call({ name: "list_issues", arguments: { repo: "other/b" } })),
   refused: await tried(call({ name: "delete_repo", arguments: { repo } })),
   read: await tried(client.readResource({ uri: "repo://acme/README" })),
   unread: await tried(client.readResource({ uri: "secret://keys" })),

@@ -2,7 +2,7 @@
 
 /// What a request's field is to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// Well known, carried over.
     Plain,
     /// Well known, carried over, and read by the gate.
@@ -28,7 +28,7 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) fn of(name: &str) -> Self {
+    pub(crate) fn of(name: &str) -> Self {
         match name {
             "accept"
             | "accept-encoding"
@@ -120,4 +120,12 @@ pub(super) const FOLDED_BYTES_MAX: usize = 64;
 
 pub(super) fn is_of_family(folded: &[u8]) -> bool {
     folded.starts_with(b"toolgate") || folded.starts_with(b"xforwarded")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn protected_folded_names_are_sorted_for_the_search() {
+        assert!(super::PROTECTED_FOLDED.is_sorted());
+    }
 }
