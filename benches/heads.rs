@@ -67,6 +67,7 @@ fn call(calls: usize) -> f64 {
         address: "127.0.0.1:0".parse().unwrap(),
         trusted_proxies: Vec::new(),
         timeouts: Timeouts {
+            failed_tries: u32::MAX,
             tls: long,
             head: long,
             body_idle: long,
