@@ -28,11 +28,6 @@ pub fn run(data: &[u8]) {
         if !allows(text) {
             continue;
         }
-        let words = text.to_lowercase();
-        assert!(
-            words.contains("select") || words.contains("values") || words.contains("table"),
-            "{text:?} reads nothing"
-        );
         for more in [
             "\n;DROP TABLE tickets",
             "\n;DELETE FROM tickets",

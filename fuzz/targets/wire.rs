@@ -31,17 +31,17 @@ fn gate() -> SocketAddr {
                 drop(stream);
             }
         });
-        let (folder, agents, admin) = (super::folder("wire"), free(), free());
-        let data = folder.display();
-        let project = format!("version: 1\nproject: demo\nagents: {{ bot: {{ scopes: {{ all: on_use }} }} }}\ntools:\n  t:\n    mount: /\n    upstream: {{ url: 'http://{behind}' }}\n    routes: [{{ id: all, match: 'GET,POST /{{*rest}}', scope: all }}]\n");
-        let server = format!("version: 1\nworkers: 1\nlisteners:\n  agents: {{ address: '{agents}' }}\n  admin: {{ address: '{admin}' }}\nstore: {{ embedded: {{ path: {data}/store.db }} }}\nledger: {{ directory: {data}/ledger }}\nprojects: [project.yaml]\n");
+        let (folder, agents, admin, metrics) = (super::folder("wire"), free(), free(), free());
+        let (data, key) = (folder.display(), "0".repeat(64));
+        let project = format!("version: 1\nproject: demo\nagents: {{ bot: {{ scopes: {{ all: on_use }} }} }}\ntools:\n  t:\n    mount: /\n    upstream: {{ url: 'http://{behind}' }}\n    routes: [{{ id: all, match: ['GET /{{*rest}}', 'POST /{{*rest}}'], scope: all }}]\n");
+        let server = format!("version: 1\nworkers: 1\nlisteners:\n  agents: {{ address: '{agents}' }}\n  admin: {{ address: '{admin}' }}\n  metrics: {{ address: '{metrics}' }}\nprincipals:\n  - {{ name: root, key: {{ sha256: {key} }}, roles: [issuer], projects: [demo] }}\nstore: {{ embedded: {{ path: {data}/store.db }} }}\nledger: {{ directory: {data}/ledger }}\nprojects: [project.yaml]\n");
         std::fs::write(folder.join("project.yaml"), project).expect("written");
         let file = folder.join("toolgate.yaml");
         std::fs::write(&file, server).expect("written");
         std::thread::spawn(move || {
             let arguments = ["toolgate".into(), "serve".into(), "--config".into(), file.into_os_string()];
-            if run_cli(Cli::parse_from(arguments)).is_err() {
-                eprintln!("the gate does not start");
+            if let Err(failure) = run_cli(Cli::parse_from(arguments)) {
+                failure.tell();
                 std::process::abort();
             }
         });

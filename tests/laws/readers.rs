@@ -261,6 +261,8 @@ fn a_path_that_some_take_for_a_more_specific_routes_matches_nothing() {
         .route("GET /Logs/", "list", None)
         .route("GET /models/{model}:run", "run", None)
         .route("GET /any/{*rest}", "any", None)
+        .route("GET /openapi", "any", None)
+        .route("GET /openapi.json", "any", None)
         .build();
     let found = |path: &str| {
         let target = Target::parse(&format!("/t{path}"), HOST).unwrap();
@@ -282,6 +284,8 @@ fn a_path_that_some_take_for_a_more_specific_routes_matches_nothing() {
         ("/models/Gemini-2.5:run", 6),
         ("/any/%23general/x", 7),
         ("/any/a/b%3F/x", 7),
+        ("/openapi", 8),
+        ("/openapi.json", 9),
     ] {
         assert_eq!(found(path), Some(route), "{path}");
     }
@@ -295,6 +299,9 @@ fn a_path_that_some_take_for_a_more_specific_routes_matches_nothing() {
         "/users/me%23x",
         "/users/me::$DATA",
         "/users/me.json",
+        "/users/me.anything",
+        "/users/me.pdf",
+        "/OpenAPI.json",
         "/users/m%2565",
         "/users/%EF%BD%8De",
         "/users/m%E2%80%8Be",

@@ -6,7 +6,7 @@
 //! It never finds a route; it says that there is none.
 
 use super::super::target::alike;
-use super::super::template::{Affixes, Relation, Segment, relation};
+use super::super::template::{Affixes, Segment};
 use super::index::Index;
 use super::tree::Tree;
 
@@ -34,7 +34,7 @@ impl Loose {
         }
     }
 
-    /// Whether no loose reader takes a path that matched `shape` for one of another that is not wider. A path that is cut
+    /// Whether no loose reader takes a path that matched `shape` for one of another that says more. A path that is cut
     /// short (`/users/7%3F/keys`) must be of the same one even then: what is left of it may be allowed to nobody. A rest goes
     /// as far as it is cut.
     pub(super) fn agrees(&self, shape: usize, path: &str) -> bool {
@@ -42,13 +42,17 @@ impl Loose {
         let same = |text: &str| match self.index.find(text) {
             None => !reading.is_cut || self.is_rest(shape, text),
             Some((other, _)) if other == self.firsts[shape] => true,
-            Some((other, _)) => {
-                let lies = relation(&self.templates[shape], &self.templates[other]);
-                !reading.is_cut && lies == Relation::Within
-            }
+            Some((other, _)) => !reading.is_cut && !self.is_narrower(other, shape),
         };
         let without_format = alike::without_format(&reading.text);
         same(&reading.text) && without_format.is_none_or(same)
+    }
+
+    /// Whether a shape says more of some segment than another does: then calls that the other one takes may be its own. Where
+    /// both say all (`/openapi` beside `/openapi.json`) somebody wrote down both.
+    fn is_narrower(&self, shape: usize, than: usize) -> bool {
+        let mut both = self.templates[shape].iter().zip(&self.templates[than]);
+        both.any(|(one, other)| said(one) > said(other))
     }
 
     /// Whether a shape is one with a rest that begins right behind `path`.
@@ -56,6 +60,15 @@ impl Loose {
         let below = self.index.find(&format!("{path}/_"));
         self.templates[shape].ends_with(&[Segment::Rest])
             && below.is_some_and(|(other, _)| other == self.firsts[shape])
+    }
+}
+
+/// How much a segment of a template says of those it matches.
+fn said(segment: &Segment) -> usize {
+    match segment {
+        Segment::Literal(_) => usize::MAX,
+        Segment::Parameter(Affixes { prefix, suffix }) => 1 + prefix.len() + suffix.len(),
+        Segment::Rest => 0,
     }
 }
 

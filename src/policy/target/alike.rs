@@ -140,17 +140,13 @@ pub(in crate::policy) fn name(literal: &str) -> String {
     trimmed(&decoded(literal))
 }
 
-/// A path without the format at its end, for readers who ask for one there. `None`: it has none.
+/// A path without what stands behind the last dot of its last name, which some frameworks take for the format that is asked
+/// for, whatever it is. `None`: there is no such thing.
 pub(in crate::policy) fn without_format(path: &str) -> Option<&str> {
     let (before, format) = path.rsplit_once('.')?;
-    let named = !before.is_empty() && !before.ends_with('/');
-    (named && FORMATS.contains(&format)).then_some(before)
+    let named = !before.is_empty() && !before.ends_with('/') && !format.contains('/');
+    named.then_some(before)
 }
-
-/// What frameworks take for a format rather than for a part of a name.
-const FORMATS: [&str; 12] = [
-    "json", "xml", "html", "htm", "js", "css", "csv", "txt", "yaml", "yml", "rss", "atom",
-];
 
 /// Decoded until nothing is left to decode. A canonical path has few layers, all of them UTF-8.
 fn decoded(path: &str) -> String {
