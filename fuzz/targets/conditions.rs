@@ -4,7 +4,8 @@
 use core::net::IpAddr;
 use std::sync::OnceLock;
 use toolgate::config::load_project;
-use toolgate::policy::choice::{Body, Call, Unfit, choose};
+use toolgate::policy::call::{Body, Call};
+use toolgate::policy::choice::{Unfit, choose};
 use toolgate::policy::condition::{Found, named};
 use toolgate::policy::content::Media;
 use toolgate::policy::model::Policy;

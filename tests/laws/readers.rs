@@ -298,6 +298,7 @@ fn a_path_that_some_take_for_a_more_specific_routes_matches_nothing() {
         "/users/me%3Fx",
         "/users/me%23x",
         "/users/me::$DATA",
+        "/users/me:x",
         "/users/me.json",
         "/users/me.anything",
         "/users/me.pdf",

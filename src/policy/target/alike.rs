@@ -168,6 +168,6 @@ fn decoded(path: &str) -> String {
 /// A segment in small letters, without a parameter, a stream of a file, and dots, spaces and plus signs at its end.
 fn trimmed(segment: &str) -> String {
     let name = segment.split(';').next().unwrap_or_default();
-    let name = name.split("::").next().unwrap_or_default();
+    let name = name.split(':').next().unwrap_or_default();
     name.trim_end_matches(['.', ' ', '+']).to_lowercase()
 }
