@@ -61,8 +61,8 @@ impl Call for Said<'_> {
     fn agent(&self) -> &str {
         "bot"
     }
-    fn client(&self) -> IpAddr {
-        [127, 0, 0, 1].into()
+    fn client(&self) -> Option<IpAddr> {
+        Some([127, 0, 0, 1].into())
     }
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(0)
