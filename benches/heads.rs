@@ -76,6 +76,7 @@ fn call(calls: usize) -> f64 {
             connections: 10,
             per_address: 10,
         },
+        failed_tries: u32::MAX,
         tls: None,
     };
     let bound = listen::bind(&listener, 1).unwrap();

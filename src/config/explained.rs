@@ -15,6 +15,7 @@ use crate::policy::decision::GrantUse;
 use crate::policy::json::Value;
 use crate::policy::model::{GrantMode, Mount, Policy, RouteIndex, ToolIndex};
 use crate::policy::name::{AgentName, PrincipalName, ScopeName};
+use crate::policy::pin::CALL;
 use crate::policy::resource::{Part, Resource, Unfilled};
 use crate::policy::subject::Subject;
 use crate::policy::target::Target;
@@ -109,6 +110,7 @@ impl Explainer<'_> {
                 step => steps.extend(self.say(step, answer, subject, asked)),
             }
         }
+        self.say_pin(answer, asked, &mut steps);
         let route = answer.route.map(|route| self.policy.route(route));
         let chain = route
             .and_then(|route| route.approval)
@@ -486,6 +488,21 @@ impl Explainer<'_> {
             chain.quorum,
             groups.join(", ")
         )
+    }
+
+    /// What a server says of its tools is no part of the policy: whether a call meets a changed one is not known here.
+    fn say_pin(&self, answer: &Answer, asked: Asked<'_>, steps: &mut Vec<StepSaid>) {
+        let Asked::Called { tool, method, .. } = asked else {
+            return;
+        };
+        if answer.outcome.passes() && self.policy.tool(tool).pin && method == CALL {
+            let line = self.lines.and_then(|lines| lines.tool(tool));
+            let says = "the tool is pinned: refused as `tool_changed` unless the server says of it what was accepted; that the running gate alone knows (`toolgate pins list`)";
+            // Before the word of people, who are not asked about one that has changed.
+            let at = steps.iter().position(|step| step.step == "approval");
+            let at = at.unwrap_or(steps.len());
+            steps.insert(at, self.said("pin", true, says, line));
+        }
     }
 }
 

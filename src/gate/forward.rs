@@ -23,7 +23,9 @@ use crate::gate::Channel;
 use crate::io::clock::Clock;
 use crate::io::sweep::{self, Guard, Lapse, Liveness};
 use crate::io::telemetry::Context;
-use crate::io::upstream::{Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Unanswered};
+use crate::io::upstream::{
+    Answer, DialFault, ExchangeFault, Lease, Origin, Outgoing, Owner, Unanswered,
+};
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Evidence, GrantUse};
 use bytes::Bytes;
@@ -58,6 +60,8 @@ pub struct Outbound<'a> {
     pub trust: Trust,
     /// Whose end cuts the call.
     pub session: Arc<dyn Liveness>,
+    /// The session again: connections are kept for one and no other.
+    pub owner: Owner,
     /// By which its end and the timeouts are told.
     pub clock: &'a Arc<dyn Clock>,
     /// What the backend is told of the trace; `None`: what the agent says of it.
@@ -226,10 +230,10 @@ impl Outbound<'_> {
         guard: &Guard,
     ) -> Result<(Response<Answer>, Lease), SendFault> {
         let outfit = self.outfit;
-        let mut lease = match Lease::kept(&outfit.place) {
+        let mut lease = match Lease::kept(&outfit.place, self.owner) {
             Some(lease) => lease,
             None => {
-                let opening = Lease::open(&outfit.place, outfit.connect_timeout);
+                let opening = Lease::open(&outfit.place, self.owner, outfit.connect_timeout);
                 self.dial(opening, guard).await?
             }
         };
@@ -244,7 +248,7 @@ impl Outbound<'_> {
                 Ok(Err(unanswered)) => {
                     body = once_more(unanswered, lease.origin(), again)?;
                     // This one ends the loop, whatever becomes of it.
-                    let opening = Lease::again(&outfit.place, outfit.connect_timeout);
+                    let opening = Lease::again(&outfit.place, self.owner, outfit.connect_timeout);
                     lease = self.dial(opening, guard).await?;
                 }
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),

@@ -14,6 +14,7 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Inner, Peer, client, judge, mcp};
 use crate::io::sweep::Liveness;
 use crate::io::telemetry::Context;
+use crate::io::upstream::Owner;
 use crate::ledger::record::Fault;
 use crate::policy::decision::{Decision, Denial, GrantUse, Hold, Permit, Reason};
 use crate::policy::subject::Subject;
@@ -158,6 +159,7 @@ impl Inner {
             channel: peer.channel,
             trust: client::trust(peer.address, &self.settings.trusted_proxies),
             session: caller.session.clone(),
+            owner: Owner(caller.session.facts.id),
             clock: &self.clock,
             trace,
             // An agent of HTTP/1.0 does not know of such answers.

@@ -125,7 +125,10 @@ impl Gate {
     /// A message that could not be read came from `client`: counted, and answered. The whole answer, as HTTP/1.1 has it.
     pub fn unread(&self, client: IpAddr, flaw: Flaw) -> Bytes {
         let gate = &self.0;
-        gate.strangers.note(client);
+        // Whoever connects and says nothing is no stranger that anybody must hear of: balancers do that to see who is alive.
+        if flaw != Flaw::Late {
+            gate.strangers.note(client);
+        }
         let mut entry = Entry::unread(Arc::clone(gate), client);
         let response = entry.refuse_unread(flaw.refusal());
         written(&response)

@@ -1,17 +1,38 @@
-//! What of agents' bodies lies in memory because it must be read before it is judged: counted over the whole process, and
-//! bounded. Each body has its own bound besides; this one is for all who send at once.
+//! Memory that all connections share, as it is the process's.
+//!
+//! What of agents' bodies lies in it because it must be read before it is judged is counted and bounded. Each body has its
+//! own bound besides; this one is for all who send at once. And where many connections are held, each gets less: who is
+//! served slowly in a crowd is served all the same.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of bodies read ahead, of all calls together: as many as the longest body may have that a route can ask for.
 pub const BUFFERED_BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
-/// Memory is the process's, and so is the count.
+/// Connections from which on there is a crowd.
+const CROWD: u32 = 1024;
+
+static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 static BUFFERED: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of bodies read ahead now.
 pub fn buffered() -> u64 {
     BUFFERED.load(Ordering::Relaxed)
+}
+
+/// Whether so many connections are held that each is to make do with small buffers.
+pub fn is_crowded() -> bool {
+    CONNECTIONS.load(Ordering::Relaxed) >= CROWD
+}
+
+/// A connection is held.
+pub fn enter() {
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// It is not any longer.
+pub fn leave() {
+    CONNECTIONS.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// What one body has taken. Given back when it is dropped.

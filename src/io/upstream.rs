@@ -24,6 +24,7 @@ pub use tunnel::Tunnel;
 
 use crate::io::tls::client::{Offer, fault_in};
 use crate::ledger::record::TlsFault;
+use crate::policy::id::SessionId;
 use bytes::Bytes;
 use dial::Opened;
 use http::header::{CONNECTION, UPGRADE};
@@ -68,10 +69,15 @@ pub enum Answer {
 /// An answer's body on its stream.
 pub struct AnswerStream(http2::Body);
 
+/// Whose calls a kept connection may carry: one session's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(pub SessionId);
+
 /// The means for one exchange.
 pub struct Lease {
     /// Until it is given back.
     carrier: Option<Carrier>,
+    owner: Owner,
     origin: Origin,
     interim: Option<Interim>,
 }
@@ -143,18 +149,19 @@ pub enum ExchangeFault {
 }
 
 impl Lease {
-    /// Means that are at hand: a kept connection to `place` that is fit for use, or a stream of a shared one.
-    pub fn kept(place: &Place) -> Option<Self> {
+    /// Means that are at hand: a connection to `place` that was kept for `owner` and is fit for use, or a stream of a shared
+    /// one.
+    pub fn kept(place: &Place, owner: Owner) -> Option<Self> {
         let pool = pool::here();
         let carrier = match place.versions {
-            Versions::Http1 => pool.take(place.number()).map(Carrier::Http1),
+            Versions::Http1 => pool.take(place.number(), owner).map(Carrier::Http1),
             Versions::Http2 => pool.join(place.number()).map(Carrier::Http2),
             Versions::Either => match pool.join(place.number()) {
                 Some(seat) => Some(Carrier::Http2(seat)),
-                None => pool.take(place.number()).map(Carrier::Http1),
+                None => pool.take(place.number(), owner).map(Carrier::Http1),
             },
         };
-        carrier.map(|carrier| Self::new(carrier, Origin::Kept))
+        carrier.map(|carrier| Self::new(carrier, owner, Origin::Kept))
     }
 
     /// Means for one exchange with `place` within `timeout` (looking up its name and TLS included): those at hand, those
@@ -162,27 +169,27 @@ impl Lease {
     ///
     /// # Errors
     /// [`DialFault`]: nothing was sent.
-    pub async fn open(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+    pub async fn open(place: &Place, owner: Owner, timeout: Duration) -> Result<Self, DialFault> {
         if place.versions == Versions::Http1 {
-            return match Self::kept(place) {
+            return match Self::kept(place, owner) {
                 Some(lease) => Ok(lease),
-                None => Self::fresh(place, timeout).await,
+                None => Self::fresh(place, owner, timeout).await,
             };
         }
-        match tokio::time::timeout(timeout, Self::shared(place, timeout)).await {
+        match tokio::time::timeout(timeout, Self::shared(place, owner, timeout)).await {
             Ok(opened) => opened,
             Err(_) => Err(DialFault::Timeout),
         }
     }
 
-    async fn shared(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+    async fn shared(place: &Place, owner: Owner, timeout: Duration) -> Result<Self, DialFault> {
         loop {
             match pool::here().approach(place.number()) {
                 Approach::Join(seat) => {
-                    return Ok(Self::new(Carrier::Http2(seat), Origin::Kept));
+                    return Ok(Self::new(Carrier::Http2(seat), owner, Origin::Kept));
                 }
                 Approach::Dial(turn) => {
-                    let opened = Self::fresh(place, timeout).await;
+                    let opened = Self::fresh(place, owner, timeout).await;
                     if let (Some(turn), Err(fault)) = (turn, &opened) {
                         turn.fail(*fault);
                     }
@@ -198,7 +205,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`DialFault`]: nothing was sent.
-    pub async fn fresh(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+    pub async fn fresh(place: &Place, owner: Owner, timeout: Duration) -> Result<Self, DialFault> {
         let carrier = match dial::open(place, Offer::Configured, timeout).await? {
             Opened::Http1(connection) => {
                 if place.versions == Versions::Either {
@@ -210,7 +217,7 @@ impl Lease {
                 Carrier::Http2(pool::here().share(connection).ok_or(DialFault::Full)?)
             }
         };
-        Ok(Self::new(carrier, Origin::Fresh))
+        Ok(Self::new(carrier, owner, Origin::Fresh))
     }
 
     /// Means for what is sent a second time: not those that just failed. Where connections are shared those that others
@@ -218,11 +225,11 @@ impl Lease {
     ///
     /// # Errors
     /// [`DialFault`]: nothing was sent.
-    pub async fn again(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+    pub async fn again(place: &Place, owner: Owner, timeout: Duration) -> Result<Self, DialFault> {
         let mut lease = match place.versions {
-            Versions::Http1 => Self::fresh(place, timeout).await?,
+            Versions::Http1 => Self::fresh(place, owner, timeout).await?,
             Versions::Http2 | Versions::Either => {
-                match tokio::time::timeout(timeout, Self::shared(place, timeout)).await {
+                match tokio::time::timeout(timeout, Self::shared(place, owner, timeout)).await {
                     Ok(opened) => opened?,
                     Err(_) => return Err(DialFault::Timeout),
                 }
@@ -238,9 +245,13 @@ impl Lease {
     ///
     /// # Errors
     /// [`DialFault`]: nothing was sent.
-    pub async fn for_upgrade(place: &Place, timeout: Duration) -> Result<Self, DialFault> {
+    pub async fn for_upgrade(
+        place: &Place,
+        owner: Owner,
+        timeout: Duration,
+    ) -> Result<Self, DialFault> {
         if place.versions != Versions::Http1 {
-            let lease = Self::open(place, timeout).await?;
+            let lease = Self::open(place, owner, timeout).await?;
             if lease.can_upgrade() && (lease.origin == Origin::Fresh || lease.is_http2()) {
                 return Ok(lease);
             }
@@ -250,15 +261,18 @@ impl Lease {
             lease.give_back();
         }
         match dial::open(place, Offer::Http1, timeout).await? {
-            Opened::Http1(connection) => Ok(Self::new(Carrier::Http1(connection), Origin::Fresh)),
+            Opened::Http1(connection) => {
+                Ok(Self::new(Carrier::Http1(connection), owner, Origin::Fresh))
+            }
             // HTTP/1.1 alone was offered.
             Opened::Http2(_) => Err(DialFault::NotHttp2),
         }
     }
 
-    fn new(carrier: Carrier, origin: Origin) -> Self {
+    fn new(carrier: Carrier, owner: Owner, origin: Origin) -> Self {
         Self {
             carrier: Some(carrier),
+            owner,
             origin,
             interim: None,
         }
@@ -364,11 +378,11 @@ impl Lease {
         }
     }
 
-    /// Returns a connection for the next call. To be called only when the answer was read to its end; the connection
+    /// Returns a connection for its owner's next call. To be called only when the answer was read to its end; the connection
     /// is closed all the same if the request was not written to its end, or if either side said that it closes.
     pub fn give_back(mut self) {
         if let Some(Carrier::Http1(connection)) = self.carrier.take()
-            && let Some(unfit) = pool::here().put(connection)
+            && let Some(unfit) = pool::here().put(connection, self.owner)
         {
             unfit.close();
         }

@@ -55,8 +55,8 @@
 //!
 //! **`principal`** (`called`, `failed`, `strangers`): `principal`, `client`, `count`, `detail`. `called`: an admin call that
 //! changed something, or the console's way in or out; `detail` is the call. `failed` sums up who had no good key at the
-//! admin API, `strangers` who had no good token at the agents' listener: one record for each `client` and second, the rest
-//! (without `client`) one count.
+//! admin API, `strangers` who had no good token at the agents' listener, or sent a head that can't be read: one record for
+//! each `client` and second, the rest (without `client`) one count.
 //!
 //! **`gate`** (`started`, `recovered`, `stopped`, `fault`, `dropped`, `key_rotated`): `version`, `detail`. After `fault`, `segment` and
 //! `kept_bytes`: that file's bytes behind `kept_bytes` were never acknowledged and are not the ledger's. With

@@ -2,6 +2,7 @@
 //! answering would cost what the cap is there to save.
 
 use crate::config::Caps;
+use crate::io::room;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -56,6 +57,7 @@ impl Door {
         }
         *held += 1;
         drop(by_address);
+        room::enter();
         Some(Admission {
             door: Arc::clone(self),
             address,
@@ -94,6 +96,7 @@ impl fmt::Debug for Door {
 
 impl Drop for Admission {
     fn drop(&mut self) {
+        room::leave();
         let mut by_address = self
             .door
             .by_address

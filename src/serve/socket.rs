@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Connections the kernel holds for a listener that is not accepting fast enough; capped by `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Bytes of an answer that the kernel takes before any of them is on its way.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// A peer that is gone without a word (half-open) is noticed after `KEEPALIVE_IDLE + 4 * KEEPALIVE_INTERVAL` even in
 /// the middle of a long answer, where no other timeout runs.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -108,6 +111,9 @@ fn open(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
 /// When the peer is already gone.
 pub fn prepare(stream: &tokio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    // Of what a peer does not take the kernel would keep megabytes for each, and every peer may take nothing.
+    #[cfg(target_os = "linux")]
+    SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     SockRef::from(stream).set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(KEEPALIVE_IDLE)

@@ -3,9 +3,11 @@
 //!
 //! The sweep bounds what hyper can't be asked to: a head that never ends, a connection that idles, an agent that does not
 //! take its answer. It refuses to judge a call in progress: that is the forwarder's, which knows what it waits for.
+//!
+//! It is long because all that a connection may be doing, and how long, is told here and nowhere else.
 
 use crate::config::Timeouts;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -72,6 +74,8 @@ pub struct Watch {
     blocked: AtomicU32,
     /// In sweeps: since when a call's peer sends no more and was sent nothing; 0: it may send.
     halved: AtomicU32,
+    /// More of an answer waits for the peer to take what it has.
+    withheld: AtomicBool,
     order: AtomicU8,
     /// HTTP/2: calls in progress.
     streams: AtomicU32,
@@ -163,6 +167,7 @@ impl Registry {
             since: AtomicU32::new(self.now()),
             blocked: AtomicU32::new(0),
             halved: AtomicU32::new(0),
+            withheld: AtomicBool::new(false),
             order: AtomicU8::new(Order::Go as u8),
             streams: AtomicU32::new(0),
             waker: OnceLock::new(),
@@ -287,6 +292,12 @@ impl Watch {
         if self.blocked.load(Ordering::Relaxed) != 0 {
             self.blocked.store(0, Ordering::Relaxed);
         }
+        if self.withheld.load(Ordering::Relaxed)
+            && self.withheld.swap(false, Ordering::Relaxed)
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake_by_ref();
+        }
         if self.halved.load(Ordering::Relaxed) != 0 {
             self.halved.store(self.registry.now(), Ordering::Relaxed);
         }
@@ -309,6 +320,15 @@ impl Watch {
         if self.blocked.load(Ordering::Relaxed) == 0 {
             self.blocked.store(self.registry.now(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether more of an answer is to wait. If so, the connection's task is woken once bytes go to the peer again.
+    pub fn withhold(&self) -> bool {
+        let blocked = self.blocked.load(Ordering::Relaxed) != 0;
+        if blocked {
+            self.withheld.store(true, Ordering::Relaxed);
+        }
+        blocked
     }
 
     /// A call's head is complete.

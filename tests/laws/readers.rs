@@ -302,6 +302,7 @@ fn a_path_that_some_take_for_a_more_specific_routes_matches_nothing() {
         "/users/me.json",
         "/users/me.anything",
         "/users/me.pdf",
+        "/users/me.a%252eb",
         "/OpenAPI.json",
         "/users/m%2565",
         "/users/%EF%BD%8De",

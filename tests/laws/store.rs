@@ -6,6 +6,7 @@ mod approvals;
 mod held;
 mod model;
 mod notices;
+mod pins;
 mod world;
 
 use std::collections::BTreeMap;

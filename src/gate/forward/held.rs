@@ -40,7 +40,7 @@ pub(in crate::gate) async fn send_held(
     let outfit = call.outfit;
     let sweep = sweep::here(call.clock);
     let guard = sweep.guard(Some(call.session.clone()), outfit.timeout);
-    let opening = Lease::fresh(&outfit.place, outfit.connect_timeout);
+    let opening = Lease::fresh(&outfit.place, call.owner, outfit.connect_timeout);
     let mut lease = match call.dial(opening, &guard).await {
         Ok(lease) => lease,
         Err(fault) => {

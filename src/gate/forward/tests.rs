@@ -217,6 +217,7 @@ async fn relay(
         channel: Channel::Plain,
         trust: Trust::Agent,
         session,
+        owner: crate::io::upstream::tests::OWNER,
         clock,
         trace: None,
         line: Some(&tunnels.line),

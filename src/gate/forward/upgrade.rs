@@ -39,7 +39,7 @@ pub(super) async fn exchange(
         .guard(Some(Arc::clone(&call.session)), call.outfit.timeout);
     let outfit = call.outfit;
     // A connection of its own, which never returns to those that are kept, or a stream of its own.
-    let opening = Lease::for_upgrade(&outfit.place, outfit.connect_timeout);
+    let opening = Lease::for_upgrade(&outfit.place, call.owner, outfit.connect_timeout);
     let mut lease = call.dial(opening, &guard).await?;
     let version = lease.version();
     let mut request = call.request(Framing::None, Outgoing::Empty, version)?;

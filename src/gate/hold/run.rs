@@ -19,6 +19,7 @@ use crate::gate::refusal::Refusal;
 use crate::gate::{Channel, Inner, Line, Sequel};
 use crate::io::metrics::GrantKind;
 use crate::io::sweep::{self, Guard};
+use crate::io::upstream::Owner;
 use crate::ledger::record::Fault;
 use crate::policy::approval::{Asked, Field, KEPT_BYTES_MAX};
 use crate::policy::decision::GrantUse;
@@ -246,6 +247,7 @@ impl Errand {
             channel: self.channel,
             trust: Trust::Agent,
             session: self.session.clone(),
+            owner: Owner(self.session.facts.id),
             clock: &gate.clock,
             trace: self.wanted.context,
             line: None,

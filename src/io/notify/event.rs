@@ -12,10 +12,12 @@ use std::sync::Arc;
 pub(super) fn payload(notice: &NoticeRow, console: &str) -> Arc<str> {
     let mut data: Map<String, Value> = serde_json::from_str(&notice.data).unwrap_or_default();
     let named = |name: &str| data.get(name).and_then(Value::as_str);
-    let page = match (named("approval"), named("session")) {
-        (Some(approval), _) => format!("/approvals/{approval}"),
-        (None, Some(session)) => format!("/sessions/{session}"),
-        (None, None) => "/".to_owned(),
+    let page = match (named("approval"), named("session"), named("tool")) {
+        (Some(approval), ..) => format!("/approvals/{approval}"),
+        (None, Some(session), _) => format!("/sessions/{session}"),
+        // What its server says of it.
+        (None, None, Some(_)) => "/policy".to_owned(),
+        (None, None, None) => "/".to_owned(),
     };
     data.insert("url".to_owned(), format!("{console}{page}").into());
     json!({"type": notice.kind, "timestamp": rfc3339(notice.at), "data": data})
@@ -53,6 +55,12 @@ mod tests {
             },
         });
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_message_of_a_changed_tool_leads_to_the_page_that_lists_it() {
+        let said = read(r#"{"project":"demo","tool":"till","names":["pay"],"changed":1}"#);
+        assert_eq!(said["data"]["url"], "https://gate.example/policy");
     }
 
     #[test]

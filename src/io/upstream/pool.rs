@@ -1,14 +1,15 @@
 //! One thread's connections.
 //!
-//! Those of HTTP/1.1 are kept while nobody uses them, last used first, so that a burst's surplus ages and goes. Those of
-//! HTTP/2 are shared by the calls in progress. Ages are counted by a task that runs only while something is kept: no clock
+//! Those of HTTP/1.1 are kept while nobody uses them, last used first, so that a burst's surplus ages and goes; each for the
+//! session whose call it carried, and for no other: a backend may send more than one answer to a request, and nothing on the
+//! wire tells the second from the answer to the next one. Those of HTTP/2 are shared by the calls in progress. Ages are counted by a task that runs only while something is kept: no clock
 //! is read and no timer armed per call.
 //!
 //! Where a place may speak HTTP/2, one call at a time opens a connection and the others wait to share it: a burst of calls
 //! to a place that nobody has spoken to must not become a burst of handshakes.
 
 use super::dial::DialFault;
-use super::{http1, http2};
+use super::{Owner, http1, http2};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -51,6 +52,7 @@ struct Shelf {
 
 struct Kept {
     connection: http1::Connection,
+    owner: Owner,
     age: u32,
 }
 
@@ -97,11 +99,12 @@ pub(super) fn here() -> Arc<Pool> {
 }
 
 impl Pool {
-    /// The connection to `place` that was used last and is fit for use. What is not fit goes.
-    pub(super) fn take(&self, place: u32) -> Option<http1::Connection> {
+    /// The connection to `place` that `owner` used last and that is fit for use. What of its is not fit goes.
+    pub(super) fn take(&self, place: u32, owner: Owner) -> Option<http1::Connection> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(place as usize)?;
-        while let Some(kept) = shelf.kept.pop() {
+        while let Some(at) = shelf.kept.iter().rposition(|kept| kept.owner == owner) {
+            let kept = shelf.kept.remove(at);
             if kept.connection.is_fit() {
                 return Some(kept.connection);
             }
@@ -110,10 +113,11 @@ impl Pool {
         None
     }
 
-    /// Keeps `connection`, or returns it if it is not fit or there are too many. Must be called within a tokio runtime.
+    /// Keeps `connection` for `owner`, or returns it if it is not fit or there are too many. Must be called within a tokio runtime.
     pub(super) fn put(
         self: &Arc<Self>,
         connection: http1::Connection,
+        owner: Owner,
     ) -> Option<http1::Connection> {
         if !connection.is_fit() {
             return Some(connection);
@@ -123,7 +127,11 @@ impl Pool {
         if shelf.kept.len() >= KEPT_MAX {
             return Some(connection);
         }
-        shelf.kept.push(Kept { connection, age: 0 });
+        shelf.kept.push(Kept {
+            connection,
+            owner,
+            age: 0,
+        });
         drop(shelves);
         self.keep_ageing();
         None

@@ -1,6 +1,7 @@
 //! One connection as HTTP drives it, with what the gate must know about it besides.
 
 use super::strict::{Asked, Nonsense, Reader};
+use crate::io::room;
 use crate::io::tls::client::fault_in;
 use crate::ledger::record::TlsFault;
 use socket2::SockRef;
@@ -34,6 +35,9 @@ pub(super) struct Wire {
     /// Over HTTP/1.1.
     reader: Option<Reader>,
 }
+
+/// What is read at once in a crowd: what lies here unread of an answer that nobody takes is a few times as much.
+const SIP_BYTES: usize = 8 * 1024;
 
 /// What is known of a connection from outside the task that drives it.
 #[derive(Default)]
@@ -131,6 +135,20 @@ impl Wire {
         Ok(())
     }
 
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Socket::Tls(stream) => {
+                let read = ready!(Pin::new(stream).poll_read(cx, buf));
+                Poll::Ready(read.inspect_err(|error| {
+                    if let Some(fault) = fault_in(error) {
+                        let _ = self.tally.tls_fault.set(fault);
+                    }
+                }))
+            }
+        }
+    }
+
     fn swallow(&self, written: io::Result<usize>, offered: usize) -> io::Result<usize> {
         match written {
             Err(error) if is_gone(&error) => {
@@ -156,17 +174,14 @@ impl AsyncRead for Wire {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(match &mut self.socket {
-            Socket::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Socket::Tls(stream) => {
-                let read = ready!(Pin::new(stream).poll_read(cx, buf));
-                Poll::Ready(read.inspect_err(|error| {
-                    if let Some(fault) = fault_in(error) {
-                        let _ = self.tally.tls_fault.set(fault);
-                    }
-                }))
-            }
-        })?;
+        if self.reader.is_some() && buf.remaining() > SIP_BYTES && room::is_crowded() {
+            let mut sip = [0; SIP_BYTES];
+            let mut read = ReadBuf::new(&mut sip);
+            ready!(self.poll_socket(cx, &mut read))?;
+            buf.put_slice(read.filled());
+        } else {
+            ready!(self.poll_socket(cx, buf))?;
+        }
         let read = &buf.filled()[before..];
         self.tally
             .received

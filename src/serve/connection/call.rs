@@ -2,6 +2,7 @@
 
 use super::outflow::Outflow;
 use crate::gate::Line;
+use crate::io::room;
 use crate::serve::rooms::Lodged;
 use crate::serve::watch::Watch;
 use bytes::Bytes;
@@ -221,6 +222,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let Some(outflow) = self.outflow().cloned() else {
+            // In a crowd hyper is given no more to keep for a peer that takes nothing.
+            if room::is_crowded() && self.busy.as_ref().is_some_and(|busy| busy.watch.withhold()) {
+                return Poll::Pending;
+            }
             return self.poll_content(context);
         };
         if self.rest.is_empty() && self.end.is_none() {

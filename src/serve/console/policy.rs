@@ -2,7 +2,7 @@
 
 use super::door::Visitor;
 use super::page::{Frame, Trouble, page};
-use super::text::length;
+use super::text::{Text, Time, length};
 use super::told::Told;
 use crate::config::Role;
 use crate::policy::approval::Chain;
@@ -28,8 +28,32 @@ struct Project {
     hash: String,
     routes: Vec<RouteLine>,
     chains: Vec<ChainLine>,
+    pins: Pins,
     told: Told,
 }
+
+/// Tools of pinned servers.
+#[derive(Debug)]
+struct Pins {
+    /// Whether a server is pinned, or was.
+    any: bool,
+    accepted: u64,
+    /// Of which the server says something else than was accepted; not more than are shown.
+    changed: Vec<PinLine>,
+    more: u64,
+}
+
+#[derive(Debug)]
+struct PinLine {
+    tool: String,
+    name: Text,
+    since: Option<Time>,
+    accepted: Time,
+    by: String,
+}
+
+/// Most changed tools that are shown of one project.
+const CHANGED_MAX: usize = 50;
 
 #[derive(Debug)]
 struct RouteLine {
@@ -94,7 +118,38 @@ fn project(admin: &Admin, policy: &Policy, now: Timestamp) -> Project {
             .iter()
             .map(|chain| chain_line(admin, policy, chain))
             .collect(),
+        pins: pins(admin, policy, now),
         told: Told::of(admin, policy, now),
+    }
+}
+
+fn pins(admin: &Admin, policy: &Policy, now: Timestamp) -> Pins {
+    let sessions = &admin.parts.sessions;
+    let own = std::slice::from_ref(&policy.project);
+    let changed = sessions.list_pins(own, None, CHANGED_MAX, |row| row.latest.is_some());
+    let counts = sessions.pin_counts();
+    let counts: Vec<_> = counts
+        .iter()
+        .filter(|count| count.project == policy.project)
+        .collect();
+    let all: u64 = counts.iter().map(|count| count.changed).sum();
+    Pins {
+        any: !counts.is_empty(),
+        accepted: counts.iter().map(|count| count.accepted).sum(),
+        more: all.saturating_sub(changed.len() as u64),
+        changed: changed
+            .iter()
+            .map(|row| PinLine {
+                tool: row.tool.to_string(),
+                name: Text::line(&row.name),
+                since: row.latest.as_ref().map(|it| Time::new(it.at, now)),
+                accepted: Time::new(row.accepted_at, now),
+                by: match &row.accepted_by {
+                    Some(by) => format!("by {by}"),
+                    None => "at first sight".to_owned(),
+                },
+            })
+            .collect(),
     }
 }
 

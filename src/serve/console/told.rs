@@ -74,9 +74,12 @@ fn events(policy: &Policy, notify: &Notify) -> String {
     let chains = chains.filter(|chain| chain.notify.contains(&notify.name));
     let names: Vec<&str> = chains.map(|chain| chain.name.as_str()).collect();
     match names.as_slice() {
-        [] => "quarantines".to_owned(),
-        [one] => format!("approvals of chain {one}, quarantines"),
-        many => format!("approvals of chains {}, quarantines", many.join(", ")),
+        [] => "quarantines, changed tools".to_owned(),
+        [one] => format!("approvals of chain {one}, quarantines, changed tools"),
+        many => format!(
+            "approvals of chains {}, quarantines, changed tools",
+            many.join(", ")
+        ),
     }
 }
 

@@ -10,15 +10,14 @@
 //!
 //! It refuses to decide what is shown or called: it says how a tool stands.
 
+mod make;
 mod plan;
 
-use super::super::news::What;
-use super::super::outbox::NoticeRow;
 use super::super::pin::{PinKey, PinRow};
 use super::super::{Change, StoreFault};
-use super::{Sessions, Table, locked};
+use super::{Sessions, locked};
 use crate::ledger::record::{Cause, Event};
-use crate::ledger::{Ack, Level, Unavailable};
+use crate::ledger::{Level, Unavailable};
 use crate::policy::id::SessionId;
 use crate::policy::name::{PrincipalName, ProjectName, ToolName};
 use crate::policy::pin::{Definition, PinDigest, Standing, path_of};
@@ -28,7 +27,7 @@ use plan::{Plan, Step};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// All pins there are, by server.
 pub(super) type Pins = Mutex<BTreeMap<(ProjectName, ToolName), Arc<ToolPins>>>;
@@ -82,7 +81,7 @@ pub enum Shown {
 pub enum Sight {
     /// It is the answer to a call for it, as the server gives it now.
     Fresh,
-    /// It may be an older one, told again: what changed is not restored by it.
+    /// It may be an older one, or come where none was asked for: nothing is accepted or restored by it.
     Again,
     /// It was kept, and says nothing new of anything.
     Kept,
@@ -171,7 +170,7 @@ impl ToolPins {
         let stands = self.stands.load();
         let known = match stands.get(path) {
             Some(stands) => stands,
-            None if sight == Sight::Kept => return Shown::Changed,
+            None if sight != Sight::Fresh => return Shown::Changed,
             None => return Shown::News,
         };
         let told = match (digest == known.accepted, known.latest) {
@@ -432,158 +431,6 @@ impl Sessions {
     }
 }
 
-impl Table {
-    pub(super) fn pins_of(&self, project: &ProjectName, tool: &ToolName) -> Arc<ToolPins> {
-        let mut pins = self.pins.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(ToolPins::new(project.clone(), tool.clone()));
-        Arc::clone(
-            pins.entry((project.clone(), tool.clone()))
-                .or_insert_with(new),
-        )
-    }
-
-    /// After a restart.
-    pub(super) fn restore_pins(&self, rows: Vec<PinRow>) {
-        let mut servers: BTreeMap<(ProjectName, ToolName), Vec<PinRow>> = BTreeMap::new();
-        for row in rows {
-            let key = (row.project.clone(), row.tool.clone());
-            servers.entry(key).or_default().push(row);
-        }
-        for ((project, tool), rows) in servers {
-            self.pins_of(&project, &tool).enter(&rows, false);
-        }
-    }
-
-    /// In force, then durable and recorded.
-    async fn take_pins(
-        &self,
-        pins: &ToolPins,
-        steps: &[Step],
-        session: SessionId,
-        now: Timestamp,
-    ) -> Result<(), SightError> {
-        if steps.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<PinRow> = steps.iter().map(|step| step.row.clone()).collect();
-        pins.enter(&rows, true);
-        let changed: Vec<&PinRow> = steps
-            .iter()
-            .filter(|step| step.is_first_change())
-            .map(|step| &step.row)
-            .collect();
-        let notice = NoticeRow::tool_changed(&changed, now).map(Box::new);
-        let told = notice.is_some();
-        let rows_stored = rows.clone();
-        let stored = self.store.apply(Change::Pin {
-            rows: rows_stored,
-            notice,
-        });
-        stored.await?;
-        self.tell_pins(steps, Some(session), now).await?;
-        pins.enter(&rows, false);
-        if told {
-            tracing::warn!(project = %pins.project, tool = %pins.tool, tools = changed.len(), "a server says something else of its tools than was accepted; they are hidden and refused until a person accepts it (`toolgate pins`)");
-            self.announce(pins, "changed", now);
-        }
-        Ok(())
-    }
-
-    /// Durable, then recorded, then in force.
-    async fn give_pins(
-        &self,
-        pins: &ToolPins,
-        steps: &[Step],
-        session: Option<SessionId>,
-        now: Timestamp,
-    ) -> Result<(), SightError> {
-        let Some(first) = steps.first() else {
-            return Ok(());
-        };
-        let rows: Vec<PinRow> = steps.iter().map(|step| step.row.clone()).collect();
-        let change = Change::Pin {
-            rows: rows.clone(),
-            notice: None,
-        };
-        self.store.apply(change).await?;
-        if let Err(fault) = self.tell_pins(steps, session, now).await {
-            // Nothing is held to that the ledger does not know.
-            let (there, fresh): (Vec<&Step>, Vec<&Step>) =
-                steps.iter().partition(|step| step.before.is_some());
-            let before = there.iter().filter_map(|step| step.before.clone());
-            let undone = Change::Pin {
-                rows: before.collect(),
-                notice: None,
-            };
-            let gone = fresh.iter().map(|step| step.row.key()).collect();
-            let undo = [
-                self.store.apply(undone),
-                self.store.apply(Change::Unpin(gone)),
-            ];
-            for undo in undo {
-                // As it is on the disk, the next list says again.
-                let _ = undo.await;
-            }
-            return Err(fault.into());
-        }
-        pins.enter(&rows, false);
-        let what = match first.change {
-            "pinned" => "restored",
-            change => change,
-        };
-        if steps.iter().any(|step| step.change != "pinned") {
-            self.announce(pins, what, now);
-        }
-        Ok(())
-    }
-
-    /// A few at a time, so that one list does not fill the ledger's queue.
-    async fn tell_pins(
-        &self,
-        steps: &[Step],
-        session: Option<SessionId>,
-        now: Timestamp,
-    ) -> Result<(), Unavailable> {
-        for steps in steps.chunks(TOLD_AT_ONCE) {
-            let acks: Vec<Ack> = steps
-                .iter()
-                .map(|step| self.tell_pin(step, session, now))
-                .collect();
-            for ack in acks {
-                ack.await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn tell_pin(&self, step: &Step, session: Option<SessionId>, now: Timestamp) -> Ack {
-        let cause = match &step.by {
-            Some(by) => Cause::Principal(by),
-            None => Cause::Gate,
-        };
-        let event = Event::Pin {
-            change: step.change,
-            project: &step.row.project,
-            tool: &step.row.tool,
-            name: &step.row.name,
-            digest: step.digest,
-            accepted: step.other,
-            session,
-            why: None,
-            cause,
-        };
-        self.ledger.append(&event, now, Level::Sync)
-    }
-
-    fn announce(&self, pins: &ToolPins, change: &'static str, now: Timestamp) {
-        let what = What::Pins {
-            tool: pins.tool.clone(),
-            change,
-        };
-        self.news.tell(now, Some(&pins.project), what);
-    }
-}
-
 /// What a server calls a tool can be anything; this much of it is told where it is not kept.
 fn bounded(name: &str) -> String {
     name.chars().take(NAME_BYTES_MAX / 4).collect()
@@ -599,5 +446,3 @@ pub const DEFINITION_BYTES_MAX: usize = 64 * 1024;
 pub const SERVER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Other stories of one tool that are taken in until a person has a word; then it stays changed, whatever is listed.
 pub const TURNS_MAX: u32 = 16;
-/// Records that are on their way at once.
-const TOLD_AT_ONCE: usize = 64;

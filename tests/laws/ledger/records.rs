@@ -11,6 +11,7 @@ use toolgate::policy::decision::{GrantUse, Reason};
 use toolgate::policy::id::{ApprovalId, GrantId, SessionId};
 use toolgate::policy::model::PolicyHash;
 use toolgate::policy::name::{LimitId, PrincipalName, ProjectName, RouteId, ScopeName, ToolName};
+use toolgate::policy::pin::PinDigest;
 use toolgate::policy::resource::Resource;
 use toolgate::policy::token::{Token, TokenKind};
 use uuid::Uuid;
@@ -282,6 +283,20 @@ fn each_change_of_state_says_what_changed_and_who_caused_it() {
                 },
             );
         }
+        append(
+            ledger,
+            &Event::Pin {
+                change: "changed",
+                project: &call.project,
+                tool: &ToolName::parse("till").unwrap(),
+                name: "pay\u{1b}",
+                digest: PinDigest([0xab; 32]),
+                accepted: Some(PinDigest([0xcd; 32])),
+                session: Some(call.session),
+                why: None,
+                cause: Cause::Gate,
+            },
+        );
     });
     let session = call.session.to_string();
     let now = "2023-11-14T22:13:20.000000Z";
@@ -316,6 +331,10 @@ fn each_change_of_state_says_what_changed_and_who_caused_it() {
         [
             quarantine(json!({ "cause": "limit", "limit": "same-call" })),
             quarantine(json!({ "cause": "gate" })),
+            json!({
+                "kind": "pin", "change": "changed", "cause": "gate", "project": "demo", "tool": "till", "name": "pay\u{1b}",
+                "digest": "ab".repeat(32), "accepted": "cd".repeat(32), "session": session,
+            }),
         ]
     );
 }

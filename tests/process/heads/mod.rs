@@ -5,5 +5,7 @@ mod accepted;
 mod fields;
 mod framing;
 mod http2;
+mod malformed;
 mod scene;
+mod served;
 mod upgrades;

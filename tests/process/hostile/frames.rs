@@ -131,15 +131,14 @@ pub struct Peer {
 
 impl Peer {
     /// An agent that knows beforehand that HTTP/2 is spoken.
-    pub async fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+    pub async fn open(address: SocketAddr, settings: &[(u16, u32)]) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
         let mut peer = Self { stream };
-        peer.send(PREFACE).await.unwrap();
+        peer.send(PREFACE).await?;
         peer.send(&frame(SETTINGS, 0, 0, &self::settings(settings)))
-            .await
-            .unwrap();
-        peer
+            .await?;
+        Ok(peer)
     }
 
     /// A backend whose preface has come and whose settings are out.

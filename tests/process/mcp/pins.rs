@@ -217,7 +217,7 @@ async fn a_rug_that_is_pulled_is_hidden_and_refused_until_a_person_accepts_it_an
         let said = pays(&till, mode).await;
         assert_eq!(said["tools"], json!({"look": "Looks."}), "{mode}");
         assert_eq!(said["paid"]["isError"], true, "{said}");
-        assert_eq!(said["paid"]["structuredContent"]["reason"], CHANGED);
+        assert_eq!(said["paid"]["_meta"]["toolgate/problem"]["reason"], CHANGED);
         let text = said["paid"]["content"][0]["text"].as_str().unwrap();
         assert!(text.contains("tell the user"), "{text}");
     }

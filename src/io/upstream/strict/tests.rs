@@ -1,3 +1,5 @@
+//! Answers that end where they should, and what is none, in one piece and byte by byte.
+
 use super::*;
 
 /// Judged in one piece, and byte by byte: where a read ends must not matter.

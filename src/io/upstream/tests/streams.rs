@@ -21,7 +21,7 @@ pub(super) fn request(body: Outgoing) -> Request<Outgoing> {
 }
 
 pub(super) async fn open(place: &Place) -> Lease {
-    Lease::open(place, PATIENCE).await.unwrap()
+    Lease::open(place, OWNER, PATIENCE).await.unwrap()
 }
 
 /// A body whose chunks come through a channel; it ends with the channel.
@@ -80,7 +80,7 @@ async fn a_burst_to_a_place_nobody_spoke_to_shares_one_connection() {
     let calls = (0..50).map(|_| {
         let place = place.clone();
         tokio::spawn(async move {
-            let mut lease = Lease::open(&place, PATIENCE).await.unwrap();
+            let mut lease = Lease::open(&place, OWNER, PATIENCE).await.unwrap();
             let answer = lease.exchange(request(Outgoing::Empty)).await.unwrap();
             (lease, answer)
         })
@@ -99,7 +99,7 @@ async fn a_burst_to_a_backend_that_is_not_there_fails_at_once_for_all() {
     let place = place(&backend);
     let calls = (0..20).map(|_| {
         let place = place.clone();
-        tokio::spawn(async move { Lease::open(&place, PATIENCE).await.err() })
+        tokio::spawn(async move { Lease::open(&place, OWNER, PATIENCE).await.err() })
     });
     let calls: Vec<_> = calls.collect();
     for call in calls {
@@ -119,9 +119,9 @@ async fn no_connection_carries_more_than_the_backend_takes_and_the_last_waits_fo
         held.push((lease, answer));
     }
     assert_eq!(backend.connections(), 16);
-    let full = Lease::open(&place, Duration::from_millis(50)).await;
+    let full = Lease::open(&place, OWNER, Duration::from_millis(50)).await;
     assert_eq!(full.err(), Some(DialFault::Timeout));
-    let waiting = tokio::spawn(async move { Lease::open(&place, PATIENCE).await.err() });
+    let waiting = tokio::spawn(async move { Lease::open(&place, OWNER, PATIENCE).await.err() });
     tokio::task::yield_now().await;
     drop(held.pop());
     assert_eq!(waiting.await.unwrap(), None);

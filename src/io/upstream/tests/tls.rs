@@ -14,7 +14,7 @@ fn place(upstream: &Upstream) -> Place {
 
 /// A call without a body, to its end. What is said is the answer's body.
 async fn call(place: &Place) -> Result<String, DialFault> {
-    let mut lease = Lease::open(place, PATIENCE).await?;
+    let mut lease = Lease::open(place, OWNER, PATIENCE).await?;
     let mut request = Request::new(Outgoing::Empty);
     if lease.version() == Version::HTTP_2 {
         *request.uri_mut() = "https://backend.example/".parse().unwrap();
@@ -27,7 +27,7 @@ async fn call(place: &Place) -> Result<String, DialFault> {
 
 async fn fault(upstream: &Upstream) -> DialFault {
     let place = place(upstream);
-    match Lease::open(&place, PATIENCE).await {
+    match Lease::open(&place, OWNER, PATIENCE).await {
         Err(fault) => fault,
         Ok(_) => panic!("connected"),
     }
@@ -171,7 +171,7 @@ async fn a_handshake_that_does_not_end_is_bounded_by_the_connect_timeout() {
         (None, Http2::PriorKnowledge),
     ] {
         let place = place(&upstream(silent.address, ca, mode));
-        let opened = Lease::open(&place, Duration::from_millis(100)).await;
+        let opened = Lease::open(&place, OWNER, Duration::from_millis(100)).await;
         assert_eq!(opened.err(), Some(DialFault::Timeout));
     }
 }
@@ -198,7 +198,7 @@ async fn a_backend_that_demands_a_certificate_gets_it_and_refuses_others() {
             ),
         ] {
             // Over TLS 1.3 it is refused after the client believes the handshake done.
-            let met = match Lease::open(&place(&with(identity)), PATIENCE).await {
+            let met = match Lease::open(&place(&with(identity)), OWNER, PATIENCE).await {
                 Err(DialFault::Tls(fault)) => fault,
                 Err(fault) => panic!("{fault}"),
                 Ok(mut lease) => match lease.exchange(Request::new(Outgoing::Empty)).await {
@@ -239,7 +239,7 @@ async fn connections_never_cross_identities_and_a_rotation_leaves_old_calls_alon
     let (before, after) = (ca.issue("gate.example"), ca.issue("gate.example"));
     let mut answers = Vec::new();
     for identity in [&before, &after, &before, &after] {
-        let mut lease = Lease::open(&with(identity), PATIENCE).await.unwrap();
+        let mut lease = Lease::open(&with(identity), OWNER, PATIENCE).await.unwrap();
         let request = Request::get("https://backend.example/");
         let request = request.body(Outgoing::Empty).unwrap();
         let answer = lease.exchange(request).await.unwrap();

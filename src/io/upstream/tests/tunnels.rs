@@ -21,7 +21,7 @@ async fn a_tunnel_carries_bytes_both_ways_where_the_backend_takes_extended_conne
         let _ = stream.send_data(Bytes::new(), true);
     })
     .await;
-    let mut lease = Lease::for_upgrade(&place(&backend), PATIENCE)
+    let mut lease = Lease::for_upgrade(&place(&backend), OWNER, PATIENCE)
         .await
         .unwrap();
     let switched = lease.upgrade(request(Outgoing::Empty), "websocket").await;
@@ -48,7 +48,7 @@ async fn a_tunnel_carries_bytes_both_ways_where_the_backend_takes_extended_conne
 #[tokio::test]
 async fn a_backend_without_extended_connect_is_asked_over_http1_or_not_at_all() {
     let (backend, _release) = holding(100).await;
-    let refused = Lease::for_upgrade(&place(&backend), PATIENCE).await;
+    let refused = Lease::for_upgrade(&place(&backend), OWNER, PATIENCE).await;
     assert_eq!(refused.err(), Some(DialFault::NoUpgrade));
 
     let backend = listen(None, |_, mut io| async move {
@@ -69,7 +69,7 @@ async fn a_backend_without_extended_connect_is_asked_over_http1_or_not_at_all() 
     })
     .await;
     let place = Place::new(&upstream(backend.address, None, Http2::Auto)).unwrap();
-    let mut lease = Lease::for_upgrade(&place, PATIENCE).await.unwrap();
+    let mut lease = Lease::for_upgrade(&place, OWNER, PATIENCE).await.unwrap();
     let request = Request::get("/chat")
         .header("host", "b")
         .body(Outgoing::Empty);

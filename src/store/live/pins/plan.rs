@@ -75,6 +75,8 @@ impl<'l> Plan<'l> {
         for (name, said) in by_name {
             match book.get(name) {
                 Some(pin) => plan.steps.extend(known(pin, &said, sight, &mut room, now)),
+                // Neither shown nor kept.
+                None if sight != Sight::Fresh => {}
                 None => match first((project, tool), &said, &mut room, now) {
                     Ok(step) => plan.steps.push(step),
                     Err(why) => plan.unkept = plan.unkept.or(Some((said[0], why))),
