@@ -67,7 +67,6 @@ fn call(calls: usize) -> f64 {
         address: "127.0.0.1:0".parse().unwrap(),
         trusted_proxies: Vec::new(),
         timeouts: Timeouts {
-            failed_tries: u32::MAX,
             tls: long,
             head: long,
             body_idle: long,
@@ -77,6 +76,7 @@ fn call(calls: usize) -> f64 {
             connections: 10,
             per_address: 10,
         },
+        failed_tries: u32::MAX,
         tls: None,
     };
     let bound = listen::bind(&listener, 1).unwrap();

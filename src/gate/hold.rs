@@ -140,7 +140,7 @@ impl Gate {
             false => preferred.at_most(hold),
         };
         match self.come_to(&approval, arrival, span, entry).await? {
-            Stood::Answer(answer) => mcp::for_attempt(entry, &approval, answer),
+            Stood::Answer(answer) => mcp::for_attempt(entry, &approval, *answer),
             Stood::Waits(applied) => {
                 entry.pending();
                 let mut response = match &entry.asked {
@@ -178,12 +178,12 @@ impl Gate {
                 Come::Approved => {
                     tried = true;
                     if let Some(answer) = run::run(gate, approval, arrival, entry).await? {
-                        return Ok(Stood::Answer(answer));
+                        return Ok(Stood::Answer(Box::new(answer)));
                     }
                 }
                 Come::Executed => {
                     let answer = answer::replay(gate, approval, arrival.peer)?;
-                    return Ok(Stood::Answer(answer));
+                    return Ok(Stood::Answer(Box::new(answer)));
                 }
                 Come::Nothing => {
                     let preferred = Preferred::read(&arrival.head.headers);
@@ -196,7 +196,7 @@ impl Gate {
 
 /// What stands at the end of a wait.
 pub(super) enum Stood {
-    Answer(Response<Sequel>),
+    Answer(Box<Response<Sequel>>),
     /// Nothing yet; whether that is said now because the agent prefers it.
     Waits(Applied),
 }

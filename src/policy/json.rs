@@ -166,14 +166,22 @@ fn member<'v, 'a>(
     token: &str,
 ) -> Result<Option<&'v Value<'a>>, Unclear> {
     let mut found = None;
+    let simple = is_simple(token);
     for (name, value) in members {
         if name == token {
             found = Some(value);
+        } else if simple && name.len() != token.len() && is_simple(name) {
+            // Of another length, nobody takes it for the other.
         } else if same_but_for_case(ended(name), ended(token)) {
             return Err(Unclear::Case);
         }
     }
     Ok(found)
+}
+
+/// Whether a name is all of ASCII, without a NUL: as long as any reader has it.
+fn is_simple(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii() && byte != 0)
 }
 
 /// A name as readers have it to whom a NUL ends a text.
@@ -373,7 +381,10 @@ impl<'a> Reader<'a> {
                     from = self.at;
                 }
                 Some(0..=0x1f) => return self.fail(JsonFault::Control),
-                Some(_) => self.at += 1,
+                Some(_) => {
+                    let plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
+                    self.at += self.bytes[self.at..].iter().take_while(plain).count();
+                }
             }
         }
     }

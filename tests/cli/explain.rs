@@ -184,6 +184,20 @@ fn configuration(project: &str) -> (tempfile::TempDir, String) {
     (folder, config.to_str().unwrap().to_owned())
 }
 
+/// What is told of a call of that project's `bot`.
+fn of_bot(config: &str, more: &[&str]) -> super::Ran {
+    let own = [
+        "explain",
+        "--config",
+        config,
+        "--project",
+        "demo",
+        "--agent",
+        "bot",
+    ];
+    toolgate(&[&own, more].concat()).ends(OK)
+}
+
 /// Arms by body, header, client and time, an MCP tool and a function.
 const JUDGED: &str = r#"version: 1
 project: demo
@@ -235,19 +249,12 @@ fn conditions_are_explained_one_by_one_with_their_lines_and_the_routes_that_were
     let told = |text: &str, more: &[&str]| {
         std::fs::write(&body, text).unwrap();
         let own = [
-            "explain",
-            "--config",
-            &config,
-            "--project",
-            "demo",
-            "--agent",
-            "bot",
             "--json",
             "POST /shop/refunds",
             "--body",
             body.to_str().unwrap(),
         ];
-        toolgate(&[&own, more].concat()).ends(OK).json()
+        of_bot(&config, &[&own, more].concat()).json()
     };
     let small = told(r#"{"amount": 100.00, "id": 4}"#, &[]);
     assert_eq!(small["decision"], "allow", "{small:#}");
@@ -340,20 +347,36 @@ fn conditions_are_explained_one_by_one_with_their_lines_and_the_routes_that_were
 }
 
 #[test]
+fn a_missing_intent_and_fields_that_may_not_be_sent_are_judged_as_the_gate_would() {
+    let project = JUDGED.replace("scope: forms }", "scope: forms, intent: required }");
+    let (folder, config) = configuration(&project);
+    let told = |more: &[&str]| of_bot(&config, more).stdout;
+    let body = folder.path().join("body");
+    std::fs::write(&body, r#"{"kind": "a"}"#).unwrap();
+    let forms = ["POST /shop/forms", "--body", body.to_str().unwrap()];
+    let with = |more: &[&str]| told(&[&forms[..], more].concat());
+    let unknown = with(&[]);
+    assert!(unknown.starts_with("unknown  "), "{unknown}");
+    assert!(unknown.contains("give --intent TEXT"), "{unknown}");
+    assert!(with(&["--intent", "ask"]).starts_with("allow  "));
+    assert!(with(&["--header", "Toolgate-Intent: ask"]).starts_with("allow  "));
+    for none in [&["--intent", ""][..], &["--header", "accept: text/plain"]] {
+        let missing = with(none);
+        assert!(missing.starts_with("deny intent_missing  "), "{missing}");
+    }
+    let other = told(&[
+        "GET /shop/night",
+        "--header",
+        "X_HTTP_Method_Override: DELETE",
+    ]);
+    assert!(other.starts_with("deny field_forbidden  "), "{other}");
+    assert!(other.contains("x_http_method_override"), "{other}");
+}
+
+#[test]
 fn what_was_not_said_of_a_call_is_asked_for_and_never_guessed() {
     let (_folder, config) = configuration(JUDGED);
-    let told = |more: &[&str]| {
-        let own = [
-            "explain",
-            "--config",
-            &config,
-            "--project",
-            "demo",
-            "--agent",
-            "bot",
-        ];
-        toolgate(&[&own, more].concat()).ends(OK)
-    };
+    let told = |more: &[&str]| of_bot(&config, more);
     let near = [
         "GET /shop/near",
         "--client",

@@ -186,7 +186,7 @@ impl Gate {
         let coming = async {
             let came = self.come_to(approval, arrival, Duration::ZERO, entry);
             match came.await? {
-                Stood::Answer(answer) => Ok(collected(answer).await),
+                Stood::Answer(answer) => Ok(collected(*answer).await),
                 Stood::Waits(_) => Ok(None),
             }
         };

@@ -133,7 +133,7 @@ async fn who_has_just_come_with_http2_is_heard_out_and_told_with_its_first_call(
     assert_eq!(idle.order(), Order::Finish);
     sweeps(&registry, 1);
     assert_eq!(idle.order(), Order::Cut);
-    sweeps(&registry, SILENT);
+    sweeps(&registry, 1);
     assert_eq!(silent.order(), Order::Finish);
     sweeps(&registry, FAREWELL);
     assert_eq!(
