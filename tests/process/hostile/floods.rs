@@ -1,6 +1,8 @@
 //! Floods over HTTP/2: what costs its sender next to nothing and a server much. Each is bounded in the gate's memory, ends
 //! or stands still by the gate's doing, and leaves who shares the thread with it served.
 
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
 use super::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, Peer,
     RST_STREAM, SETTINGS, WINDOW_UPDATE, block, call, frame, settings,

@@ -1,5 +1,7 @@
 //! Agents and strangers that take their time: heads that never end, bodies that stop, answers that nobody reads.
 
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
+
 use super::raw::{Act, Raw, ask, good, setup};
 use crate::wait::{PATIENCE, until, within};
 use std::net::SocketAddr;
@@ -65,12 +67,12 @@ async fn slow(gate: SocketAddr, token: String, kind: Slow) -> Duration {
             );
         }
         // A reset is all that such a peer can be told.
-        Slow::Read => drop(
+        Slow::Read => {
             until("the gate has had enough", || async {
                 stream.take_error_or_reset().then_some(())
             })
-            .await,
-        ),
+            .await;
+        }
     }
     began.elapsed()
 }
