@@ -7,6 +7,7 @@
 //! `cargo bench --bench heads`; `HEADS_CALLS=1000000` for more calls.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark is a test")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 use bytes::Bytes;
 use http_body_util::Full;

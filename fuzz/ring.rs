@@ -157,6 +157,11 @@ fn a_ledger_that_was_meddled_with_is_refused_or_goes_on_as_one_chain() {
 }
 
 #[test]
+fn what_comes_is_judged_alike_however_it_is_cut() {
+    check("heads");
+}
+
+#[test]
 fn bytes_without_a_token_reach_no_backend_and_break_nothing() {
     check("wire");
 }

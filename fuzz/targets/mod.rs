@@ -4,6 +4,7 @@
 //! by libFuzzer with coverage, for hours (`fuzz/run`). They reach the gate as its tests do, by what the library shows.
 
 mod conditions;
+mod heads;
 mod json;
 mod ledger;
 mod mcp;
@@ -17,7 +18,7 @@ mod wire;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder in `fuzz/corpus`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("target", target::run),
     ("conditions", conditions::run),
     ("policy", policy::run),
@@ -26,6 +27,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("sql", sql::run),
     ("mcp", mcp::run),
     ("ledger", ledger::run),
+    ("heads", heads::run),
     ("wire", wire::run),
 ];
 

@@ -31,7 +31,7 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ambiguity {
     /// `.` or `..` in any encoding, or what some readers take for one (`...`, `..%20`, full-width dots).
-    #[error("the path has a `.` or `..` segment, or one that is taken for it")]
+    #[error("the path has a `.` or `..` segment")]
     DotSegment,
     /// `//`, or a segment of nothing but spaces, parameters or what is not seen.
     #[error("the path has an empty segment")]

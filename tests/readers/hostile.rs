@@ -29,12 +29,12 @@ const DOTS: [&str; 62] = [
 
 /// Spellings of the protected name, to readers who don't compare bytes.
 #[rustfmt::skip]
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 34] = [
     "admin", "ADMIN", "Admin", "%61dmin", "adm%69n", "%41DMIN", "%2561dmin", "%252561dmin",
     "%u0061dmin", "%25u0061dmin", "%%36%31dmin", "%ef%bd%81dmin", "%25ef%25bd%2581dmin",
     "%c1%a1dmin", "admin.", "admin..", "admin%2e", "admin%20", "admin%2520", "admin%20.", "admin%00",
     "admin%00.html", "admin%0a", "admin%09", "admin;", "admin;x=1", "admin%3bx", "admin%3f",
-    "admin%23", "admin::$DATA", "admin%e2%80%8b", "adm%c2%adin", "admin+",
+    "admin%23", "admin::$DATA", "admin:x", "admin%e2%80%8b", "adm%c2%adin", "admin+",
 ];
 
 /// In front of a whole target.

@@ -79,7 +79,7 @@ pub const EXPLAINED: [(&str, &str); 8] = [
         "goes on in the one spelling of escapes, upper case, which means the same (RFC 3986, 6.2.2.1)",
     ),
     (
-        "/home/%7Eada",
+        "/people/%7Eada",
         "goes on with `~` as it is, which means the same (RFC 3986, 6.2.2.2)",
     ),
     (

@@ -126,7 +126,7 @@ fn narrow(
 
 /// What a server says of itself, with the extension of tasks among it. `None`: it says it already, or says nothing of the
 /// kind, and is passed on as it is.
-fn declared(message: &[u8]) -> Option<String> {
+pub(super) fn declared(message: &[u8]) -> Option<String> {
     let mut value = Value::read(message).ok()?;
     let mut place = &mut value;
     for name in ["result", "capabilities"] {

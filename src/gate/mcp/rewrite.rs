@@ -5,7 +5,7 @@
 //! can't be read is not passed on where it could be a list.
 
 use super::asked::Attempt;
-use super::change::{Change, Garbled, Narrow, Turned};
+use super::change::{self, Change, Garbled, Narrow, Turned};
 use super::events::Events;
 use super::piece::{Piece, is_no_message};
 use super::pins::{Pinned, Settling, unsettled};
@@ -340,10 +340,18 @@ pub(super) async fn declaring(
     tool: ToolIndex,
     answer: Response<Sequel>,
 ) -> Result<Response<Sequel>, Refusal> {
-    match answer.status().is_success() && Form::of(answer.headers()).is_some() {
-        true => rewritten(gate, caller, tool, answer, Change::Declare).await,
-        false => Ok(answer),
+    if !answer.status().is_success() || Form::of(answer.headers()).is_none() {
+        return Ok(answer);
     }
+    // Of a server that is pinned it was read whole already.
+    if let Sequel::Body(Content::Own(whole)) = answer.body() {
+        let said = change::declared(whole);
+        return Ok(match said {
+            Some(said) => answer.map(|_| Sequel::Body(Content::Own(said.into()))),
+            None => answer,
+        });
+    }
+    rewritten(gate, caller, tool, answer, Change::Declare).await
 }
 
 async fn rewritten(

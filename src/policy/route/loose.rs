@@ -44,8 +44,7 @@ impl Loose {
             Some((other, _)) if other == self.firsts[shape] => true,
             Some((other, _)) => !reading.is_cut && !self.is_narrower(other, shape),
         };
-        let without_format = alike::without_format(&reading.text);
-        same(&reading.text) && without_format.is_none_or(same)
+        same(&reading.text) && alike::without_format(&reading.text).all(same)
     }
 
     /// Whether a shape says more of some segment than another does: then calls that the other one takes may be its own. Where

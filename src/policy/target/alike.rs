@@ -140,12 +140,14 @@ pub(in crate::policy) fn name(literal: &str) -> String {
     trimmed(&decoded(literal))
 }
 
-/// A path without what stands behind the last dot of its last name, which some frameworks take for the format that is asked
-/// for, whatever it is. `None`: there is no such thing.
-pub(in crate::policy) fn without_format(path: &str) -> Option<&str> {
-    let (before, format) = path.rsplit_once('.')?;
-    let named = !before.is_empty() && !before.ends_with('/') && !format.contains('/');
-    named.then_some(before)
+/// A path without what stands behind the first and behind the last dot of its last name, which some frameworks take for the
+/// format that is asked for, whatever it is.
+pub(in crate::policy) fn without_format(path: &str) -> impl Iterator<Item = &str> {
+    let start = path.rfind('/').map_or(0, |slash| slash + 1);
+    let name = &path[start..];
+    let ends = [name.find('.'), name.rfind('.')].into_iter().flatten();
+    ends.filter(|end| *end > 0)
+        .map(move |end| &path[..start + end])
 }
 
 /// Decoded until nothing is left to decode. A canonical path has few layers, all of them UTF-8.
@@ -168,6 +170,6 @@ fn decoded(path: &str) -> String {
 /// A segment in small letters, without a parameter, a stream of a file, and dots, spaces and plus signs at its end.
 fn trimmed(segment: &str) -> String {
     let name = segment.split(';').next().unwrap_or_default();
-    let name = name.split("::").next().unwrap_or_default();
+    let name = name.split(':').next().unwrap_or_default();
     name.trim_end_matches(['.', ' ', '+']).to_lowercase()
 }
