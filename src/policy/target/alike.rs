@@ -127,10 +127,14 @@ pub(in crate::policy) fn loosely(path: &str) -> Reading {
     let decoded = decoded(path);
     let end = decoded.find(['?', '#']).unwrap_or(decoded.len());
     let (path, behind) = decoded.split_at(end);
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let names: Vec<String> = path.split('/').map(trimmed).collect();
+    let mut text = String::with_capacity(path.len());
+    // What nothing is left of is no segment to them.
+    for name in path.split('/').map(trimmed).filter(|name| !name.is_empty()) {
+        text.push('/');
+        text.push_str(&name);
+    }
     Reading {
-        text: names.join("/"),
+        text,
         is_cut: behind.contains('/'),
     }
 }
