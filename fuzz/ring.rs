@@ -4,6 +4,7 @@
 //! `FUZZ_SECONDS=60 cargo nextest run --test fuzz target` looks longer at one. What was tried last is written beside the
 //! panic, as a text that Rust reads, to be kept as a file of the corpus.
 #![allow(clippy::unwrap_used, reason = "every function here serves a test")]
+#![allow(clippy::disallowed_methods, reason = "it measures time")]
 
 mod targets;
 

@@ -7,7 +7,8 @@
 //! next call.
 //!
 //! It refuses to build or judge requests and answers (`gate` does), and to send anything twice by itself: it says what
-//! is known of an exchange that failed ([`Unanswered`]), and the gate decides.
+//! is known of an exchange that failed ([`Unanswered`]), and the gate decides. It is long because a place's ways to a
+//! connection and a lease's ends are read against each other.
 
 mod dial;
 mod http1;
