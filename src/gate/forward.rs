@@ -34,7 +34,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use upgrade::{Handshake, Tunnel};
 
@@ -234,7 +234,7 @@ impl Outbound<'_> {
             Some(lease) => lease,
             None => {
                 let opening = Lease::open(&outfit.place, self.owner, outfit.connect_timeout);
-                self.dial(opening, guard).await?
+                self.dial(Box::pin(opening), guard).await?
             }
         };
         loop {
@@ -243,13 +243,17 @@ impl Outbound<'_> {
             self.listen(&mut lease);
             guard.arm();
             guard.cut(lease.cut());
-            match guard.watch(lease.exchange(request)).await {
+            let answered = {
+                let exchange = pin!(lease.exchange(request));
+                guard.watch(exchange).await
+            };
+            match answered {
                 Ok(Ok(response)) => return Ok((response, lease)),
                 Ok(Err(unanswered)) => {
                     body = once_more(unanswered, lease.origin(), again)?;
                     // This one ends the loop, whatever becomes of it.
                     let opening = Lease::again(&outfit.place, self.owner, outfit.connect_timeout);
-                    lease = self.dial(opening, guard).await?;
+                    lease = self.dial(Box::pin(opening), guard).await?;
                 }
                 Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
                 Err(Lapse::Ended) => return Err(SendFault::SessionEnded),
@@ -265,9 +269,10 @@ impl Outbound<'_> {
         }
     }
 
+    /// Rare beside calls on kept connections, and large: its future is the caller's to box.
     async fn dial(
         &self,
-        opening: impl Future<Output = Result<Lease, DialFault>>,
+        opening: impl Future<Output = Result<Lease, DialFault>> + Unpin,
         guard: &Guard,
     ) -> Result<Lease, SendFault> {
         // The connect timeout alone bounds this step.
@@ -425,7 +430,7 @@ async fn await_end(answer: &mut Answer, guard: &Guard) -> Result<(), SendFault> 
         }
         Ok(())
     };
-    match guard.watch(end).await {
+    match guard.watch(pin!(end)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(fault)) => Err(SendFault::Failed(UpstreamFault::Exchange(fault))),
         Err(Lapse::Deadline) => Err(SendFault::Timeout(Slow::Answer)),

@@ -81,6 +81,7 @@ use shadow::Noted;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -360,7 +361,10 @@ impl Gate {
         let mut body = Some(body);
 
         // One request's panic must not take the enforcement point down, nor go unrecorded.
-        let outcome = caught(self.enforce(&head, &peer, &mut body, &mut entry)).await;
+        let outcome = {
+            let enforced = pin!(self.enforce(&head, &peer, &mut body, &mut entry));
+            caught(enforced).await
+        };
         let mut response = match outcome.unwrap_or_else(|Panicked| Err(Refusal::internal())) {
             Ok(response) => response,
             Err(refusal) => {

@@ -12,7 +12,7 @@ use crate::io::upstream::Cut;
 use crate::policy::time::Tick;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -231,22 +231,25 @@ impl Guard {
 
     /// `future`'s output, or why it was not waited for any longer.
     ///
+    /// It is the caller's to pin: a future that takes another one by value has room for it twice.
+    ///
     /// # Errors
-    /// The [`Lapse`]; `future` is dropped.
-    pub async fn watch<F: Future>(&self, future: F) -> Result<F::Output, Lapse> {
-        let mut future = pin!(future);
-        poll_fn(|cx| {
+    /// The [`Lapse`]; `future` is given up.
+    pub fn watch<F: Future + Unpin>(
+        &self,
+        mut future: F,
+    ) -> impl Future<Output = Result<F::Output, Lapse>> {
+        poll_fn(move |cx| {
             let lapse = self.poll(cx);
             if lapse == Poll::Ready(Lapse::Ended) {
                 return Poll::Ready(Err(Lapse::Ended));
             }
             // An answer that is there is not lost to a deadline that passed in the same moment.
-            match future.as_mut().poll(cx) {
+            match Pin::new(&mut future).poll(cx) {
                 Poll::Ready(output) => Poll::Ready(Ok(output)),
                 Poll::Pending => lapse.map(Err),
             }
         })
-        .await
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Slot) -> T) -> T {

@@ -4,7 +4,7 @@
 //! record becomes a [`Template`]: the finished line with 64 places for `prev` and a gap for `seq`. The writer thread
 //! copies it and fills these two; it never looks at a field.
 //!
-//! Absent fields are left out; there is no `null`.
+//! Absent fields are left out; there is no `null`. It is long because each kind of record is one short function here.
 
 use super::clean::mask_query;
 use super::line::{Line, Template, rfc3339, sha256};

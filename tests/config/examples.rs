@@ -75,9 +75,9 @@ fn without_secrets_the_examples_load_with_warnings_where_secrets_are_optional() 
     let path = root().join("toolgate.yaml");
     let loaded = config::load_with(&path, Secrets::Optional, &nothing)
         .unwrap_or_else(|errors| panic!("{errors}"));
-    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 4, "{:?}", loaded.warnings);
     let errors = config::load_with(&path, Secrets::Required, &nothing).unwrap_err();
-    assert_eq!(errors.reports().len(), 3, "{errors}");
+    assert_eq!(errors.reports().len(), 4, "{errors}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fields::Framing;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -41,7 +41,7 @@ pub(in crate::gate) async fn send_held(
     let sweep = sweep::here(call.clock);
     let guard = sweep.guard(Some(call.session.clone()), outfit.timeout);
     let opening = Lease::fresh(&outfit.place, call.owner, outfit.connect_timeout);
-    let mut lease = match call.dial(opening, &guard).await {
+    let mut lease = match call.dial(Box::pin(opening), &guard).await {
         Ok(lease) => lease,
         Err(fault) => {
             if let crate::ledger::record::Fault::UpstreamTls(check) = fault.record() {
@@ -65,7 +65,11 @@ pub(in crate::gate) async fn send_held(
     let guard = sweep.guard(None, outfit.timeout);
     guard.arm();
     let failed = |fault| SendFault::Failed(UpstreamFault::Exchange(fault));
-    let response = match guard.watch(lease.exchange(request)).await {
+    let answered = {
+        let exchange = pin!(lease.exchange(request));
+        guard.watch(exchange).await
+    };
+    let response = match answered {
         Ok(Ok(response)) => response,
         Ok(Err(Unanswered::Unsent(_))) => {
             return Err(Unsettled::Unsent(failed(ExchangeFault::Closed)));

@@ -21,6 +21,7 @@ use super::{Outbound, Passage, Reuse, SendFault, Slow, UpstreamBody, UpstreamFau
 use crate::io::sweep::{self, Lapse};
 use crate::io::upstream::{ExchangeFault, Lease, Outgoing, Unanswered, Upgrade};
 use http::Response;
+use std::pin::pin;
 use std::sync::Arc;
 use tunnel::{Backend, Watch};
 
@@ -40,14 +41,18 @@ pub(super) async fn exchange(
     let outfit = call.outfit;
     // A connection of its own, which never returns to those that are kept, or a stream of its own.
     let opening = Lease::for_upgrade(&outfit.place, call.owner, outfit.connect_timeout);
-    let mut lease = call.dial(opening, &guard).await?;
+    let mut lease = call.dial(Box::pin(opening), &guard).await?;
     let version = lease.version();
     let mut request = call.request(Framing::None, Outgoing::Empty, version)?;
     handshake.ask(request.headers_mut(), version);
     call.listen(&mut lease);
     guard.arm();
     guard.cut(lease.cut());
-    let answered = match guard.watch(lease.upgrade(request, WEBSOCKET)).await {
+    let answered = {
+        let upgrade = pin!(lease.upgrade(request, WEBSOCKET));
+        guard.watch(upgrade).await
+    };
+    let answered = match answered {
         Ok(answered) => answered.map_err(unanswered)?,
         Err(Lapse::Deadline) => return Err(SendFault::Timeout(Slow::Answer)),
         Err(Lapse::Ended) => return Err(SendFault::SessionEnded),

@@ -62,6 +62,8 @@ impl Errands {
         }
         self.under_way.send_modify(|under_way| *under_way += 1);
         let under_way = UnderWay(self.under_way.clone());
+        // A block that takes a future has room for it twice.
+        let errand = Box::pin(errand);
         let errand = async move {
             let _under_way = under_way;
             errand.await;

@@ -7,6 +7,7 @@ use crate::policy::approval::Stage;
 use crate::store::live::LiveSession;
 use crate::store::live::approvals::LiveApproval;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -152,7 +153,7 @@ impl Wait {
                 _ = stopping.wait_for(|stopping| *stopping) => Waited::Enough,
             }
         };
-        match self.guard.watch(news).await {
+        match self.guard.watch(pin!(news)).await {
             Ok(waited) => waited,
             Err(Lapse::Deadline) => {
                 self.over = true;

@@ -2,7 +2,8 @@
 //! an approved call, which reaches an attempt that has another number.
 //!
 //! An answer is read as what it says it is, JSON or events, within a bound, and only what is changed is written anew. What
-//! can't be read is not passed on where it could be a list.
+//! can't be read is not passed on where it could be a list. It is long because
+//! every way an answer may go on stands here, and they are read against each other.
 
 use super::asked::Attempt;
 use super::change::{self, Change, Garbled, Narrow, Turned};
@@ -28,7 +29,7 @@ use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -423,7 +424,11 @@ async fn rewritten(
         }
         Ok::<_, StreamFault>(whole)
     };
-    match guard.watch(read).await {
+    let whole = {
+        let read = pin!(read);
+        guard.watch(read).await
+    };
+    match whole {
         Ok(Ok(whole)) => {
             let content = Content::Own(Bytes::from(whole));
             Ok(Response::from_parts(head, Sequel::Body(content)))

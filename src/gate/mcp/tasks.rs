@@ -34,6 +34,7 @@ use http::response::Parts;
 use http::{Response, StatusCode};
 use serde_json::json;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,7 +191,8 @@ impl Gate {
                 Stood::Waits(_) => Ok(None),
             }
         };
-        match guard.watch(coming).await {
+        let came = guard.watch(pin!(coming)).await;
+        match came {
             Ok(Ok(Some((head, body)))) => {
                 let text = outcome(approval, call, (&head, &body), entry);
                 let body = result(id, &text);

@@ -34,6 +34,8 @@ impl Familiar {
 pub(in crate::gate) struct Tries {
     /// What one failure takes.
     each: Duration,
+    /// Whether anybody has failed yet: where nobody has, calls share no lock.
+    any: AtomicBool,
     networks: Mutex<Networks>,
 }
 
@@ -43,6 +45,9 @@ struct Networks {
     paid: HashMap<IpAddr, Tick>,
     /// The same of all that the table has no room for, together.
     rest: Option<Tick>,
+    /// When those who have paid were last looked for: at most once a second, or a full table would make failing dear for
+    /// everybody.
+    tidied: Option<Tick>,
 }
 
 /// What may be spent at once, in time.
@@ -55,12 +60,16 @@ impl Tries {
     pub fn new(per_minute: u32) -> Self {
         Self {
             each: WINDOW / per_minute.max(1),
+            any: AtomicBool::new(false),
             networks: Mutex::default(),
         }
     }
 
     /// Whether what `client` sends is looked at.
     pub fn admit(&self, client: IpAddr, now: Tick) -> bool {
+        if !self.any.load(Ordering::Relaxed) {
+            return true;
+        }
         let networks = self.networks();
         let paid = networks.paid.get(&network(client)).copied();
         // A table that is full of others says nothing of who is not in it.
@@ -71,9 +80,10 @@ impl Tries {
     /// `client` has failed.
     pub fn fail(&self, client: IpAddr, now: Tick) {
         let client = network(client);
+        self.any.store(true, Ordering::Relaxed);
         let mut networks = self.networks();
         if networks.is_full() && !networks.paid.contains_key(&client) {
-            networks.paid.retain(|_, paid| *paid > now);
+            networks.tidy(now);
         }
         let networks = &mut *networks;
         let paid = if networks.is_full() && !networks.paid.contains_key(&client) {
@@ -90,6 +100,14 @@ impl Tries {
 }
 
 impl Networks {
+    fn tidy(&mut self, now: Tick) {
+        let long_ago = |tidied: Tick| now.since(tidied) >= Duration::from_secs(1);
+        if self.tidied.is_none_or(long_ago) {
+            self.paid.retain(|_, paid| *paid > now);
+            self.tidied = Some(now);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.paid.len() >= NETWORKS_MAX
     }
