@@ -12,6 +12,7 @@ mod spelling;
 
 use super::attributes::Attributes;
 use super::condition::Pointer;
+use super::content::is_token;
 use super::template::Captures;
 use smol_str::SmolStr;
 use spelling::{check_literal, check_type, push_byte, strip_encoded};
@@ -432,8 +433,7 @@ fn placeholder(name: &str) -> Option<Part> {
         Some(("session", name)) => is_attribute_name(name).then(|| Part::Session(name.into())),
         Some(("query", name)) => (!name.is_empty()).then(|| Part::Query(name.into())),
         Some(("header", name)) => {
-            let is_token = !name.is_empty() && name.bytes().all(is_token_byte);
-            is_token.then(|| Part::Header(name.to_ascii_lowercase().into()))
+            is_token(name.as_bytes()).then(|| Part::Header(name.to_ascii_lowercase().into()))
         }
         Some(("body", text)) => pointer(text).map(Part::Body),
         Some(("args", text)) => pointer(text).map(Part::Args),
@@ -441,11 +441,6 @@ fn placeholder(name: &str) -> Option<Part> {
         Some(("resource", text)) => pointer(text.strip_prefix("properties.")?).map(Part::Property),
         Some(_) => None,
     }
-}
-
-/// RFC 9110 section 5.6.2.
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 fn is_attribute_name(name: &str) -> bool {

@@ -8,6 +8,7 @@
 //!
 //! It refuses to change or to hold back a byte, and to know what an answer means.
 
+use crate::policy::content::is_token;
 use memchr::{memchr, memchr3};
 use std::io;
 use std::mem;
@@ -332,7 +333,7 @@ fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Nonsense> {
     let colon = memchr(b':', line).ok_or(Nonsense::Field)?;
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     // A folded line begins with a blank, which is none of these either.
-    if name.is_empty() || !name.iter().copied().all(is_token) || !is_text(value) {
+    if !is_token(name) || !is_text(value) {
         return Err(Nonsense::Field);
     }
     Ok((name, value.trim_ascii()))
@@ -359,11 +360,6 @@ fn number(value: &[u8]) -> Option<u64> {
         return None;
     }
     std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// No control characters but the tabulator (RFC 9110, section 5.5).

@@ -7,9 +7,9 @@ use super::input;
 use super::problem::{ProblemDocument, Refused, json};
 use super::view::{List, time};
 use crate::config::Role;
-use crate::policy::name::{PrincipalName, ProjectName, ToolName};
+use crate::policy::name::{ProjectName, ToolName};
 use crate::policy::pin::PinDigest;
-use crate::store::live::pins::{NAME_BYTES_MAX, PinError, ToolPins};
+use crate::store::live::pins::{NAME_BYTES_MAX, PinError};
 use crate::store::pin::{PinKey, PinRow};
 use axum::extract::{Query, Request, State};
 use axum::response::Response;
@@ -135,13 +135,7 @@ pub(super) async fn accept(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Refused> {
-    let order = order(&admin, &caller, request).await?;
-    let now = admin.parts.clock.now().wall;
-    let sessions = &admin.parts.sessions;
-    let by: &PrincipalName = &caller.principal.name;
-    let done = sessions.accept_pin(&order.pins, &order.name, order.digest, by, now);
-    let row = done.await.map_err(refused)?;
-    done_with(&admin, &caller, "accept", &row).await
+    said(&admin, &caller, request, Word::Accept).await
 }
 
 /// Hold a server to nothing of a tool any longer: what it says of it next is accepted. The digest is of what it is held to.
@@ -156,54 +150,57 @@ pub(super) async fn forget(
     caller: Caller,
     request: Request,
 ) -> Result<Response, Refused> {
-    let order = order(&admin, &caller, request).await?;
-    let now = admin.parts.clock.now().wall;
-    let sessions = &admin.parts.sessions;
-    let by: &PrincipalName = &caller.principal.name;
-    let done = sessions.forget_pin(&order.pins, &order.name, order.digest, by, now);
-    let row = done.await.map_err(refused)?;
-    done_with(&admin, &caller, "forget", &row).await
+    said(&admin, &caller, request, Word::Forget).await
 }
 
-/// What an operator asks for.
-struct Ordered {
-    pins: Arc<ToolPins>,
-    name: String,
-    digest: PinDigest,
+/// What an operator says of a pin.
+#[derive(Clone, Copy)]
+enum Word {
+    Accept,
+    Forget,
 }
 
-async fn order(admin: &Admin, caller: &Caller, request: Request) -> Result<Ordered, Refused> {
+/// The call is recorded beside the change.
+async fn said(
+    admin: &Admin,
+    caller: &Caller,
+    request: Request,
+    word: Word,
+) -> Result<Response, Refused> {
     caller.needs(&[Role::Operator])?;
     let input: PinInput = input::read(request).await?;
     let project = ProjectName::parse(&input.project)
         .ok()
         .filter(|project| caller.sees(project));
     let tool = ToolName::parse(&input.tool).ok();
+    let sessions = &admin.parts.sessions;
     let pins = project
         .zip(tool)
-        .and_then(|(project, tool)| admin.parts.sessions.pinned(&project, &tool))
+        .and_then(|(project, tool)| sessions.pinned(&project, &tool))
         .ok_or_else(|| refused(PinError::Unknown))?;
     let digest = PinDigest::parse(&input.digest).ok_or_else(|| {
         Refused::invalid("`digest`: `sha256:` and 64 lower-case hex digits, as it was shown")
     })?;
-    Ok(Ordered {
-        pins,
-        name: input.name,
-        digest,
-    })
-}
-
-/// The call is recorded beside the change.
-async fn done_with(
-    admin: &Admin,
-    caller: &Caller,
-    verb: &str,
-    row: &PinRow,
-) -> Result<Response, Refused> {
+    let (name, by, now) = (
+        &*input.name,
+        &caller.principal.name,
+        admin.parts.clock.now().wall,
+    );
+    let (verb, row) = match word {
+        Word::Accept => (
+            "accept",
+            sessions.accept_pin(&pins, name, digest, by, now).await,
+        ),
+        Word::Forget => (
+            "forget",
+            sessions.forget_pin(&pins, name, digest, by, now).await,
+        ),
+    };
+    let row = row.map_err(refused)?;
     let (project, tool) = (&row.project, &row.tool);
     let call = format!("POST /v1/pins/{verb}: {project} {tool} {}", row.name);
     admin.record_call(caller, &call).await;
-    Ok(json(StatusCode::OK, &PinView::of(row, false)))
+    Ok(json(StatusCode::OK, &PinView::of(&row, false)))
 }
 
 impl PinView {

@@ -4,6 +4,7 @@
 
 use super::Next;
 use crate::gate::Flaw;
+use crate::policy::content::{is_token, is_token_byte};
 use http::Uri;
 use memchr::memchr;
 
@@ -114,7 +115,7 @@ impl Head {
         let line = &bytes[self.section.line..];
         match (self.line, line.first()) {
             (Line::First | Line::Request, Some(b'\r')) if line.len() > 1 => Err(Flaw::Control),
-            (Line::First | Line::Request, Some(&byte)) if byte != b'\r' && !is_token(byte) => {
+            (Line::First | Line::Request, Some(&byte)) if byte != b'\r' && !is_token_byte(byte) => {
                 Err(Flaw::RequestLine)
             }
             (Line::First | Line::Request, _) if line.len() > REQUEST_LINE_BYTES_MAX => {
@@ -200,7 +201,7 @@ impl Facts {
         if matches!(line[0], b' ' | b'\t') {
             return Err(Flaw::Fold);
         }
-        let end = line.iter().position(|&byte| !is_token(byte));
+        let end = line.iter().position(|&byte| !is_token_byte(byte));
         let (name, value) = match end {
             Some(end) if end > 0 && line[end] == b':' => (&line[..end], &line[end + 1..]),
             _ => return Err(Flaw::Name),
@@ -214,13 +215,13 @@ impl Facts {
         }
         match name.len() {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                let length = length(trimmed(value)).ok_or(Flaw::Length)?;
+                let length = length(value.trim_ascii()).ok_or(Flaw::Length)?;
                 if self.length.replace(length).is_some() {
                     return Err(Flaw::Length);
                 }
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
-                coding(trimmed(value))?;
+                coding(value.trim_ascii())?;
                 if std::mem::replace(&mut self.chunked, true) {
                     return Err(Flaw::Coding);
                 }
@@ -251,7 +252,7 @@ impl Facts {
 
 /// What the first line says.
 fn request_line(line: &[u8]) -> Result<Facts, Flaw> {
-    let end = line.iter().position(|&byte| !is_token(byte));
+    let end = line.iter().position(|&byte| !is_token_byte(byte));
     let (method, rest) = match end {
         Some(end) if end > 0 && line[end] == b' ' => (&line[..end], &line[end + 1..]),
         _ => return Err(Flaw::RequestLine),
@@ -310,37 +311,6 @@ const TARGET: [u8; 256] = {
     kinds
 };
 
-const fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
-}
-
-const TOKEN: [bool; 256] = {
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut token = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        token[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        token[others[at] as usize] = true;
-        at += 1;
-    }
-    token
-};
-
-/// Without the blanks around it.
-fn trimmed(value: &[u8]) -> &[u8] {
-    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
-    let from = value.iter().position(|byte| !is_blank(byte));
-    let to = value.iter().rposition(|byte| !is_blank(byte));
-    match (from, to) {
-        (Some(from), Some(to)) => &value[from..=to],
-        _ => &[],
-    }
-}
-
 /// Digits alone, and no more of them than 64 bits hold with a sign.
 fn length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 19 {
@@ -359,15 +329,14 @@ fn coding(value: &[u8]) -> Result<(), Flaw> {
     if value.eq_ignore_ascii_case(b"chunked") {
         return Ok(());
     }
-    let mut codings = value.split(|byte| *byte == b',').map(trimmed).rev();
+    let mut codings = value
+        .split(|byte| *byte == b',')
+        .map(<[u8]>::trim_ascii)
+        .rev();
     let last_is_chunked = codings
         .next()
         .is_some_and(|it| it.eq_ignore_ascii_case(b"chunked"));
-    let unknown = |coding: &[u8]| {
-        !coding.is_empty()
-            && coding.iter().all(|&byte| is_token(byte))
-            && !coding.eq_ignore_ascii_case(b"chunked")
-    };
+    let unknown = |coding: &[u8]| is_token(coding) && !coding.eq_ignore_ascii_case(b"chunked");
     // A list that only lacks a reader is something else than one that two readers take differently.
     Err(if last_is_chunked && codings.all(unknown) {
         Flaw::UnknownCoding
