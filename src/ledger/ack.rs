@@ -8,6 +8,7 @@
 
 use super::Unavailable;
 use super::queue::{Queue, locked};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::ops::Range;
 use std::pin::Pin;
@@ -122,7 +123,8 @@ struct Hub {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    tasks: Vec<(u64, Waker)>,
+    /// In the order of their tickets, which is nearly that of their coming and of their going.
+    tasks: VecDeque<(u64, Waker)>,
     /// One was woken and is to wake the others.
     relayed: bool,
 }
@@ -192,10 +194,8 @@ impl Acks {
                 waiting.relayed = false;
                 waiting.take(below)
             } else {
-                let first = waiting.tasks.iter().position(|task| task.0 < below);
-                let first = first.map(|position| waiting.tasks.swap_remove(position));
-                waiting.relayed =
-                    first.is_some() && waiting.tasks.iter().any(|task| task.0 < below);
+                let first = waiting.tasks.pop_front_if(|task| task.0 < below);
+                waiting.relayed = first.is_some() && waiting.is_due(below);
                 again |= waiting.relayed;
                 first.into_iter().collect()
             };
@@ -210,9 +210,9 @@ impl Acks {
     fn wait(&self, hub: usize, ticket: u64, waker: &Waker) -> Option<Result<(), Unavailable>> {
         let hub = &self.hubs[hub];
         let mut waiting = locked(&hub.waiting);
-        match waiting.tasks.iter_mut().find(|task| task.0 == ticket) {
-            Some((_, present)) => present.clone_from(waker),
-            None => waiting.tasks.push((ticket, waker.clone())),
+        match waiting.place(ticket) {
+            Ok(at) => waiting.tasks[at].1.clone_from(waker),
+            Err(at) => waiting.tasks.insert(at, (ticket, waker.clone())),
         }
         hub.count.store(waiting.tasks.len(), Ordering::SeqCst);
         drop(waiting);
@@ -223,8 +223,8 @@ impl Acks {
     fn leave(&self, hub: usize, ticket: u64) {
         let hub = &self.hubs[hub];
         let mut waiting = locked(&hub.waiting);
-        if let Some(own) = waiting.tasks.iter().position(|task| task.0 == ticket) {
-            waiting.tasks.swap_remove(own);
+        if let Ok(own) = waiting.place(ticket) {
+            waiting.tasks.remove(own);
         }
         let mut woken = Vec::new();
         if waiting.relayed {
@@ -238,8 +238,18 @@ impl Acks {
 }
 
 impl Waiting {
+    /// Where a ticket stands, or would.
+    fn place(&self, ticket: u64) -> Result<usize, usize> {
+        self.tasks.binary_search_by_key(&ticket, |task| task.0)
+    }
+
+    fn is_due(&self, below: u64) -> bool {
+        self.tasks.front().is_some_and(|task| task.0 < below)
+    }
+
     fn take(&mut self, below: u64) -> Vec<(u64, Waker)> {
-        self.tasks.extract_if(.., |task| task.0 < below).collect()
+        let due = self.tasks.partition_point(|task| task.0 < below);
+        self.tasks.drain(..due).collect()
     }
 }
 
