@@ -71,7 +71,7 @@ pub enum Answer {
 pub struct AnswerStream(http2::Body);
 
 /// Whose calls a kept connection may carry: one session's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner(pub SessionId);
 
 /// The means for one exchange.

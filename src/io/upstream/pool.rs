@@ -11,6 +11,7 @@
 use super::dial::DialFault;
 use super::{Owner, http1, http2};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -38,8 +39,10 @@ pub(super) struct Pool {
 /// Connections to one place.
 #[derive(Default)]
 struct Shelf {
-    /// HTTP/1.1, oldest first.
-    kept: Vec<Kept>,
+    /// HTTP/1.1, each owner's oldest first.
+    kept: HashMap<Owner, Vec<Kept>>,
+    /// How many those are.
+    kept_count: usize,
     /// HTTP/2.
     shared: Vec<Arc<http2::Connection>>,
     /// The connection that is being opened for all who wait.
@@ -52,7 +55,6 @@ struct Shelf {
 
 struct Kept {
     connection: http1::Connection,
-    owner: Owner,
     age: u32,
 }
 
@@ -103,8 +105,9 @@ impl Pool {
     pub(super) fn take(&self, place: u32, owner: Owner) -> Option<http1::Connection> {
         let mut shelves = self.shelves();
         let shelf = shelves.get_mut(place as usize)?;
-        while let Some(at) = shelf.kept.iter().rposition(|kept| kept.owner == owner) {
-            let kept = shelf.kept.remove(at);
+        let own = shelf.kept.get_mut(&owner)?;
+        while let Some(kept) = own.pop() {
+            shelf.kept_count -= 1;
             if kept.connection.is_fit() {
                 return Some(kept.connection);
             }
@@ -124,14 +127,12 @@ impl Pool {
         }
         let mut shelves = self.shelves();
         let shelf = shelf(&mut shelves, connection.place());
-        if shelf.kept.len() >= KEPT_MAX {
+        if shelf.kept_count >= KEPT_MAX {
             return Some(connection);
         }
-        shelf.kept.push(Kept {
-            connection,
-            owner,
-            age: 0,
-        });
+        shelf.kept_count += 1;
+        let own = shelf.kept.entry(owner).or_default();
+        own.push(Kept { connection, age: 0 });
         drop(shelves);
         self.keep_ageing();
         None
@@ -213,18 +214,13 @@ impl Pool {
         let mut shelves = self.shelves();
         let mut any = false;
         for shelf in shelves.iter_mut() {
-            for kept in &mut shelf.kept {
-                kept.age += 1;
-            }
-            // Oldest first: the last used are at the end.
-            let old = shelf.kept.partition_point(|kept| kept.age >= AGE_MAX);
-            aged.extend(shelf.kept.drain(..old));
+            shelf.age(&mut aged);
             parted.extend(
                 shelf
                     .shared
                     .extract_if(.., |connection| connection.check() == http2::Verdict::Close),
             );
-            any |= !shelf.kept.is_empty() || !shelf.shared.is_empty();
+            any |= shelf.kept_count > 0 || !shelf.shared.is_empty();
         }
         drop(shelves);
         for kept in aged {
@@ -256,6 +252,21 @@ impl Shelf {
         self.shared
             .iter()
             .find_map(|connection| connection.seat(&self.room))
+    }
+
+    /// One pass over those that are kept: what is too old goes to `aged`, and so do owners that have none left.
+    fn age(&mut self, aged: &mut Vec<Kept>) {
+        let before = aged.len();
+        self.kept.retain(|_, own| {
+            for kept in &mut *own {
+                kept.age += 1;
+            }
+            // The last used are at the end.
+            let old = own.partition_point(|kept| kept.age >= AGE_MAX);
+            aged.extend(own.drain(..old));
+            !own.is_empty()
+        });
+        self.kept_count -= aged.len() - before;
     }
 
     /// Connections on their way out take no room.
