@@ -29,7 +29,7 @@ impl Progress {
         bar.set_message(what);
         Progress {
             bar,
-            begun: SystemClock.now().tick,
+            begun: SystemClock.tick(),
             shown: Cell::new(false),
         }
     }
@@ -42,7 +42,7 @@ impl Progress {
 
     /// So many more are done.
     pub fn add(&self, bytes: u64) {
-        let now = SystemClock.now().tick;
+        let now = SystemClock.tick();
         if !self.shown.get() && now.since(self.begun) >= QUIET && std::io::stderr().is_terminal() {
             self.shown.set(true);
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -197,7 +197,7 @@ async fn exchange(
         Ok(answered) => answered,
         Err(fault) => {
             if let Fault::UpstreamTls(check) = fault.record() {
-                call.outfit.tell(check, call.clock.now().tick);
+                call.outfit.tell(check, call.clock.tick());
             }
             // An agent that failed makes the exchange fail; what is at its root is what is told.
             return Err(meter.body_fault().map_or(fault, SendFault::AgentFailed));

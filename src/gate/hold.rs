@@ -240,7 +240,7 @@ impl Inner {
                 Waited::News => {}
                 Waited::Enough => return Ok(Come::Nothing),
                 Waited::Ended => {
-                    let state = caller.session.state(self.clock.now().tick);
+                    let state = caller.session.state(self.clock.tick());
                     return Err(Refusal::of_state(state));
                 }
             }
@@ -301,7 +301,7 @@ impl Inner {
     /// Refuses where an approval ended that nobody decided: by the agent itself, by the gate, or with its session.
     fn withdrawn(&self, caller: &Caller, approval: &LiveApproval) -> Refusal {
         use crate::store::live::State;
-        match caller.session.state(self.clock.now().tick) {
+        match caller.session.state(self.clock.tick()) {
             State::Live => Refusal::approval_void(approval),
             ended => Refusal::of_state(ended),
         }

@@ -402,7 +402,7 @@ impl Inner {
         let Reported::Micros(micros) = reported_cost(route, answer) else {
             return None;
         };
-        let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
+        let trip = caller.charge(&route.cost_limits, self.clock.tick(), micros);
         self.note_cost(caller, route, micros);
         if let Some(trip) = trip {
             Self::quarantine_after(self, Arc::clone(caller), trip);
@@ -433,7 +433,7 @@ impl Inner {
                 self.charge_despite(caller, route, micros, entry);
             }
             Reported::Micros(micros) => {
-                let trip = caller.charge(&route.cost_limits, self.clock.now().tick, micros);
+                let trip = caller.charge(&route.cost_limits, self.clock.tick(), micros);
                 self.note_cost(caller, route, micros);
                 entry.cost(micros, trip);
             }

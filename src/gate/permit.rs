@@ -133,7 +133,7 @@ impl Inner {
 
     /// Refuses where the session was revoked, expired or put in quarantine while the call was being written down.
     pub(super) fn still_live(&self, caller: &Caller) -> Result<(), Refusal> {
-        match caller.session.state(self.clock.now().tick) {
+        match caller.session.state(self.clock.tick()) {
             State::Live => Ok(()),
             ended => Err(Refusal::of_state(ended).after(Fault::SessionEnded)),
         }
@@ -172,7 +172,7 @@ impl Inner {
 
     /// What is said where no answer came.
     pub(super) fn unanswered(&self, caller: &Caller, fault: SendFault) -> Refusal {
-        Refusal::unanswered(fault, caller.session.state(self.clock.now().tick))
+        Refusal::unanswered(fault, caller.session.state(self.clock.tick()))
     }
 }
 

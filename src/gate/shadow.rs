@@ -133,7 +133,7 @@ impl Inner {
         let policy = &caller.ruleset.policy;
         let brake = |index: &&LimitIndex| policy.limit(**index).exceeded == Exceeded::Quarantine;
         let brakes: Vec<LimitIndex> = route.cost_limits.iter().filter(brake).copied().collect();
-        let trip = caller.charge(&brakes, self.clock.now().tick, micros);
+        let trip = caller.charge(&brakes, self.clock.tick(), micros);
         self.note_cost(caller, route, micros);
         entry.cost(micros, trip);
     }

@@ -120,7 +120,7 @@ impl Sweep {
 
     /// Looks at every call once. False if there is none.
     fn pass(&self, wake: &mut Vec<Waker>) -> bool {
-        let now = self.clock.now().tick;
+        let now = self.clock.tick();
         let mut table = self.table();
         if table.taken == 0 {
             return false;

@@ -9,6 +9,7 @@ use super::record::Cause;
 use crate::policy::subject::Narrowing;
 use crate::policy::time::Timestamp;
 use aws_lc_rs::digest;
+use std::cell::Cell;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -171,7 +172,10 @@ impl Line {
     }
 
     pub fn time(&mut self) {
-        self.text("time", &rfc3339(self.at));
+        self.key("time");
+        self.text.push(b'"');
+        rfc3339_into(self.at, &mut self.text);
+        self.text.push(b'"');
     }
 
     pub fn end(mut self) -> Template {
@@ -252,4 +256,69 @@ pub fn timestamp(text: &str) -> Option<Timestamp> {
 pub fn rfc3339(time: Timestamp) -> String {
     let time = jiff::Timestamp::from_microsecond(time.micros()).unwrap_or(jiff::Timestamp::MAX);
     format!("{time:.6}")
+}
+
+/// Whether [`rfc3339`] gives the last time that it has a word for.
+fn is_beyond(time: Timestamp) -> bool {
+    jiff::Timestamp::from_microsecond(time.micros()).is_err()
+}
+
+/// [`rfc3339`] of times that come close together: what is in front of the fraction is kept for the next one of its second.
+fn rfc3339_into(time: Timestamp, out: &mut Vec<u8>) {
+    /// Of `2026-11-24T00:00:00.`, as all years of four digits are written.
+    const WHOLE: usize = 20;
+    thread_local! {
+        static LAST: Cell<(i64, [u8; WHOLE])> = const { Cell::new((i64::MIN, [0; WHOLE])) };
+    }
+    let micros = time.micros();
+    let (second, mut fraction) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    let (known, mut whole) = LAST.get();
+    if known != second {
+        let text = rfc3339(time);
+        match text.as_bytes() {
+            [head @ .., _, _, _, _, _, _, b'Z'] if head.len() == WHOLE && !is_beyond(time) => {
+                whole.copy_from_slice(head);
+            }
+            other => return out.extend_from_slice(other),
+        }
+        LAST.set((second, whole));
+    }
+    out.extend_from_slice(&whole);
+    let mut digits = *b"000000Z";
+    for digit in digits[..6].iter_mut().rev() {
+        *digit += (fraction % 10) as u8;
+        fraction /= 10;
+    }
+    out.extend_from_slice(&digits);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_ever_whichever_came_before_it() {
+        let seconds = [
+            0,
+            1,
+            0,
+            -1,
+            951_782_400,
+            1_795_478_399,
+            253_402_300_799,
+            -62_135_596_800,
+            -62_167_219_201,
+        ];
+        for second in seconds {
+            for micro in [0, 1, 999_999, 120_000, 7] {
+                let time = Timestamp::from_micros(second * 1_000_000 + micro);
+                let mut written = b"at ".to_vec();
+                rfc3339_into(time, &mut written);
+                assert_eq!(
+                    String::from_utf8(written).unwrap(),
+                    format!("at {}", rfc3339(time))
+                );
+            }
+        }
+    }
 }

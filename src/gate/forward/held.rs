@@ -45,12 +45,12 @@ pub(in crate::gate) async fn send_held(
         Ok(lease) => lease,
         Err(fault) => {
             if let crate::ledger::record::Fault::UpstreamTls(check) = fault.record() {
-                outfit.tell(check, call.clock.now().tick);
+                outfit.tell(check, call.clock.tick());
             }
             return Err(Unsettled::Unsent(fault));
         }
     };
-    if !call.session.live(call.clock.now().tick) {
+    if !call.session.live(call.clock.tick()) {
         return Err(Unsettled::Unsent(SendFault::SessionEnded));
     }
     let framing = framing_of(call.method, call.headers, Some(body.len() as u64));

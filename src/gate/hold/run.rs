@@ -230,7 +230,7 @@ impl Errand {
         }
         let mut begun = Begun {
             at: now.tick,
-            sent: Some(gate.clock.now().tick),
+            sent: Some(gate.clock.tick()),
             answered: None,
             cost_micros: paid.micros,
             grant,
@@ -258,7 +258,7 @@ impl Errand {
         let body = Bytes::from_owner(Arc::clone(&call.body));
         // The session is looked at once more before the first byte.
         let sent = send_held(redeemed.evidence, outbound, body).await;
-        begun.answered = Some(gate.clock.now().tick);
+        begun.answered = Some(gate.clock.tick());
         match sent {
             Ok(response) => {
                 let charged = gate.charge_reported(caller, route, response.headers());
@@ -303,7 +303,7 @@ impl Errand {
     }
 
     fn not_sent(&self, fault: SendFault) -> Refusal {
-        let state = self.session.state(self.gate.clock.now().tick);
+        let state = self.session.state(self.gate.clock.tick());
         match (fault, state) {
             (SendFault::SessionEnded, State::Quarantined | State::Ended) => {
                 Refusal::of_state(state).after(Fault::SessionEnded)

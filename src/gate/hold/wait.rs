@@ -118,7 +118,7 @@ impl Wait {
     ) -> Self {
         let session: Arc<LiveSession> = Arc::clone(session);
         let guard = sweep::here(&gate.clock).guard(Some(session), span);
-        guard.until(gate.clock.now().tick.plus(span));
+        guard.until(gate.clock.tick().plus(span));
         let facts = &approval.facts;
         Self {
             stage: approval.watch(),

@@ -209,7 +209,7 @@ impl Giving {
             .wanted
             .allow(gate, caller, &redeemed.evidence, place)
             .await;
-        let refused = match (record, self.session.state(gate.clock.now().tick)) {
+        let refused = match (record, self.session.state(gate.clock.tick())) {
             (Err(_), _) => Some(Refusal::ledger_unavailable()),
             (Ok(()), State::Live) => None,
             (Ok(()), ended) => Some(Refusal::of_state(ended).after(Fault::SessionEnded)),

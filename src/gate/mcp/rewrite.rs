@@ -434,7 +434,7 @@ async fn rewritten(
             Ok(Response::from_parts(head, Sequel::Body(content)))
         }
         Ok(Err(StreamFault::SessionEnded)) | Err(Lapse::Ended) => {
-            let state = caller.session.state(gate.clock.now().tick);
+            let state = caller.session.state(gate.clock.tick());
             Err(Refusal::of_state(state).after(Fault::SessionEnded))
         }
         Ok(Err(_)) | Err(Lapse::Deadline) => Err(body.own_fault.take().unwrap_or_else(garbled)),

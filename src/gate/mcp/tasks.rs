@@ -207,7 +207,7 @@ impl Gate {
             }
             Ok(Err(refusal)) => self.failed(approval, id, refusal, entry).await,
             Err(Lapse::Ended) => {
-                let state = caller.session.state(gate.clock.now().tick);
+                let state = caller.session.state(gate.clock.tick());
                 Err(Refusal::of_state(state))
             }
         }

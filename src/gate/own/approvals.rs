@@ -127,7 +127,7 @@ pub(super) async fn settled(
             Waited::News => {}
             Waited::Enough => break,
             Waited::Ended => {
-                let state = caller.session.state(gate.0.clock.now().tick);
+                let state = caller.session.state(gate.0.clock.tick());
                 return Err(Refusal::of_state(state));
             }
         }

@@ -101,7 +101,7 @@ pub(super) async fn ask(
                     return Ok(response);
                 }
                 Waited::Ended => {
-                    let state = caller.session.state(gate.0.clock.now().tick);
+                    let state = caller.session.state(gate.0.clock.tick());
                     return Err(Refusal::of_state(state));
                 }
             },

@@ -142,7 +142,7 @@ impl Inner {
             }
             let mut wait = Duration::MAX;
             if !stopping {
-                let now = self.clock.now().tick;
+                let now = self.clock.tick();
                 let mut queue = self.queue();
                 in_flight.extend(
                     queue

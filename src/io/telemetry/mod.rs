@@ -213,7 +213,7 @@ impl Inner {
     async fn deliver(&self, calls: &[Box<Call>], stage: &mut watch::Receiver<Stage>) {
         let spans: usize = calls.iter().map(|call| call.spans()).sum();
         let message = self.message(calls, spans);
-        let begun = self.clock.now().tick;
+        let begun = self.clock.tick();
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -229,7 +229,7 @@ impl Inner {
                 Fate::Refused => break,
                 Fate::Later { after } => after.unwrap_or_else(|| pause(attempts)),
             };
-            let waited = self.clock.now().tick.since(begun);
+            let waited = self.clock.tick().since(begun);
             if waited + pause > PATIENCE || *stage.borrow() == Stage::Stops {
                 break;
             }
