@@ -15,6 +15,7 @@ use crate::gate::ruleset::{RouteLimits, Ruleset};
 use crate::gate::{Channel, Inner, Sequel, describe, intent, respond};
 use crate::io::clock;
 use crate::io::metrics::{Decided, GrantKind};
+use crate::io::sweep;
 use crate::ledger::record::{
     BodyDigest, DecisionRecord, Fault, FrameCounts, OutcomeRecord, Verdict,
 };
@@ -169,7 +170,7 @@ impl Entry {
     /// What is said of it. Nothing of it is on record but that it was refused.
     pub(super) fn refuse_unread(&mut self, refusal: Refusal) -> Response<Bytes> {
         self.reason = Some(refusal.reason());
-        self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+        self.decided = Some((Decided::Deny, self.gate.clock.tick()));
         let mut response = respond::refused(refusal, self);
         self.status = Some(response.status().as_u16());
         // The connection says itself that it closes.
@@ -246,7 +247,7 @@ impl Entry {
         self.commit(Verdict::Allow, grant, level)
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
-        self.decided = Some((Decided::Allow, self.gate.clock.now().tick));
+        self.decided = Some((Decided::Allow, self.gate.clock.tick()));
         self.grant = grant;
         if grant == Some(GrantUse::OnUse)
             && let Some(caller) = &self.caller
@@ -273,7 +274,7 @@ impl Entry {
         self.reason = Some(refusal.reason());
         if self.slot.is_some() && self.fault == Some(Fault::LedgerLate) {
             // Its decision may yet be written. That nothing was sent is the outcome's to say.
-            self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+            self.decided = Some((Decided::Deny, self.gate.clock.tick()));
             return refusal;
         }
         self.fault = refusal.fault();
@@ -287,9 +288,9 @@ impl Entry {
         if self.route.is_none() {
             (self.scope, self.resource) = refusal.subject();
         }
-        self.decided = Some((Decided::Deny, self.gate.clock.now().tick));
+        self.decided = Some((Decided::Deny, self.gate.clock.tick()));
         if self.caller.is_none() {
-            let now = self.gate.clock.now().tick;
+            let now = self.gate.clock.tick();
             self.gate.count_stranger(refusal.reason(), self.client, now);
             return refusal;
         }
@@ -309,7 +310,7 @@ impl Entry {
         self.commit(Verdict::Hold, None, Level::Written)
             .await
             .map_err(|Unavailable| Refusal::ledger_unavailable())?;
-        let now = self.gate.clock.now().tick;
+        let now = self.gate.clock.tick();
         self.decided = Some((Decided::Hold, now));
         self.held = Some(now);
         Ok(())
@@ -334,7 +335,7 @@ impl Entry {
     }
 
     fn waited(&mut self) {
-        let now = self.gate.clock.now().tick;
+        let now = self.gate.clock.tick();
         self.hold_micros = self.held.map(|held| micros(now, held));
     }
 
@@ -364,7 +365,7 @@ impl Entry {
         answer: Result<Response<Bytes>, Refusal>,
     ) -> Result<Response<Sequel>, Refusal> {
         let answer = answer?;
-        self.decided = Some((Decided::Own, self.gate.clock.now().tick));
+        self.decided = Some((Decided::Own, self.gate.clock.tick()));
         Ok(answer.map(|own| Sequel::Body(Content::Own(own))))
     }
 
@@ -409,7 +410,9 @@ impl Entry {
         // The slot is kept before the wait: if the agent leaves during it, the drop settles what was queued.
         let slot = self.slot.insert(self.gate.ledger.reserve()?);
         let mut ack = slot.decide(&record, level);
-        match tokio::time::timeout(LEDGER_PATIENCE, &mut ack).await {
+        let patience = sweep::here(&self.gate.clock).guard(None, LEDGER_PATIENCE);
+        patience.arm();
+        match patience.watch(&mut ack).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Unavailable)) => {
                 self.slot = None;
@@ -426,12 +429,12 @@ impl Entry {
 
     /// The call is on its way to the backend.
     pub(super) fn sent(&mut self) {
-        self.sent = Some(self.gate.clock.now().tick);
+        self.sent = Some(self.gate.clock.tick());
     }
 
     /// The backend's head is there, or will not come.
     pub(super) fn answered(&mut self) {
-        let now = self.gate.clock.now().tick;
+        let now = self.gate.clock.tick();
         self.upstream_micros = self.sent.map(|sent| micros(now, sent));
     }
 

@@ -8,12 +8,13 @@
 //! kept like outcomes. A kill loses them.
 
 use super::ack::Acks;
+use super::gather;
 use super::line::Template;
 use super::note::{SigningKey, VerifierKey};
 use super::{Level, Unavailable};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A record that waits to be written.
@@ -183,7 +184,7 @@ impl Queue {
     }
 
     /// Puts a record into a reserved place; the place comes back when it is written or has failed. Its ticket.
-    pub fn push(&self, entry: Entry) -> Result<u64, Unavailable> {
+    pub fn push(self: &Arc<Self>, entry: Entry) -> Result<u64, Unavailable> {
         let bytes = entry.line.bytes();
         let mut inner = locked(&self.inner);
         // Asked under the lock under which the writer declares a failure: nothing slips in behind it.
@@ -201,14 +202,19 @@ impl Queue {
         inner.urgent |= urgent;
         // Whom nobody waits for is gathered: the first starts the writer's patience.
         let wake = inner.asleep && (inner.entries.len() == 1 || self.is_ripe(&inner));
-        if wake {
-            inner.asleep = false;
-        }
         drop(inner);
-        if wake {
-            self.ready.notify_one();
+        if wake && !gather::announce(self) {
+            self.rouse();
         }
         Ok(ticket)
+    }
+
+    /// Wakes the writer if it sleeps.
+    pub fn rouse(&self) {
+        let asleep = std::mem::take(&mut locked(&self.inner).asleep);
+        if asleep {
+            self.ready.notify_one();
+        }
     }
 
     /// Moves all entries into `into` (which is empty), waiting for one if there is none.
@@ -367,7 +373,7 @@ mod tests {
 
     #[test]
     fn while_the_disk_fails_only_outcomes_come_in_and_none_is_taken_for_written_before_it_is() {
-        let queue = Queue::new(None);
+        let queue = Arc::new(Queue::new(None));
         queue.reserve(4).unwrap();
         assert_eq!(queue.push(entry(Fate::Fail)), Ok(0));
         let mut taken = Vec::new();
@@ -386,7 +392,7 @@ mod tests {
 
     #[test]
     fn who_waited_in_vain_keeps_others_from_waiting_until_the_writer_gets_on() {
-        let queue = Queue::new(None);
+        let queue = Arc::new(Queue::new(None));
         queue.reserve(2).unwrap();
         let ticket = queue.push(entry(Fate::Fail)).unwrap();
         queue.stall(ticket);
@@ -402,9 +408,52 @@ mod tests {
         queue.reserve(1).unwrap();
     }
 
+    /// A writer that takes once, and how much it got.
+    fn writer(queue: &Arc<Queue>) -> std::thread::JoinHandle<usize> {
+        let taking = Arc::clone(queue);
+        let writer = std::thread::spawn(move || {
+            let mut taken = Vec::new();
+            // Woken, or never.
+            taking.take(&mut taken, Duration::from_secs(600));
+            taken.len()
+        });
+        while !locked(&queue.inner).asleep {
+            std::thread::yield_now();
+        }
+        writer
+    }
+
+    #[test]
+    fn what_a_turn_hands_in_wakes_the_writer_once_and_all_of_it_is_taken() {
+        let queue = Arc::new(Queue::new(None));
+        queue.reserve(6).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build_local(Default::default());
+        let runtime = runtime.unwrap();
+        runtime.block_on(async {
+            let gathering = tokio::task::spawn_local(gather::gathering());
+            tokio::task::yield_now().await;
+            let one = writer(&queue);
+            for _ in 0..3 {
+                queue.push(entry(Fate::Fail)).unwrap();
+            }
+            assert!(locked(&queue.inner).asleep, "the turn is not over");
+            tokio::task::yield_now().await;
+            assert_eq!(one.join().unwrap(), 3);
+            // What is owed when the task ends is not forgotten, and what comes after it is not gathered.
+            let two = writer(&queue);
+            queue.push(entry(Fate::Keep)).unwrap();
+            gathering.abort();
+            assert!(gathering.await.unwrap_err().is_cancelled());
+            assert_eq!(two.join().unwrap(), 1);
+            let three = writer(&queue);
+            queue.push(entry(Fate::Keep)).unwrap();
+            assert_eq!(three.join().unwrap(), 1);
+        });
+    }
+
     #[test]
     fn past_its_bytes_the_queue_takes_no_new_call_and_still_its_outcomes() {
-        let queue = Queue::new(None);
+        let queue = Arc::new(Queue::new(None));
         queue.reserve(2).unwrap();
         queue.bytes.store(QUEUE_BYTES_MAX + 1, Ordering::Relaxed);
         assert!(queue.reserve(1).is_err());

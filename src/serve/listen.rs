@@ -12,6 +12,7 @@ use super::{connection, socket};
 use crate::config::Listener;
 use crate::gate::Peer;
 use crate::io::tls;
+use crate::ledger;
 use bytes::Bytes;
 use http_body::Body;
 use hyper::body::Incoming;
@@ -186,6 +187,7 @@ impl Worker {
             let registry = Arc::clone(&registry);
             async move { registry.sweeping().await }
         });
+        let gathering = spawn_local(ledger::gathering());
         loop {
             tokio::select! {
                 biased;
@@ -211,6 +213,7 @@ impl Worker {
             }
         }
         sweeping.abort();
+        gathering.abort();
         Ok(())
     }
 }
