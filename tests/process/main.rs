@@ -26,6 +26,7 @@ mod evidence;
 mod export;
 mod heads;
 mod hostile;
+mod instructions;
 mod isolation;
 mod life;
 mod load;
