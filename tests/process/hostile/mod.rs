@@ -2,9 +2,11 @@
 
 mod answers;
 mod crossed;
+mod crowd;
 mod floods;
 mod frames;
 mod heads;
+mod library;
 mod raw;
 mod slow;
 mod strangers;
