@@ -224,6 +224,21 @@ impl RequestBody {
         if self.ahead.is_empty() && self.size_hint().lower() + buffered() > BUFFERED_BYTES_MAX {
             return Err(self.fail(BodyFault::Crowded));
         }
+        self.read_ahead(limit).await
+    }
+
+    /// Has more than `bytes` of a body that nobody read yet, or all there is of it, come before it is streamed.
+    ///
+    /// # Errors
+    /// [`BodyFault`]: there is no body to go on with.
+    pub(super) async fn gather(&mut self, bytes: u64) -> Result<(), BodyFault> {
+        if !self.ahead.is_empty() {
+            return Ok(());
+        }
+        self.read_ahead(bytes).await.map(drop)
+    }
+
+    async fn read_ahead(&mut self, limit: u64) -> Result<Prefix, BodyFault> {
         let mut read = BytesMut::new();
         loop {
             let frame = poll_fn(|cx| self.poll_agent(cx)).await;

@@ -16,15 +16,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 const CONNECTIONS: usize = 10_000;
 /// Addresses that they come from, beside the honest one's.
 const ADDRESSES: u8 = 100;
-/// So many open at once.
-const OPENING: usize = 64;
+/// So many come each second: it is not the opening that is measured.
+const OPENED_PER_SECOND: u32 = 1500;
 /// Descriptors of either process: a connection, and one between gate and backend.
 const DESCRIPTORS: u64 = 2 * CONNECTIONS as u64 - 500;
 /// Of the tool: it is not the backend that is late.
@@ -95,13 +94,14 @@ struct Scene {
     gate: SocketAddr,
     token: String,
     speech: Speech,
-    opening: Semaphore,
+    began: Instant,
     open: AtomicUsize,
 }
 
 /// Until the gate is through with it; how long that took.
 async fn slow(scene: Arc<Scene>, number: usize, kind: Slow) -> Duration {
-    let turn = scene.opening.acquire().await.unwrap();
+    let turn = Duration::from_secs(number as u64) / OPENED_PER_SECOND;
+    tokio::time::sleep_until((scene.began + turn).into()).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let last = 2 + u8::try_from(number % usize::from(ADDRESSES)).unwrap();
@@ -135,7 +135,6 @@ async fn slow(scene: Arc<Scene>, number: usize, kind: Slow) -> Duration {
     if kind != Slow::Head && kind != Slow::Handshake {
         began = Instant::now();
     }
-    drop(turn);
     scene.open.fetch_add(1, Ordering::Relaxed);
     let more: &[u8] = match kind {
         Slow::Head => b"X-More: 1\r\n",
@@ -290,7 +289,7 @@ async fn crowd(encrypted: bool, kinds: &[Slow], limits: Limits) {
         gate: gate.agents,
         token,
         speech: speech.clone(),
-        opening: Semaphore::new(OPENING),
+        began: Instant::now(),
         open: AtomicUsize::new(0),
     });
     let stop = Arc::new(AtomicBool::new(false));

@@ -3,6 +3,7 @@
 mod answers;
 mod crossed;
 mod crowd;
+mod descriptors;
 mod floods;
 mod frames;
 mod heads;
