@@ -33,7 +33,7 @@ pub(super) fn prepare(server: &Server) {
     let given = raised(limit);
     if let Some(given) = given {
         let agents = u64::from(server.agents.caps.connections);
-        let backends = backends(given, needed - agents);
+        let backends = backends(given, agents, needed - agents);
         bound_sockets(usize::try_from(backends).unwrap_or(usize::MAX));
     }
     if let Some(given) = given.filter(|given| *given < needed) {
@@ -51,10 +51,13 @@ fn needed(agents: u32, admin: u32) -> u64 {
     u64::from(agents) * 2 + u64::from(admin) + METRICS + SPARE
 }
 
-/// What of `given` is for sockets to backends: all but what `others` need, and half where that would be less.
-fn backends(given: u64, others: u64) -> u64 {
-    let half = given.saturating_sub(METRICS + SPARE) / 2;
-    given.saturating_sub(others).max(half)
+/// What of `given` is for sockets to backends: all but what `others` need; half, where that would be less than one for each of
+/// the agents.
+fn backends(given: u64, agents: u64, others: u64) -> u64 {
+    match given.saturating_sub(others) {
+        left if left >= agents => left,
+        _ => given.saturating_sub(METRICS + SPARE) / 2,
+    }
 }
 
 /// The soft limit, made equal to the hard one; `None`: there is none.
@@ -86,10 +89,10 @@ mod tests {
 
     #[test]
     fn backends_have_what_is_left_and_at_least_half() {
-        assert_eq!(backends(60_384, 40_384), 20_000);
-        assert_eq!(backends(100_000, 40_384), 59_616);
-        assert_eq!(backends(1000, 40_384), 308);
-        assert_eq!(backends(100, 40_384), 0);
+        assert_eq!(backends(60_384, 20_000, 40_384), 20_000);
+        assert_eq!(backends(100_000, 20_000, 40_384), 59_616);
+        assert_eq!(backends(1000, 20_000, 40_384), 308);
+        assert_eq!(backends(100, 20_000, 40_384), 0);
     }
 
     #[test]

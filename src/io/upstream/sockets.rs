@@ -86,8 +86,9 @@ mod tests {
         let mut most = |session| (0..).take_while(|_| held.take(session)).count();
         assert_eq!([most(greedy), most(second), most(third)], [6, 3, 2]);
         held.give_back(greedy);
+        held.give_back(greedy);
         assert!(held.take(third) && !held.take(greedy));
-        for session in [greedy; 5].into_iter().chain([second; 3]).chain([third; 3]) {
+        for session in [greedy; 4].into_iter().chain([second; 3]).chain([third; 3]) {
             held.give_back(session);
         }
         assert_eq!((held.all, held.by_session.len()), (0, 0));
