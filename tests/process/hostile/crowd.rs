@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 10_000;
 /// Addresses that they come from, beside the honest one's.
 const ADDRESSES: u8 = 100;
 /// So many come each second: it is not the opening that is measured.
-const OPENED_PER_SECOND: u32 = 1500;
+const OPENED_PER_SECOND: u32 = 1000;
 /// Descriptors of either process: a connection, and one between gate and backend.
 const DESCRIPTORS: u64 = 2 * CONNECTIONS as u64 - 500;
 /// Of the tool: it is not the backend that is late.
@@ -228,7 +228,7 @@ impl Limits {
 }
 
 async fn crowd(encrypted: bool, kinds: &[Slow], limits: Limits) {
-    let large = "z".repeat(384 * 1024);
+    let large = "z".repeat(256 * 1024);
     let backend = Raw::start(move |head, _| {
         Act::Say(vec![good(if head.contains("/big") {
             &large

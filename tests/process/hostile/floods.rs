@@ -22,7 +22,7 @@ use tokio::io::AsyncReadExt as _;
 const FLOODERS: usize = 4;
 const FLOODED: Duration = Duration::from_millis(500);
 /// The same by hand, where it is the time of who stands by that counts.
-const MEASURED: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(2);
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 const GROWN_KIB_MAX: u64 = 32 * 1024;
 
