@@ -30,7 +30,9 @@ pub fn bound(max: usize) {
 impl Ticket {
     /// `None`: `owner` holds as many as are left.
     pub(super) fn take(owner: Owner) -> Option<Self> {
-        held().take(owner.0).then_some(Self(owner.0))
+        let taken = held().take(owner.0);
+        // Not made where there is none: dropping it would give back what nobody took.
+        taken.then(|| Self(owner.0))
     }
 }
 
