@@ -30,9 +30,11 @@ pub fn bound(max: usize) {
 impl Ticket {
     /// `None`: `owner` holds as many as are left.
     pub(super) fn take(owner: Owner) -> Option<Self> {
-        let taken = held().take(owner.0);
-        // Not made where there is none: dropping it would give back what nobody took.
-        taken.then(|| Self(owner.0))
+        // None is made that was not taken: dropping it would give back what nobody has.
+        if !held().take(owner.0) {
+            return None;
+        }
+        Some(Self(owner.0))
     }
 }
 
