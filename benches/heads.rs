@@ -79,6 +79,7 @@ fn call(calls: usize) -> f64 {
             per_address: 10,
         },
         failed_tries: u32::MAX,
+        body_rate: 1,
         tls: None,
     };
     let bound = listen::bind(&listener, 1).unwrap();

@@ -1,6 +1,7 @@
 //! The process's own bounds, looked at once at the start, and those of the listener that has no settings.
 
 use crate::config::{Caps, Server, Timeouts};
+use crate::io::upstream::bound_sockets;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(super) const OPS_TIMEOUTS: Timeouts = Timeouts {
 };
 
 /// Raises the limit of file descriptors as far as the system lets it, and says so where that is less than the caps
-/// promise.
+/// promise. What sockets to backends may have of them is bounded.
 pub(super) fn prepare(server: &Server) {
     let needed = needed(
         server.agents.caps.connections,
@@ -30,6 +31,11 @@ pub(super) fn prepare(server: &Server) {
     );
     let limit = getrlimit(Resource::Nofile);
     let given = raised(limit);
+    if let Some(given) = given {
+        let agents = u64::from(server.agents.caps.connections);
+        let backends = backends(given, agents, needed - agents);
+        bound_sockets(usize::try_from(backends).unwrap_or(usize::MAX));
+    }
     if let Some(given) = given.filter(|given| *given < needed) {
         tracing::warn!(
             given,
@@ -43,6 +49,15 @@ pub(super) fn prepare(server: &Server) {
 /// calls at once: who expects that raises the limit further.)
 fn needed(agents: u32, admin: u32) -> u64 {
     u64::from(agents) * 2 + u64::from(admin) + METRICS + SPARE
+}
+
+/// What of `given` is for sockets to backends: all but what `others` need; half, where that would be less than one for each of
+/// the agents.
+fn backends(given: u64, agents: u64, others: u64) -> u64 {
+    match given.saturating_sub(others) {
+        left if left >= agents => left,
+        _ => given.saturating_sub(METRICS + SPARE) / 2,
+    }
 }
 
 /// The soft limit, made equal to the hard one; `None`: there is none.
@@ -70,6 +85,14 @@ mod tests {
             needed(20_000, 1_000),
             40_000 + 1_000 + u64::from(OPS_CAPS.connections) + SPARE
         );
+    }
+
+    #[test]
+    fn backends_have_what_is_left_and_at_least_half() {
+        assert_eq!(backends(60_384, 20_000, 40_384), 20_000);
+        assert_eq!(backends(100_000, 20_000, 40_384), 59_616);
+        assert_eq!(backends(1000, 20_000, 40_384), 308);
+        assert_eq!(backends(100, 20_000, 40_384), 0);
     }
 
     #[test]

@@ -80,6 +80,7 @@ impl Parts {
             settings: Settings {
                 trusted_proxies: server.agents.trusted_proxies.clone(),
                 body_idle: server.agents.timeouts.body_idle,
+                body_rate: server.agents.body_rate,
                 idle: server.agents.timeouts.idle,
                 failed_tries: server.agents.failed_tries,
                 costs,

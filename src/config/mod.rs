@@ -136,6 +136,9 @@ pub struct Listener {
     pub caps: Caps,
     /// Failed authentications of one client address in a minute.
     pub failed_tries: u32,
+    /// Bytes a second, on the average of the time it is waited for beyond `body_idle`, of a request body that says how long it
+    /// is or must be read before it is judged.
+    pub body_rate: u32,
     /// `None`: plain HTTP.
     pub tls: Option<ListenerTls>,
 }

@@ -1,4 +1,4 @@
-//! The agent's body: counted, bounded in idleness, readable ahead within a bound, then streamed on.
+//! The agent's body: counted, bounded in idleness and slowness, readable ahead within a bound, then streamed on.
 //!
 //! It is made at step 3 of the journey and consumed at step 8. Until it is read, nothing of it is taken from the agent:
 //! an agent that asked `Expect: 100-continue` is told to go on by the first read, which therefore must not happen before
@@ -10,6 +10,7 @@ use super::{Line, fields};
 use crate::io::clock::Clock;
 use crate::io::room::{BUFFERED_BYTES_MAX, Room, buffered};
 use crate::io::sweep::{self, Guard, Remote, Sweep};
+use crate::policy::time::Tick;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::EXPECT;
@@ -41,15 +42,29 @@ pub struct RequestBody {
     meter: Arc<Meter>,
     /// `None` where there is nothing to wait for.
     sweep: Option<Arc<Sweep>>,
-    idle: Duration,
+    tempo: Tempo,
     /// Watches the agent's idleness, from the first wait on.
     guard: Option<Guard>,
-    /// Whether the guard is armed: polls without news must not begin its span anew.
-    waiting: bool,
+    /// Since when the guard is armed: polls without news must not begin its span anew.
+    waiting: Option<Tick>,
+    /// How long the agent was waited for so far.
+    waited: Duration,
+    /// It is read ahead: somebody waits for all of it.
+    needed: bool,
     /// Told when the last of it was read.
     line: Option<Arc<Line>>,
     /// The forwarded call's deadline, which must not run while it is the agent that is waited for.
     call: Option<Remote>,
+}
+
+/// How an agent's body has to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tempo {
+    /// How long nothing may come.
+    pub idle: Duration,
+    /// Of a body that says how long it is, or that is waited for whole: bytes a second on the average, over all the time that
+    /// it was waited for beyond `idle`. Any other is a stream, which may say little for as long as its session lasts.
+    pub bytes_per_second_min: u32,
 }
 
 enum Source {
@@ -64,8 +79,8 @@ enum Source {
 /// Why an agent's body could not be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
-    /// Nothing came for as long as the listener's `body_idle`.
-    #[error("the request's body stopped coming")]
+    /// Nothing came for as long as the listener's `body_idle`, or less than its `body_rate`.
+    #[error("the request's body stopped coming, or came too slowly")]
     Idle,
     /// The agent went away, or its framing is malformed.
     #[error("the request's body broke off or is malformed")]
@@ -139,7 +154,7 @@ impl RequestBody {
         incoming: Incoming,
         headers: &HeaderMap,
         meter: Arc<Meter>,
-        idle: Duration,
+        tempo: Tempo,
         clock: &Arc<dyn Clock>,
     ) -> Self {
         let (source, sweep) = if incoming.is_end_stream() {
@@ -156,9 +171,11 @@ impl RequestBody {
             trailers: None,
             meter,
             sweep,
-            idle,
+            tempo,
             guard: None,
-            waiting: false,
+            waiting: None,
+            waited: Duration::ZERO,
+            needed: false,
             line: None,
             call: None,
         }
@@ -188,6 +205,13 @@ impl RequestBody {
     /// # Errors
     /// [`BodyFault`]: there is no body to go on with.
     pub async fn read_prefix(&mut self, limit: u64) -> Result<Prefix, BodyFault> {
+        self.needed = true;
+        let prefix = self.prefix(limit).await;
+        self.needed = false;
+        prefix
+    }
+
+    async fn prefix(&mut self, limit: u64) -> Result<Prefix, BodyFault> {
         // What failed is over, and must not be taken for a body that ended.
         if let Some(fault) = self.meter.body_fault() {
             return Err(fault);
@@ -200,6 +224,21 @@ impl RequestBody {
         if self.ahead.is_empty() && self.size_hint().lower() + buffered() > BUFFERED_BYTES_MAX {
             return Err(self.fail(BodyFault::Crowded));
         }
+        self.read_ahead(limit).await
+    }
+
+    /// Has more than `bytes` of a body that nobody read yet, or all there is of it, come before it is streamed.
+    ///
+    /// # Errors
+    /// [`BodyFault`]: there is no body to go on with.
+    pub(super) async fn gather(&mut self, bytes: u64) -> Result<(), BodyFault> {
+        if !self.ahead.is_empty() {
+            return Ok(());
+        }
+        self.read_ahead(bytes).await.map(drop)
+    }
+
+    async fn read_ahead(&mut self, limit: u64) -> Result<Prefix, BodyFault> {
         let mut read = BytesMut::new();
         loop {
             let frame = poll_fn(|cx| self.poll_agent(cx)).await;
@@ -271,10 +310,11 @@ impl RequestBody {
                 {
                     line.whole();
                 }
-                if let Some(guard) = &self.guard
-                    && std::mem::take(&mut self.waiting)
+                if let (Some(guard), Some(sweep)) = (&self.guard, &self.sweep)
+                    && let Some(since) = self.waiting.take()
                 {
                     guard.disarm();
+                    self.waited += sweep.now().since(since);
                 }
                 Poll::Ready(self.take_in(frame))
             }
@@ -310,16 +350,33 @@ impl RequestBody {
         let Some(sweep) = &self.sweep else {
             return Poll::Pending;
         };
+        let left = self.time_left();
         let guard = self
             .guard
-            .get_or_insert_with(|| sweep.guard(None, self.idle));
-        if !std::mem::replace(&mut self.waiting, true) {
-            guard.arm();
+            .get_or_insert_with(|| sweep.guard(None, self.tempo.idle));
+        if self.waiting.is_none() {
+            let now = sweep.now();
+            self.waiting = Some(now);
+            match left {
+                Some(left) if left < self.tempo.idle => guard.until(now.plus(left)),
+                Some(_) | None => guard.arm(),
+            }
         }
         match guard.poll(cx) {
             Poll::Ready(_) => Poll::Ready(self.fail(BodyFault::Idle)),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// How much longer the agent is waited for at the rate that its body has come so far; `None`: it is a stream.
+    fn time_left(&self) -> Option<Duration> {
+        let sized = match &self.source {
+            Source::Flowing(incoming) => incoming.size_hint().exact().is_some(),
+            Source::Awaiting(_) | Source::Over => false,
+        };
+        let rate = u64::from(self.tempo.bytes_per_second_min);
+        let earned = Duration::from_millis(self.meter.bytes_in().saturating_mul(1000) / rate);
+        (sized || self.needed).then(|| (self.tempo.idle + earned).saturating_sub(self.waited))
     }
 
     fn fail(&mut self, fault: BodyFault) -> BodyFault {

@@ -21,6 +21,7 @@ use super::body::{BodyFault, RequestBody};
 use super::fields::{self, Framing, Length, Stamp, Trust};
 use crate::gate::Channel;
 use crate::io::clock::Clock;
+use crate::io::room;
 use crate::io::sweep::{self, Guard, Lapse, Liveness};
 use crate::io::telemetry::Context;
 use crate::io::upstream::{
@@ -177,6 +178,9 @@ impl Again {
     }
 }
 
+/// What of a body that says how long it is has come in a crowd before its backend is spoken to.
+const GATHERED_BYTES: u64 = 16 * 1024;
+
 async fn exchange(
     call: Outbound<'_>,
     mut body: RequestBody,
@@ -186,6 +190,14 @@ async fn exchange(
     let guard = sweep::here(call.clock).guard(Some(call.session.clone()), call.outfit.timeout);
     let framing = framing(&call, &body);
     let again = Again::of(call.method, framing, grant);
+    if framing == Framing::Sized && room::is_crowded() {
+        // Who is slow in a crowd holds no connection to a backend before there is something to send.
+        let gathering = pin!(body.gather(GATHERED_BYTES));
+        match guard.watch(gathering).await {
+            Ok(gathered) => gathered.map_err(SendFault::AgentFailed)?,
+            Err(Lapse::Ended | Lapse::Deadline) => return Err(SendFault::SessionEnded),
+        }
+    }
     let outgoing = if framing == Framing::None || framing == Framing::Empty {
         Outgoing::Empty
     } else {

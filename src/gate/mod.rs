@@ -64,7 +64,7 @@ use crate::store::CostRow;
 use crate::store::live::Sessions;
 use crate::store::live::approvals::LiveApproval;
 use arc_swap::ArcSwap;
-use body::RequestBody;
+use body::{RequestBody, Tempo};
 use caught::{Panicked, caught};
 use describe::{Described, Place};
 use forward::Passage;
@@ -111,6 +111,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Cidr>,
     /// How long an agent's body, or what a side of a tunnel should take, may stand still.
     pub body_idle: Duration,
+    /// Bytes a second that an agent's body comes at least with; see [`Tempo`].
+    pub body_rate: u32,
     /// How long both sides of a tunnel may be silent.
     pub idle: Duration,
     /// Failed authentications of one client address in a minute.
@@ -128,6 +130,7 @@ impl Default for Settings {
         Self {
             trusted_proxies: Vec::new(),
             body_idle: Duration::from_secs(30),
+            body_rate: 500,
             idle: Duration::from_secs(75),
             failed_tries: u32::MAX,
             costs: Vec::new(),
@@ -354,9 +357,12 @@ impl Gate {
         forward::upgrade::read_as_get(&mut head);
         let client = client::address(peer.address, &head.headers, &gate.settings.trusted_proxies);
         let mut entry = Entry::open(Arc::clone(gate), &head, client, peer.channel);
-        let idle = gate.settings.body_idle;
+        let tempo = Tempo {
+            idle: gate.settings.body_idle,
+            bytes_per_second_min: gate.settings.body_rate,
+        };
         let meter = Arc::clone(&entry.meter);
-        let mut body = RequestBody::new(body, &head.headers, meter, idle, &gate.clock);
+        let mut body = RequestBody::new(body, &head.headers, meter, tempo, &gate.clock);
         body.listen(peer.line.as_ref());
         let mut body = Some(body);
 

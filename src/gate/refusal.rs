@@ -5,9 +5,10 @@
 
 use crate::gate::body::BodyFault;
 use crate::gate::fields::FieldFault;
-use crate::gate::forward::SendFault;
 use crate::gate::forward::upgrade::HandshakeFault;
+use crate::gate::forward::{SendFault, UpstreamFault};
 use crate::gate::respond::{Action, Next};
+use crate::io::upstream::DialFault;
 use crate::ledger::{record::Fault, untold};
 use crate::policy::choice::{Unfit, Vague};
 use crate::policy::condition::Why;
@@ -571,6 +572,9 @@ impl Refusal {
     /// A forwarded call that brought no answer.
     pub(super) fn unanswered(fault: SendFault, state: State) -> Self {
         let refusal = match fault {
+            SendFault::Failed(UpstreamFault::Dial(DialFault::Crowded)) => Self::overloaded(
+                "this session holds as many calls at once as the gate has connections left for; nothing was sent; wait and repeat it",
+            ),
             SendFault::Failed(_) => Self::new(
                 Reason::UpstreamFailed,
                 "the tool could not be reached or broke off before it answered; if this call changes something, find out whether it did before you repeat it",

@@ -93,6 +93,11 @@ impl Sweep {
         sweep
     }
 
+    /// This moment.
+    pub fn now(&self) -> Tick {
+        self.clock.tick()
+    }
+
     /// Watches a wait: `session`'s life at once, `span` whenever it is armed.
     pub fn guard(self: &Arc<Self>, session: Option<Arc<dyn Liveness>>, span: Duration) -> Guard {
         let mut table = self.table();
@@ -120,7 +125,7 @@ impl Sweep {
 
     /// Looks at every call once. False if there is none.
     fn pass(&self, wake: &mut Vec<Waker>) -> bool {
-        let now = self.clock.tick();
+        let now = self.now();
         let mut table = self.table();
         if table.taken == 0 {
             return false;

@@ -15,12 +15,14 @@ mod http1;
 mod http2;
 mod place;
 mod pool;
+mod sockets;
 mod strict;
 mod tunnel;
 mod wire;
 
 pub use dial::DialFault;
 pub use place::{Place, PlaceError};
+pub use sockets::bound as bound_sockets;
 pub use tunnel::Tunnel;
 
 use crate::io::tls::client::{Offer, fault_in};
@@ -191,7 +193,10 @@ impl Lease {
                 }
                 Approach::Dial(turn) => {
                     let opened = Self::fresh(place, owner, timeout).await;
-                    if let (Some(turn), Err(fault)) = (turn, &opened) {
+                    // What is the caller's own fault is not told to those who wait.
+                    if let (Some(turn), Err(fault)) = (turn, &opened)
+                        && *fault != DialFault::Crowded
+                    {
                         turn.fail(*fault);
                     }
                     return opened;
@@ -207,7 +212,7 @@ impl Lease {
     /// # Errors
     /// [`DialFault`]: nothing was sent.
     pub async fn fresh(place: &Place, owner: Owner, timeout: Duration) -> Result<Self, DialFault> {
-        let carrier = match dial::open(place, Offer::Configured, timeout).await? {
+        let carrier = match dial::open(place, owner, Offer::Configured, timeout).await? {
             Opened::Http1(connection) => {
                 if place.versions == Versions::Either {
                     pool::here().learn_unshared(place.number());
@@ -261,7 +266,7 @@ impl Lease {
             }
             lease.give_back();
         }
-        match dial::open(place, Offer::Http1, timeout).await? {
+        match dial::open(place, owner, Offer::Http1, timeout).await? {
             Opened::Http1(connection) => {
                 Ok(Self::new(Carrier::Http1(connection), owner, Origin::Fresh))
             }

@@ -187,7 +187,15 @@ where
                 held: None,
             }
         });
-        let stream = Strict::new(Early::new(stream, Arc::clone(&line)));
+        let mut stream = Strict::new(Early::new(stream, Arc::clone(&line)));
+        match bounded(self.watch, stream.first()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended early"),
+            Err(order) => {
+                let (stream, _) = stream.into_parts();
+                return end(End::Ordered(order), stream, false, &self.unread).await;
+            }
+        }
         let mut connection = http
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();

@@ -218,6 +218,14 @@ async fn a_form_counts_with_its_visits_token_from_its_own_page_and_not_otherwise
         && record["detail"].as_str().unwrap().ends_with("/quarantine")));
 }
 
+/// Who signs in has shown nothing yet: what the form may cost is bounded as anything that the admin API reads.
+#[tokio::test]
+async fn a_form_is_read_no_further_than_anything_that_the_admin_api_reads() {
+    let scene = Scene::start();
+    let form = format!("key={}", "x".repeat(256 * 1024));
+    post(&scene, "/sign-in", "", &form).await.expect(413);
+}
+
 #[tokio::test]
 async fn another_host_gets_no_page_and_no_cookie_helps() {
     let scene = Scene::start();

@@ -583,7 +583,7 @@ async fn ten_thousand_idle_tls_connections_take_no_more_than_40_kib_each() {
 }
 
 /// Raises the soft limit of a process as far as its hard limit goes; what it is then.
-fn raise_descriptors(process: u32, needed: u64) -> u64 {
+pub fn raise_descriptors(process: u32, needed: u64) -> u64 {
     let limit = || {
         let text = std::fs::read_to_string(format!("/proc/{process}/limits")).unwrap();
         let line = text

@@ -7,6 +7,11 @@ use std::time::Duration;
 /// Longest wait for anything that should simply happen. Generous: machines that test are busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often what is done `usual` times is done: by hand `ROUNDS` may say otherwise.
+pub fn rounds(usual: usize) -> usize {
+    std::env::var("ROUNDS").map_or(usual, |text| text.parse().unwrap())
+}
+
 /// The future's value, or a failure that names what did not happen.
 pub async fn within<T>(span: Duration, what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(span, future).await {

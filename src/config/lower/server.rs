@@ -101,6 +101,7 @@ fn listeners(
         timeouts: timeouts(agents.timeouts.as_ref()),
         caps: caps(agents.caps.as_ref()),
         failed_tries: or(agents.failed_tries.as_ref(), |n| n.0, FAILED_TRIES),
+        body_rate: or(agents.body_rate.as_ref(), |n| n.0, BODY_RATE),
         tls: agents_tls,
     };
     let url = admin.url.as_ref();
@@ -318,3 +319,4 @@ const IDLE: Duration = Duration::from_secs(75);
 const CONNECTIONS: u32 = 20_000;
 const PER_ADDRESS: u32 = 16_384;
 const FAILED_TRIES: u32 = 6000;
+const BODY_RATE: u32 = 500;

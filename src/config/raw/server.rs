@@ -55,6 +55,9 @@ record! {
     /// Failed authentications of one client address in a minute. Beyond them its calls are answered with 503 before any
     /// credential is looked up, but on connections that have shown a good one. Default: 6000.
     optional failed_tries = "failed_tries": Count<1_000_000>,
+    /// Bytes a second, on the average of the time it is waited for beyond `body_idle`, of a request body that says how long it
+    /// is or must be read before it is judged. Default: 500.
+    optional body_rate = "body_rate": Count<1_000_000>,
     /// Default: plain HTTP.
     optional tls = "tls": ListenerTls,
 }

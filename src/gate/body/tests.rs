@@ -11,9 +11,24 @@ use std::future::Future;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A server that answers with what `read` makes of the request's body, and a connection to it.
+/// As [`served_at`], however slowly it comes.
 async fn served<F>(
     idle: Duration,
+    read: impl Fn(RequestBody) -> F + Clone + Send + 'static,
+) -> TcpStream
+where
+    F: Future<Output = String> + Send,
+{
+    let tempo = Tempo {
+        idle,
+        bytes_per_second_min: 1,
+    };
+    served_at(tempo, read).await
+}
+
+/// A server that answers with what `read` makes of the request's body, and a connection to it.
+async fn served_at<F>(
+    tempo: Tempo,
     read: impl Fn(RequestBody) -> F + Clone + Send + 'static,
 ) -> TcpStream
 where
@@ -29,7 +44,7 @@ where
         let (clock, read) = (clock.clone(), read.clone());
         async move {
             let (head, incoming) = request.into_parts();
-            let body = RequestBody::new(incoming, &head.headers, Arc::default(), idle, &clock);
+            let body = RequestBody::new(incoming, &head.headers, Arc::default(), tempo, &clock);
             let text = read(body).await;
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
         }
@@ -174,6 +189,43 @@ async fn a_slow_body_is_not_idle_as_long_as_it_comes() {
         agent.write_all(&[*byte]).await.unwrap();
     }
     assert!(until(&mut agent, "|").await.ends_with("streamed hello|"));
+}
+
+/// Streams it, and counts.
+async fn count(body: RequestBody) -> String {
+    let whole = body.collect().await;
+    format!("{:?}|", whole.map(|whole| whole.to_bytes().len()))
+}
+
+const SLOW: Tempo = Tempo {
+    idle: Duration::from_secs(1),
+    bytes_per_second_min: 1000,
+};
+
+#[tokio::test]
+async fn a_body_that_is_waited_for_must_get_on_and_a_stream_may_say_little() {
+    // It says how long it is.
+    let mut sized = served_at(SLOW, count).await;
+    let head = b"POST / HTTP/1.1\r\nhost: g\r\ncontent-length: 100000\r\n\r\n";
+    sized.write_all(head).await.unwrap();
+    let ahead =
+        |mut body: RequestBody| async move { format!("{:?}|", body.read_prefix(9999).await) };
+    let mut ahead = served_at(SLOW, ahead).await;
+    let mut stream = served_at(SLOW, count).await;
+    let head = b"POST / HTTP/1.1\r\nhost: g\r\ntransfer-encoding: chunked\r\n\r\n";
+    ahead.write_all(head).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    for _ in 0..80 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.write_all(b"1\r\nx\r\n").await.unwrap();
+        // These are told, and closed, meanwhile.
+        drop(sized.write_all(b"x").await);
+        drop(ahead.write_all(b"1\r\nx\r\n").await);
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    assert!(until(&mut stream, "|").await.ends_with("\r\n\r\nOk(80)|"));
+    assert!(until(&mut sized, "|").await.ends_with("Err(Idle)|"));
+    assert!(until(&mut ahead, "|").await.ends_with("Err(Idle)|"));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod upgrades;
 mod upgrades_http2;
 mod versions;
 
-use super::super::body::Meter;
+use super::super::body::{Meter, Tempo};
 use super::*;
 use crate::gate::Channel;
 use crate::io::clock::SystemClock;
@@ -196,8 +196,11 @@ async fn relay(
             .body(Empty::new().map_err(|never| match never {}).boxed())
             .unwrap()
     };
-    let idle = tunnels.bounds.stall;
-    let body = RequestBody::new(incoming, &head.headers, meter.clone(), idle, clock);
+    let tempo = Tempo {
+        idle: tunnels.bounds.stall,
+        bytes_per_second_min: 1,
+    };
+    let body = RequestBody::new(incoming, &head.headers, meter.clone(), tempo, clock);
     let target = head.uri.path_and_query().unwrap().as_str();
     if let Err(fault) = fields::check_request(&head.headers, target, outfit.rules()) {
         return refuse(400, fault.to_string());

@@ -1,8 +1,10 @@
 //! How a connection to a backend is opened: its name looked up, TCP, TLS, and which HTTP it speaks.
 
+use super::Owner;
 use super::http1;
 use super::http2;
 use super::place::{Address, Place, Versions};
+use super::sockets::Ticket;
 use super::wire::Socket;
 use crate::io::tls::client::{self, Offer};
 use crate::ledger::record::TlsFault;
@@ -34,6 +36,9 @@ pub enum DialFault {
     /// HTTP/2 was all that may be spoken, and it carries no other protocol there.
     #[error("the backend does not take other protocols over HTTP/2 (extended CONNECT)")]
     NoUpgrade,
+    /// The session holds as many sockets as are left for all others. Nothing was tried.
+    #[error("the session holds as many connections to backends as the gate has left")]
+    Crowded,
     /// Every connection that may be opened is open, and the backend takes no more calls on them.
     #[error("the backend takes no more calls at once")]
     Full,
@@ -66,19 +71,26 @@ static FOUND: LazyLock<Cache<Name, Arc<[SocketAddr]>>> = LazyLock::new(|| {
         .build()
 });
 
-/// Opens a connection to `place` within `timeout`, all of it included.
+/// Opens a connection to `place` for `owner` within `timeout`, all of it included.
 pub(super) async fn open(
     place: &Place,
+    owner: Owner,
     offer: Offer,
     timeout: Duration,
 ) -> Result<Opened, DialFault> {
-    match tokio::time::timeout(timeout, negotiate(place, offer, timeout)).await {
+    let ticket = Ticket::take(owner).ok_or(DialFault::Crowded)?;
+    match tokio::time::timeout(timeout, negotiate(place, ticket, offer, timeout)).await {
         Ok(opened) => opened,
         Err(_) => Err(DialFault::Timeout),
     }
 }
 
-async fn negotiate(place: &Place, offer: Offer, timeout: Duration) -> Result<Opened, DialFault> {
+async fn negotiate(
+    place: &Place,
+    ticket: Ticket,
+    offer: Offer,
+    timeout: Duration,
+) -> Result<Opened, DialFault> {
     let stream = connect(place, timeout).await?;
     let (socket, http2) = match &place.tls {
         None => (
@@ -96,10 +108,10 @@ async fn negotiate(place: &Place, offer: Offer, timeout: Duration) -> Result<Ope
         }
     };
     if http2 {
-        let connection = http2::Connection::open(place.number(), socket).await?;
+        let connection = http2::Connection::open(place.number(), socket, ticket).await?;
         Ok(Opened::Http2(connection))
     } else {
-        let connection = http1::Connection::open(place.number(), socket).await?;
+        let connection = http1::Connection::open(place.number(), socket, ticket).await?;
         Ok(Opened::Http1(connection))
     }
 }

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection: one exchange at a time.
 
 use super::dial::DialFault;
+use super::sockets::Ticket;
 use super::strict::{Asked, HEAD_BYTES_MAX};
 use super::wire::{Socket, Tally, Wire};
 use super::{Answer, ExchangeFault, Interim, Outgoing, Unanswered};
@@ -23,8 +24,12 @@ pub(super) struct Connection {
 const BUFFER_BYTES_MAX: usize = HEAD_BYTES_MAX;
 
 impl Connection {
-    pub(super) async fn open(place: u32, socket: Socket) -> Result<Self, DialFault> {
-        let (wire, tally) = Wire::http1(socket);
+    pub(super) async fn open(
+        place: u32,
+        socket: Socket,
+        ticket: Ticket,
+    ) -> Result<Self, DialFault> {
+        let (wire, tally) = Wire::http1(socket, ticket);
         let (sender, driver) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(BUFFER_BYTES_MAX)
             .handshake::<_, Outgoing>(TokioIo::new(wire))

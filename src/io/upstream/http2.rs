@@ -15,6 +15,7 @@ pub(super) use answer::Body;
 pub(super) use tunnel::Tunnel;
 
 use super::dial::DialFault;
+use super::sockets::Ticket;
 use super::wire::{Socket, Tally, Wire};
 use super::{Answer, AnswerStream, ExchangeFault, Interim, Outgoing, Unanswered};
 use bytes::Bytes;
@@ -115,8 +116,12 @@ const IDLE_MAX: u32 = 30;
 
 impl Connection {
     /// The connection's preface, and the wait for the backend's: what comes may be something other than HTTP/2.
-    pub(super) async fn open(place: u32, socket: Socket) -> Result<Arc<Self>, DialFault> {
-        let (wire, tally) = Wire::http2(socket);
+    pub(super) async fn open(
+        place: u32,
+        socket: Socket,
+        ticket: Ticket,
+    ) -> Result<Arc<Self>, DialFault> {
+        let (wire, tally) = Wire::http2(socket, ticket);
         let (sender, mut connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)

@@ -1,5 +1,6 @@
 //! One connection as HTTP drives it, with what the gate must know about it besides.
 
+use super::sockets::Ticket;
 use super::strict::{Asked, Nonsense, Reader};
 use crate::io::room;
 use crate::io::tls::client::fault_in;
@@ -34,10 +35,13 @@ pub(super) struct Wire {
     tally: Arc<Tally>,
     /// Over HTTP/1.1.
     reader: Option<Reader>,
+    /// Its right to be.
+    _ticket: Ticket,
 }
 
-/// What is read at once in a crowd: what lies here unread of an answer that nobody takes is a few times as much.
-const SIP_BYTES: usize = 8 * 1024;
+/// What is read at once in a crowd: what lies here unread of an answer that nobody takes is a few times as much. Less than
+/// hyper's smallest buffer, or it would take this for a reason to have larger ones.
+const SIP_BYTES: usize = 4 * 1024;
 
 /// What is known of a connection from outside the task that drives it.
 #[derive(Default)]
@@ -87,21 +91,22 @@ impl Tally {
 
 impl Wire {
     /// For HTTP/1.1.
-    pub(super) fn http1(socket: Socket) -> (Self, Arc<Tally>) {
-        Self::with(socket, Some(Reader::default()))
+    pub(super) fn http1(socket: Socket, ticket: Ticket) -> (Self, Arc<Tally>) {
+        Self::with(socket, ticket, Some(Reader::default()))
     }
 
     /// For HTTP/2, whose reader is strict by itself.
-    pub(super) fn http2(socket: Socket) -> (Self, Arc<Tally>) {
-        Self::with(socket, None)
+    pub(super) fn http2(socket: Socket, ticket: Ticket) -> (Self, Arc<Tally>) {
+        Self::with(socket, ticket, None)
     }
 
-    fn with(socket: Socket, reader: Option<Reader>) -> (Self, Arc<Tally>) {
+    fn with(socket: Socket, ticket: Ticket, reader: Option<Reader>) -> (Self, Arc<Tally>) {
         let tally = Arc::new(Tally::default());
         let wire = Self {
             socket,
             tally: tally.clone(),
             reader,
+            _ticket: ticket,
         };
         (wire, tally)
     }

@@ -33,7 +33,8 @@ pub(super) async fn text(request: Request) -> Result<bytes::Bytes, Refused> {
     bytes(request.into_body()).await
 }
 
-async fn bytes(body: Body) -> Result<bytes::Bytes, Refused> {
+/// What a caller sends, within its bounds.
+pub(in crate::serve) async fn bytes(body: Body) -> Result<bytes::Bytes, Refused> {
     let reading = Limited::new(body, BODY_BYTES_MAX).collect();
     match tokio::time::timeout(BODY_TIME_MAX, reading).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

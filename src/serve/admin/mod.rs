@@ -11,7 +11,7 @@ mod checkpoint;
 pub(in crate::serve) mod events;
 mod explain;
 mod grants;
-mod input;
+pub(in crate::serve) mod input;
 pub(in crate::serve) mod ledger;
 mod openapi;
 mod order;

@@ -9,6 +9,7 @@ use super::early::Early;
 use super::socket::Stream;
 use crate::gate::Flaw;
 use crate::serve::heads::{Judged, Then, Torn, Wire};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -25,6 +26,9 @@ pub(super) struct Strict<S> {
     /// Of it, this much passed.
     passed: usize,
 }
+
+/// What is read at once of a connection's first head.
+const FIRST_BYTES: usize = 2048;
 
 /// What is to be done once all that passed is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,30 @@ impl<S: Stream> Strict<S> {
             held: Vec::new(),
             passed: 0,
         }
+    }
+
+    /// Waits until there is something for hyper to read: where the first head does not come, a connection has none of
+    /// hyper's buffers.
+    ///
+    /// # Errors
+    /// The stream's.
+    pub async fn first(&mut self) -> io::Result<()> {
+        poll_fn(|context| self.poll_first(context)).await
+    }
+
+    fn poll_first(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.passed == 0 && self.state == State::Http {
+            let mut piece = [0; FIRST_BYTES];
+            let mut buffer = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            if buffer.filled().is_empty() {
+                // Hyper will find the same.
+                break;
+            }
+            self.held.extend_from_slice(buffer.filled());
+            self.judge_held();
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// The stream, and why its last head was not read, if it was hyper's turn to read it.

@@ -8,6 +8,8 @@ use crate::config::{Principal, Role};
 use crate::gate::{Channel, Peer};
 use crate::serve::admin::Admin;
 use crate::serve::admin::caller::{Caller, check_host};
+use crate::serve::admin::input;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Form, FromRequest, FromRequestParts, Request};
 use http::header::{COOKIE, HOST, ORIGIN};
 use http::request::Parts;
@@ -174,6 +176,10 @@ impl Fields {
         if !is_same_origin(&request) {
             return Err(Trouble::Foreign);
         }
+        // Nobody may have signed in yet: bounded in bytes and time as whatever the admin API reads.
+        let (parts, body) = request.into_parts();
+        let body = Body::from(input::bytes(body).await?);
+        let request = Request::from_parts(parts, body);
         let Ok(Form(fields)) = Form::<Vec<(String, String)>>::from_request(request, admin).await
         else {
             return Err(Trouble::Form);

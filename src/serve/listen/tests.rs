@@ -38,6 +38,7 @@ fn scene_with(tls: Option<Arc<Server>>, timeouts: Timeouts, caps: Caps) -> Scene
         timeouts,
         caps,
         failed_tries: u32::MAX,
+        body_rate: 1,
         tls: None,
     };
     let bound = bind(&listener, 2).unwrap();

@@ -9,7 +9,7 @@ use super::frames::{
 };
 use super::raw::{Act, Raw, good, setup};
 use crate::client::Connection;
-use crate::gate::Gate;
+use crate::gate::{Gate, Setup};
 use crate::wait::{PATIENCE, within};
 use http::Method;
 use std::net::SocketAddr;
@@ -21,6 +21,8 @@ use tokio::io::AsyncReadExt as _;
 /// Connections that flood at once, for how long, and what each may send.
 const FLOODERS: usize = 4;
 const FLOODED: Duration = Duration::from_millis(500);
+/// The same by hand, where it is the time of who stands by that counts.
+const MEASURED: Duration = Duration::from_secs(2);
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 const GROWN_KIB_MAX: u64 = 32 * 1024;
 
@@ -221,16 +223,16 @@ enum Ended {
 }
 
 /// Floods, on one connection after the other, until the time is over; how each ended.
-async fn flooding(gate: SocketAddr, flood: Arc<Flood>) -> Vec<Ended> {
+async fn flooding(gate: SocketAddr, flood: Arc<Flood>, span: Duration) -> Vec<Ended> {
     let began = Instant::now();
     let mut ended = Vec::new();
-    while began.elapsed() < FLOODED {
-        ended.push(once(gate, &flood).await);
+    while began.elapsed() < span {
+        ended.push(once(gate, &flood, span).await);
     }
     ended
 }
 
-async fn once(gate: SocketAddr, flood: &Flood) -> Ended {
+async fn once(gate: SocketAddr, flood: &Flood, span: Duration) -> Ended {
     let Ok(mut peer) = Peer::open(gate, &flood.settings).await else {
         return Ended::Closed;
     };
@@ -256,7 +258,7 @@ async fn once(gate: SocketAddr, flood: &Flood) -> Ended {
         }
         Ended::Waiting
     };
-    if tokio::time::timeout(FLOODED, sending).await == Ok(Ended::Closed) {
+    if tokio::time::timeout(span, sending).await == Ok(Ended::Closed) {
         return Ended::Closed;
     }
     // What the gate says now, it says because it was asked to; or it has closed.
@@ -291,8 +293,8 @@ fn p99(took: &mut [Duration]) -> Duration {
     took[(took.len() * 99 / 100).min(took.len() - 1)]
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_flood_of_frames_grows_the_gate_or_keeps_others_from_being_served() {
+/// A backend and a gate in front of it, and the token of a session.
+async fn scene() -> (Setup, Arc<Gate>, String) {
     let large = "z".repeat(4 * 1024 * 1024);
     let backend = Raw::start(move |head, _| {
         Act::Say(vec![good(if head.contains("/big") {
@@ -305,6 +307,12 @@ async fn no_flood_of_frames_grows_the_gate_or_keeps_others_from_being_served() {
     let setup = setup(&[("t", backend.address, "")]);
     let gate = Arc::new(setup.start().await);
     let token = gate.mint("demo", "bot").await.token;
+    (setup, gate, token)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_flood_of_frames_grows_the_gate_or_keeps_others_from_being_served() {
+    let (_setup, gate, token) = scene().await;
     let bearer = format!("Bearer {token}");
     let watch = |stop: &Arc<AtomicBool>| {
         tokio::spawn(bystand(Arc::clone(&gate), token.clone(), Arc::clone(stop)))
@@ -326,7 +334,7 @@ async fn no_flood_of_frames_grows_the_gate_or_keeps_others_from_being_served() {
         let stop = Arc::new(AtomicBool::new(false));
         let bystander = watch(&stop);
         let flooders: Vec<_> = (0..FLOODERS)
-            .map(|_| tokio::spawn(flooding(gate.agents, Arc::clone(&flood))))
+            .map(|_| tokio::spawn(flooding(gate.agents, Arc::clone(&flood), FLOODED)))
             .collect();
         let mut ended = Vec::new();
         for flooder in flooders {
@@ -358,4 +366,56 @@ async fn no_flood_of_frames_grows_the_gate_or_keeps_others_from_being_served() {
             flood.name
         );
     }
+}
+
+/// By hand, on a machine that does nothing else, against the release build: what each kind costs who stands by, on the one
+/// thread that serves both. One connection floods after the other, from a thread of its own, as fast as it can. The times are
+/// for a person to compare: those without a flood vary by more than a flood adds to most.
+///
+/// `cargo nextest run --release --test process --run-ignored only --no-capture -E 'test(who_stands_by)'`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "by hand: it takes a machine of its own, and the release build"]
+async fn who_stands_by_a_flood_is_served_and_how_soon() {
+    let (_setup, gate, token) = scene().await;
+    let watched = |span: Duration| {
+        let (gate, token) = (Arc::clone(&gate), token.clone());
+        async move {
+            let stop = Arc::new(AtomicBool::new(false));
+            let watching = own_thread(bystand(gate, token, Arc::clone(&stop)));
+            tokio::time::sleep(span).await;
+            stop.store(true, Ordering::Relaxed);
+            tokio::task::spawn_blocking(|| watching.join().unwrap())
+                .await
+                .unwrap()
+        }
+    };
+    let (_, before) = watched(MEASURED).await;
+    for flood in floods(&format!("Bearer {token}")) {
+        let (mut calm, _) = watched(MEASURED).await;
+        let flood = Arc::new(flood);
+        let flooder = own_thread(flooding(gate.agents, Arc::clone(&flood), MEASURED));
+        let (mut took, memory) = watched(MEASURED).await;
+        let ended = tokio::task::spawn_blocking(|| flooder.join().unwrap());
+        let connections = within(PATIENCE, flood.name, ended).await.unwrap().len();
+        let (calm, slow) = (p99(&mut calm), p99(&mut took));
+        let grown = memory.saturating_sub(before);
+        println!(
+            "{calm:>10.1?} then {slow:>10.1?} of {:>6} calls, {grown:>6} KiB, {connections:>5} connections: {}",
+            took.len(),
+            flood.name
+        );
+        assert!(grown < GROWN_KIB_MAX, "{}: {grown} KiB more", flood.name);
+    }
+}
+
+fn own_thread<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> std::thread::JoinHandle<T> {
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    })
 }

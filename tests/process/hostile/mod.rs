@@ -2,9 +2,12 @@
 
 mod answers;
 mod crossed;
+mod crowd;
+mod descriptors;
 mod floods;
 mod frames;
 mod heads;
+mod library;
 mod raw;
 mod slow;
 mod strangers;

@@ -6,7 +6,7 @@ use crate::backend::Backend;
 use crate::client::{Connection, call, get};
 use crate::gate::{Gate, Minted, Setup};
 use crate::ledger;
-use crate::wait::{PATIENCE, run, until, within};
+use crate::wait::{PATIENCE, rounds, run, until, within};
 use http::Method;
 use std::process::{Child, Stdio};
 use std::sync::atomic::Ordering;
@@ -90,7 +90,8 @@ async fn fifty_hand_overs_under_load_fail_no_request() {
     let mut gate = setup.start().await;
     let session = gate.mint("demo", "bot").await;
     let load = Load::start(gate.agents, &session.token, 6);
-    for turn in 0..50 {
+    let hand_overs = rounds(50);
+    for turn in 0..hand_overs {
         // More threads than sockets, fewer, and as many.
         let workers = format!("workers: {}", 1 + turn % 4);
         setup.edit_server(|text| {
@@ -113,6 +114,7 @@ async fn fifty_hand_overs_under_load_fail_no_request() {
     assert!(gate.ended().await.success());
     let records = ledger::verified(&setup.ledger());
     let calls = backend.total() as usize;
+    println!("{hand_overs} hand-overs: {calls} calls, none failed");
     assert_eq!(ledger::of_kind(&records, "decision").len(), calls);
     assert_eq!(ledger::of_kind(&records, "outcome").len(), calls);
     assert!(sums.answered.load(Ordering::Relaxed) <= calls);

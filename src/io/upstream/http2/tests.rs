@@ -1,6 +1,7 @@
 //! How a connection is judged that nobody uses, or whose backend is silent.
 
 use super::*;
+use crate::io::upstream::tests::OWNER;
 use crate::io::upstream::tests::backends::http2;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ async fn connection() -> Arc<Connection> {
     let backend = http2(None, h2::server::Builder::new(), |_, _| async {}).await;
     let stream = tokio::net::TcpStream::connect(backend.address).await;
     let socket = Socket::Plain(stream.unwrap());
-    Connection::open(0, socket).await.unwrap()
+    let ticket = Ticket::take(OWNER).unwrap();
+    Connection::open(0, socket, ticket).await.unwrap()
 }
 
 fn looks_until_closed(connection: &Connection) -> usize {
