@@ -1,8 +1,8 @@
 //! What conditions add to a decision: the body's media type, its digest for the record, reading it as JSON, and judging.
 //!
 //! `without` chooses the route of a match that asks nothing of the call. `three` does so where three conditions ask about
-//! three places of a body of 1 KiB, which is read anew each time, as a call's is. `sql` is the same with one condition on a
-//! statement of the usual length. What is added is the difference to the first.
+//! three places of a body of 1 KiB, which is read anew each time, as a call's is; `three_of_more` of a body of 16 KiB. `sql`
+//! is the same with one condition on a statement of the usual length. What is added is the difference to the first.
 //!
 //! `cargo bench --bench conditions`.
 
@@ -71,18 +71,18 @@ fn policy(asked: Vec<(&str, Test)>) -> Policy {
     builder.agent("bot", &act).build()
 }
 
-/// An order as shops send them, of 1 KiB.
-fn order() -> String {
+/// An order as shops send them, so many bytes long.
+fn order(size: usize) -> String {
     let start = "{\"amount\": 49.90, \"currency\": \"EUR\", \"customer\": {\"id\": \"c-4711\", \"name\": \"J\\u00f6rg M\", \"tags\": [\"new\", \"web\"]}, \"items\": [";
     let end = "], \"state\": \"open\"}";
     let item =
         "{\"sku\": \"A-1000\", \"count\": 2, \"price\": 9.98, \"gift\": false, \"note\": null}";
     let mut items = vec![item];
     let long = |items: &Vec<&str>| start.len() + items.join(", ").len() + end.len();
-    while long(&items) < 1024 - item.len() {
+    while long(&items) < size - item.len() {
         items.push(item);
     }
-    let space = " ".repeat(1024 - long(&items));
+    let space = " ".repeat(size - long(&items));
     format!("{start}{}{space}{end}", items.join(", "))
 }
 
@@ -115,6 +115,15 @@ fn without(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn three(bencher: Bencher<'_, '_>) {
+    three_of(1024, bencher);
+}
+
+#[divan::bench]
+fn three_of_more(bencher: Bencher<'_, '_>) {
+    three_of(16 * 1024, bencher);
+}
+
+fn three_of(size: usize, bencher: Bencher<'_, '_>) {
     let texts = ["EUR", "USD"].map(|text| Literal::Text(text.into()));
     let policy = policy(vec![
         ("/amount", Test::AtMost(Decimal::read("100").unwrap())),
@@ -125,8 +134,8 @@ fn three(bencher: Bencher<'_, '_>) {
         ),
     ]);
     let target = Target::parse("/t/refunds", "gate.example").unwrap();
-    let body = order();
-    assert_eq!(body.len(), 1024);
+    let body = order(size);
+    assert_eq!(body.len(), size);
     bencher.bench(|| judge(&policy, black_box(&target), black_box(body.as_bytes())));
 }
 

@@ -112,19 +112,19 @@ impl<'a> Value<'a> {
         let mut reader = Reader {
             text,
             bytes,
-            at: 0,
             values: 0,
+            open: Vec::with_capacity(OPEN_AT_FIRST),
         };
-        reader.space();
-        if reader.at == bytes.len() {
-            return fail(reader.at, JsonFault::Empty);
+        let start = reader.space(0);
+        if start == bytes.len() {
+            return fail(start, JsonFault::Empty);
         }
-        let value = reader.value(0)?;
-        reader.space();
-        if reader.at < bytes.len() {
-            return fail(reader.at, JsonFault::Trailing);
+        let end = reader.value(start, Cow::Borrowed(""), 0)?;
+        let end = reader.space(end);
+        if end < bytes.len() {
+            return fail(end, JsonFault::Trailing);
         }
-        Ok(value)
+        Ok(reader.open.swap_remove(0).1)
     }
 
     /// What a JSON pointer (RFC 6901) names, its tokens unescaped; `None`: there is nothing.
@@ -208,191 +208,217 @@ fn index(token: &str) -> Option<usize> {
     (digits && canonical).then(|| token.parse().ok()).flatten()
 }
 
+/// Each step is told where it begins, and says where it ends.
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
-    at: usize,
     values: usize,
+    /// Each value that has not found its place yet, with its name in an object; a list or an object that is open stands before
+    /// all that it has so far. So each gets one piece of memory, of its size, when it ends.
+    open: Vec<Member<'a>>,
 }
 
+type Member<'a> = (Cow<'a, str>, Value<'a>);
+
+/// Room for what most bodies have open at once.
+const OPEN_AT_FIRST: usize = 16;
+
 impl<'a> Reader<'a> {
-    fn fail<T>(&self, fault: JsonFault) -> Result<T, JsonError> {
+    #[cold]
+    fn fail<T>(&self, at: usize, fault: JsonFault) -> Result<T, JsonError> {
         let fault = match fault {
-            JsonFault::Character if self.at >= self.bytes.len() => JsonFault::End,
+            JsonFault::Character if at >= self.bytes.len() => JsonFault::End,
             other => other,
         };
-        Err(JsonError { at: self.at, fault })
+        Err(JsonError { at, fault })
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+    fn peek(&self, at: usize) -> Option<u8> {
+        self.bytes.get(at).copied()
     }
 
-    fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+    #[inline(always)]
+    fn space(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek(at) {
+            at += 1;
         }
+        at
     }
 
-    /// Takes the byte if it is next.
-    fn eat(&mut self, byte: u8) -> bool {
-        let is = self.peek() == Some(byte);
-        self.at += usize::from(is);
-        is
-    }
-
-    fn value(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
+    // In line with lists and objects: a call for each value is much of what a small one costs.
+    #[inline(always)]
+    fn value(&mut self, at: usize, name: Cow<'a, str>, depth: usize) -> Result<usize, JsonError> {
         self.values += 1;
         if self.values > VALUES_MAX {
-            return self.fail(JsonFault::Values);
+            return self.fail(at, JsonFault::Values);
         }
-        match self.peek() {
-            Some(b'{' | b'[') if depth == DEPTH_MAX => self.fail(JsonFault::Depth),
-            Some(b'{') => self.object(depth + 1),
-            Some(b'[') => self.list(depth + 1),
-            Some(b'"') => self.string().map(Value::Text),
-            Some(b'-' | b'0'..=b'9') => self.number(),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
-            Some(b'n') => self.word("null", Value::Null),
-            _ => self.fail(JsonFault::Character),
+        match self.peek(at) {
+            Some(b'{' | b'[') if depth == DEPTH_MAX => self.fail(at, JsonFault::Depth),
+            Some(b'{') => {
+                self.open.push((name, Value::Null));
+                self.object(at, depth + 1)
+            }
+            Some(b'[') => {
+                self.open.push((name, Value::Null));
+                self.list(at, depth + 1)
+            }
+            Some(b'"') => {
+                let (text, end) = self.string(at)?;
+                self.open.push((name, Value::Text(text)));
+                Ok(end)
+            }
+            Some(b'-' | b'0'..=b'9') => {
+                let end = self.number(at)?;
+                self.open.push((name, Value::Number(&self.text[at..end])));
+                Ok(end)
+            }
+            Some(b't') => self.word(at, "true", (name, Value::Bool(true))),
+            Some(b'f') => self.word(at, "false", (name, Value::Bool(false))),
+            Some(b'n') => self.word(at, "null", (name, Value::Null)),
+            _ => self.fail(at, JsonFault::Character),
         }
     }
 
-    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, JsonError> {
-        if self.bytes[self.at..].starts_with(word.as_bytes()) {
-            self.at += word.len();
-            return Ok(value);
+    fn word(&mut self, at: usize, word: &str, member: Member<'a>) -> Result<usize, JsonError> {
+        if !self.bytes[at..].starts_with(word.as_bytes()) {
+            return self.fail(at, JsonFault::Character);
         }
-        self.fail(JsonFault::Character)
+        self.open.push(member);
+        Ok(at + word.len())
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        self.at += 1;
-        let mut list = Vec::new();
-        self.space();
-        if self.eat(b']') {
-            return Ok(Value::List(list));
-        }
-        loop {
-            self.space();
-            list.push(self.value(depth)?);
-            self.space();
-            if self.eat(b']') {
-                return Ok(Value::List(list));
-            }
-            if !self.eat(b',') {
-                return self.fail(JsonFault::Character);
+    fn list(&mut self, start: usize, depth: usize) -> Result<usize, JsonError> {
+        let first = self.open.len();
+        let mut at = self.space(start + 1);
+        if self.peek(at) != Some(b']') {
+            loop {
+                at = self.value(at, Cow::Borrowed(""), depth)?;
+                at = self.space(at);
+                match self.peek(at) {
+                    Some(b',') => at = self.space(at + 1),
+                    Some(b']') => break,
+                    _ => return self.fail(at, JsonFault::Character),
+                }
             }
         }
+        let items = self.open.drain(first..).map(|(_, value)| value).collect();
+        self.open[first - 1].1 = Value::List(items);
+        Ok(at + 1)
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value<'a>, JsonError> {
-        let start = self.at;
-        self.at += 1;
-        let mut members = Vec::new();
-        self.space();
-        if self.eat(b'}') {
-            return Ok(Value::Object(members));
-        }
-        loop {
-            self.space();
-            if self.peek() != Some(b'"') {
-                return self.fail(JsonFault::Character);
-            }
-            let name = self.string()?;
-            self.space();
-            if !self.eat(b':') {
-                return self.fail(JsonFault::Character);
-            }
-            self.space();
-            let value = self.value(depth)?;
-            members.push((name, value));
-            self.space();
-            if self.eat(b'}') {
-                break;
-            }
-            if !self.eat(b',') {
-                return self.fail(JsonFault::Character);
+    fn object(&mut self, start: usize, depth: usize) -> Result<usize, JsonError> {
+        let first = self.open.len();
+        let mut at = self.space(start + 1);
+        if self.peek(at) != Some(b'}') {
+            loop {
+                if self.peek(at) != Some(b'"') {
+                    return self.fail(at, JsonFault::Character);
+                }
+                let (name, end) = self.string(at)?;
+                at = self.space(end);
+                if self.peek(at) != Some(b':') {
+                    return self.fail(at, JsonFault::Character);
+                }
+                at = self.space(at + 1);
+                at = self.value(at, name, depth)?;
+                at = self.space(at);
+                match self.peek(at) {
+                    Some(b',') => at = self.space(at + 1),
+                    Some(b'}') => break,
+                    _ => return self.fail(at, JsonFault::Character),
+                }
             }
         }
+        let members = self.open.split_off(first);
         if has_twice(&members) {
-            self.at = start;
-            return self.fail(JsonFault::NameTwice);
+            return self.fail(start, JsonFault::NameTwice);
         }
-        Ok(Value::Object(members))
+        self.open[first - 1].1 = Value::Object(members);
+        Ok(at + 1)
     }
 
-    fn number(&mut self) -> Result<Value<'a>, JsonError> {
-        let start = self.at;
-        self.eat(b'-');
-        if !self.eat(b'0') {
-            self.digits()?;
+    fn number(&self, start: usize) -> Result<usize, JsonError> {
+        let mut at = start + usize::from(self.bytes[start] == b'-');
+        at = match self.peek(at) {
+            Some(b'0') => at + 1,
+            _ => self.digits(at)?,
+        };
+        if self.peek(at) == Some(b'.') {
+            at = self.digits(at + 1)?;
         }
-        if self.eat(b'.') {
-            self.digits()?;
+        if let Some(b'e' | b'E') = self.peek(at) {
+            at += 1;
+            at += usize::from(matches!(self.peek(at), Some(b'+' | b'-')));
+            at = self.digits(at)?;
         }
-        if self.eat(b'e') || self.eat(b'E') {
-            if !self.eat(b'+') {
-                self.eat(b'-');
-            }
-            self.digits()?;
-        }
-        match self.peek() {
-            None | Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' | b'}') => {
-                Ok(Value::Number(&self.text[start..self.at]))
-            }
-            Some(_) => self.fail(JsonFault::Number),
+        match self.peek(at) {
+            None | Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' | b'}') => Ok(at),
+            Some(_) => self.fail(at, JsonFault::Number),
         }
     }
 
     /// One or more.
-    fn digits(&mut self) -> Result<(), JsonError> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+    #[inline(always)]
+    fn digits(&self, start: usize) -> Result<usize, JsonError> {
+        let mut at = start;
+        while let Some(b'0'..=b'9') = self.peek(at) {
+            at += 1;
         }
-        if self.at == start {
-            return self.fail(JsonFault::Number);
+        if at == start {
+            return self.fail(at, JsonFault::Number);
         }
-        Ok(())
+        Ok(at)
     }
 
-    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        self.at += 1;
+    #[inline(always)]
+    fn string(&self, start: usize) -> Result<(Cow<'a, str>, usize), JsonError> {
+        let from = start + 1;
+        let end = self.plain(from);
+        if self.peek(end) == Some(b'"') {
+            return Ok((Cow::Borrowed(&self.text[from..end]), end + 1));
+        }
+        let (own, end) = self.unescaped(from, end)?;
+        Ok((Cow::Owned(own), end))
+    }
+
+    /// A text that has more in it than itself, which is plain up to `end` at first; and where it ends.
+    #[cold]
+    fn unescaped(&self, mut from: usize, mut end: usize) -> Result<(String, usize), JsonError> {
         let mut own = String::new();
-        let mut from = self.at;
         loop {
-            match self.peek() {
-                None => return self.fail(JsonFault::End),
-                Some(b'"') => {
-                    let rest = &self.text[from..self.at];
-                    self.at += 1;
-                    if own.is_empty() && from > 0 && self.bytes[from - 1] == b'"' {
-                        return Ok(Cow::Borrowed(rest));
-                    }
-                    own.push_str(rest);
-                    return Ok(Cow::Owned(own));
-                }
+            own.push_str(&self.text[from..end]);
+            match self.peek(end) {
+                None => return self.fail(end, JsonFault::End),
+                Some(b'"') => return Ok((own, end + 1)),
                 Some(b'\\') => {
-                    own.push_str(&self.text[from..self.at]);
-                    let char = self.escape()?;
+                    let (char, behind) = self.escape(end)?;
                     own.push(char);
-                    from = self.at;
+                    from = behind;
                 }
-                Some(0..=0x1f) => return self.fail(JsonFault::Control),
-                Some(_) => {
-                    let plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
-                    self.at += self.bytes[self.at..].iter().take_while(plain).count();
-                }
+                Some(_) => return self.fail(end, JsonFault::Control),
             }
+            end = self.plain(from);
         }
     }
 
-    fn escape(&mut self) -> Result<char, JsonError> {
-        let Some(&kind) = self.bytes.get(self.at + 1) else {
-            self.at = self.bytes.len();
-            return self.fail(JsonFault::End);
+    /// The next quote, backslash or control character, or the end; looked for in eight bytes at a time.
+    #[inline(always)]
+    fn plain(&self, from: usize) -> usize {
+        let mut rest = &self.bytes[from..];
+        while let Some((eight, more)) = rest.split_first_chunk::<8>() {
+            let stops = stops(u64::from_le_bytes(*eight));
+            if stops != 0 {
+                return self.bytes.len() - rest.len() + stops.trailing_zeros() as usize / 8;
+            }
+            rest = more;
+        }
+        let plain = |byte: &&u8| !matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        self.bytes.len() - rest.len() + rest.iter().take_while(plain).count()
+    }
+
+    fn escape(&self, at: usize) -> Result<(char, usize), JsonError> {
+        let Some(&kind) = self.bytes.get(at + 1) else {
+            return self.fail(self.bytes.len(), JsonFault::End);
         };
         let char = match kind {
             b'"' | b'\\' | b'/' => char::from(kind),
@@ -401,55 +427,76 @@ impl<'a> Reader<'a> {
             b'n' => '\n',
             b'r' => '\r',
             b't' => '\t',
-            b'u' => return self.unicode(),
-            _ => return self.fail(JsonFault::Escape),
+            b'u' => return self.unicode(at),
+            _ => return self.fail(at, JsonFault::Escape),
         };
-        self.at += 2;
-        Ok(char)
+        Ok((char, at + 2))
     }
 
     /// `\uXXXX`, or two of them that make a pair.
-    fn unicode(&mut self) -> Result<char, JsonError> {
+    fn unicode(&self, at: usize) -> Result<(char, usize), JsonError> {
         let unit = |at: usize| {
             let digits = self.bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
             let hex = digits.iter().all(u8::is_ascii_hexdigit);
             let text = std::str::from_utf8(digits).ok().filter(|_| hex)?;
             u16::from_str_radix(text, 16).ok()
         };
-        let Some(high) = unit(self.at) else {
-            return self.fail(JsonFault::Escape);
+        let Some(high) = unit(at) else {
+            return self.fail(at, JsonFault::Escape);
         };
         let (units, length) = match high {
-            0xd800..=0xdbff => match unit(self.at + 6) {
+            0xd800..=0xdbff => match unit(at + 6) {
                 Some(low) => ([high, low], 2),
-                None => return self.fail(JsonFault::Escape),
+                None => return self.fail(at, JsonFault::Escape),
             },
             _ => ([high, 0], 1),
         };
         match char::decode_utf16(units.into_iter().take(length)).next() {
-            Some(Ok(char)) => {
-                self.at += 6 * length;
-                Ok(char)
-            }
-            _ => self.fail(JsonFault::Escape),
+            Some(Ok(char)) => Ok((char, at + 6 * length)),
+            _ => self.fail(at, JsonFault::Escape),
         }
     }
 }
 
-/// Whether a name stands twice.
-fn has_twice(members: &[(Cow<'_, str>, Value<'_>)]) -> bool {
-    if members.len() <= FEW {
-        return members.iter().enumerate().any(|(at, (name, _))| {
-            let before = &members[..at];
-            before.iter().any(|(have, _)| have == name)
-        });
-    }
-    let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
-    names.sort_unstable();
-    names.windows(2).any(|pair| pair[0] == pair[1])
+/// Where a text stops being plain: the lowest bit that is set is in the first such byte, counted from the low end.
+fn stops(eight: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
+    // A byte below the bound borrows into its high bit; what it borrows from the bytes above it sets no lower bit.
+    let below = |bytes: u64, bound: u8| bytes.wrapping_sub(ONES * u64::from(bound)) & !bytes;
+    let is = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
+    (below(eight, 0x20) | is(b'"') | is(b'\\')) & HIGHS
 }
 
-/// Up to here comparing each with each is quicker than sorting.
+/// Whether a name stands twice.
+fn has_twice(members: &[Member<'_>]) -> bool {
+    if members.len() > FEW {
+        let mut names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        return names.windows(2).any(|pair| pair[0] == pair[1]);
+    }
+    // Names that share no mark with one before them are new, and most share none.
+    let mut marks = 0_u64;
+    members.iter().enumerate().any(|(at, (name, _))| {
+        let mark = mark(name);
+        let perhaps = marks & mark != 0;
+        marks |= mark;
+        perhaps && members[..at].iter().any(|(have, _)| have == name)
+    })
+}
+
+/// One bit of 64, the same for the same name.
+fn mark(name: &str) -> u64 {
+    let (first, last) = match name.as_bytes() {
+        [] => (0, 0),
+        [first, .., last] => (*first, *last),
+        [only] => (*only, *only),
+    };
+    let sum = usize::from(first) + 5 * usize::from(last) + 7 * name.len();
+    1 << (sum % 64)
+}
+
+/// Up to here comparing is quicker than sorting.
 const FEW: usize = 12;
 
 #[cfg(test)]

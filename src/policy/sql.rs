@@ -10,8 +10,11 @@
 
 mod facts;
 mod functions;
+mod grammar;
+mod plain;
 mod text;
 
+use grammar::Short;
 use sqlparser::dialect::{
     Dialect as Grammar, GenericDialect, MySqlDialect, PostgreSqlDialect, SQLiteDialect,
 };
@@ -201,10 +204,10 @@ fn outside<'f>(
 impl Dialect {
     fn grammar(self) -> &'static dyn Grammar {
         match self {
-            Dialect::Postgres => &PostgreSqlDialect {},
-            Dialect::MySql => &MySqlDialect {},
-            Dialect::Sqlite => &SQLiteDialect {},
-            Dialect::Generic => &GenericDialect,
+            Dialect::Postgres => &Short(PostgreSqlDialect {}),
+            Dialect::MySql => &Short(MySqlDialect {}),
+            Dialect::Sqlite => &Short(SQLiteDialect {}),
+            Dialect::Generic => &Short(GenericDialect),
         }
     }
 

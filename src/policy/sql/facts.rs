@@ -509,7 +509,7 @@ fn names_a_column(expr: &Expr, dialect: Dialect) -> bool {
 }
 
 /// How deep the grammar may nest.
-const DEPTH_MAX: usize = 48;
+pub(super) const DEPTH_MAX: usize = 48;
 
 /// Functions of SQLite that give rows and read no table.
 const PURE_TABLES: [&str; 5] = [

@@ -5,11 +5,15 @@
 
 /// Whether a function, named in lower case, reaches out of the data. Of a name with a schema or package, each part counts.
 pub fn reach_out(name: &str) -> bool {
-    let fits = |pattern: &&str| match pattern.strip_suffix('*') {
-        Some(prefix) => name.split('.').any(|part| part.starts_with(prefix)),
-        None => name.split('.').any(|part| part == *pattern),
-    };
-    PATTERNS.iter().any(fits)
+    name.split('.').any(|part| {
+        // Most patterns begin with another letter, and are passed over by that.
+        let first = part.as_bytes().first();
+        let mut alike = PATTERNS.iter().filter(|it| it.as_bytes().first() == first);
+        alike.any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => part.starts_with(prefix),
+            None => part == *pattern,
+        })
+    })
 }
 
 const PATTERNS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! Before the grammar: what servers read in different ways, and what would nest too deep, is found in the text and its
 //! tokens.
 
-use super::{Dialect, SqlError, TEXT_BYTES_MAX};
+use super::{Dialect, SqlError, TEXT_BYTES_MAX, plain};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 
 /// The tokens of a text that is read alike by all servers of a dialect.
@@ -9,6 +9,98 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     if text.len() > TEXT_BYTES_MAX {
         return Err(SqlError::TooLong);
     }
+    if !text.bytes().all(is_plain) {
+        odd(text)?;
+    }
+    let tokens = match plain::tokens(text) {
+        Some(tokens) => tokens,
+        None => read(text, dialect)?,
+    };
+    // Lists of these don't nest; parentheses are counted where the grammar recurses.
+    let is_word = |token: &&TokenWithSpan| {
+        !matches!(
+            token.token,
+            Token::Whitespace(_)
+                | Token::Comma
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::LParen
+                | Token::RParen
+        )
+    };
+    if tokens.iter().filter(is_word).count() > WORDS_MAX {
+        return Err(SqlError::TooMuch);
+    }
+    Ok(tokens)
+}
+
+/// The tokens of any text, without the white space that says nothing to the parser.
+pub(super) fn read(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>, SqlError> {
+    // Where a token stands is told to nobody, and left out: the parser writes it into every error, and gives most of them up.
+    let unplaced = |token: TokenWithSpan| TokenWithSpan::wrap(token.token);
+    let mut tokens = Vec::new();
+    Tokenizer::new(dialect.grammar(), text)
+        .tokenize_with_location_into_buf_with_mapper(&mut tokens, unplaced)
+        .map_err(|_| SqlError::Syntax(dialect))?;
+    for neighbours in tokens.windows(3) {
+        let [one, two, three] = neighbours else {
+            continue;
+        };
+        apart(&one.token, &two.token, Some(&three.token), dialect)?;
+    }
+    if let [.., one, two] = &tokens[..] {
+        apart(&one.token, &two.token, None, dialect)?;
+    }
+    for token in &tokens {
+        match &token.token {
+            Token::Whitespace(space) => comment(space, dialect)?,
+            Token::Word(word) if word.quote_style.is_none() && !word.value.is_ascii() => {
+                return Err(SqlError::Ambiguous(
+                    "a name that is neither ASCII nor quoted",
+                ));
+            }
+            _ => {}
+        }
+    }
+    let mut pass_over = false;
+    tokens.retain(|token| match &token.token {
+        Token::Whitespace(Whitespace::Space | Whitespace::Tab | Whitespace::Newline) => !pass_over,
+        Token::Whitespace(_) => true,
+        token => {
+            pass_over = is_apart_anyway(token);
+            true
+        }
+    });
+    Ok(tokens)
+}
+
+/// Whether white space behind it says nothing to the parser: texts go on behind a line's end, and what follows a colon or an
+/// at sign has to stand right there.
+pub(super) fn is_apart_anyway(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::Comma
+            | Token::LParen
+            | Token::RParen
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::LtEq
+            | Token::Gt
+            | Token::GtEq
+            | Token::Mul
+    )
+}
+
+/// Whether nothing that [`odd`] looks for begins with this byte.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | b' '..=b'~') && !matches!(byte, b'/' | b'\\')
+}
+
+/// What servers read in different ways, as far as the text itself tells.
+fn odd(text: &str) -> Result<(), SqlError> {
     let odd = |char: char| match char {
         '\t' | '\n' | '\r' => false,
         _ => char.is_control() || !char.is_ascii() && (char.is_whitespace() || is_invisible(char)),
@@ -40,40 +132,7 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
             "a backslash before a quote (write the quote twice)",
         ));
     }
-    let tokens = Tokenizer::new(dialect.grammar(), text)
-        .tokenize_with_location()
-        .map_err(|_| SqlError::Syntax(dialect))?;
-    for neighbours in tokens.windows(3) {
-        let [one, two, three] = neighbours else {
-            continue;
-        };
-        apart(&one.token, &two.token, Some(&three.token), dialect)?;
-    }
-    if let [.., one, two] = &tokens[..] {
-        apart(&one.token, &two.token, None, dialect)?;
-    }
-    let mut words = 0;
-    for token in &tokens {
-        match &token.token {
-            Token::Whitespace(space) => comment(space, dialect)?,
-            // Lists of these don't nest; parentheses are counted where the grammar recurses.
-            Token::Comma
-            | Token::Number(..)
-            | Token::SingleQuotedString(_)
-            | Token::LParen
-            | Token::RParen => {}
-            Token::Word(word) if word.quote_style.is_none() && !word.value.is_ascii() => {
-                return Err(SqlError::Ambiguous(
-                    "a name that is neither ASCII nor quoted",
-                ));
-            }
-            _ => words += 1,
-        }
-    }
-    if words > WORDS_MAX {
-        return Err(SqlError::TooMuch);
-    }
-    Ok(tokens)
+    Ok(())
 }
 
 /// What only some servers read in a text that is for any of them. Some need no `;` between statements: such a word, where it is
