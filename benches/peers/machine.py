@@ -133,14 +133,15 @@ def of_children():
 
 
 def raise_descriptors():
-    """As many descriptors as may be: ten thousand connections take twice as many."""
+    """As many descriptors as may be; says how many that is."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for most in (65536, hard):
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, max(most, hard)))
-            return
+            break
         except (ValueError, OSError):
             continue
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def about():

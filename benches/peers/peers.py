@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import secrets
 import shutil
 import signal
@@ -144,7 +145,7 @@ class Haproxy(Peer):
         bind += f" ssl crt {it.tls[2]} alpn h2,http/1.1" if it.tls else " proto h2" if it.http2 else ""
         path = it.write("haproxy.cfg", f"""global
   nbthread {it.workers}
-  maxconn 24000
+  maxconn {min(24000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2 - 200)}
 defaults
   mode http
   timeout connect 5s

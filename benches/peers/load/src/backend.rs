@@ -61,7 +61,7 @@ pub fn serve(options: &Options) -> Outcome {
         events.clear();
         epoll::wait(&poll, spare_capacity(&mut events), None)?;
         for event in &events {
-            let token = event.data.u64();
+            let (token, flags) = (event.data.u64(), event.flags);
             if token == LISTENER {
                 while let Ok((stream, _)) = listener.accept() {
                     stream.set_nonblocking(true)?;
@@ -93,11 +93,7 @@ pub fn serve(options: &Options) -> Outcome {
             };
             let mut asked = Vec::new();
             let mut open = connection.flush(&poll, place);
-            if open
-                && event
-                    .flags
-                    .intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR)
-            {
+            if open && flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
                 open = match connection.stream.read(&mut bytes) {
                     Ok(0) => false,
                     Ok(read) => {
@@ -245,12 +241,12 @@ impl Connection {
             } else {
                 EventFlags::IN
             };
-            drop(epoll::modify(
+            let _ = epoll::modify(
                 poll,
                 &self.stream,
                 EventData::new_u64(place as u64),
                 wanted,
-            ));
+            );
         }
         open
     }

@@ -256,7 +256,7 @@ pub fn mint(options: &Options) -> Outcome {
     let key = options.text("key")?;
     let body = options.text("session")?;
     let request = format!(
-        "POST /v1/sessions HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v1/sessions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut out = std::io::BufWriter::new(std::fs::File::create(options.text("out")?)?);
