@@ -414,25 +414,23 @@ def counts(bench, number):
         yield row
 
 
-def instructions(bench, peer, calls=3000):
+def instructions(bench, peer, few=500, many=3500):
+    """The difference of two runs, so that start and stop are not counted."""
+
     def around(folder):
         return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/counted"]
 
-    with bench.running(peer, around=around) as scene:
-        scene.rate(count=1000)
-        control = ["callgrind_control", "-z", str(scene.process.pid)]
-        subprocess.run(control, check=True, capture_output=True, timeout=60)
-        scene.rate(count=calls)
-        control[1] = "-d"
-        subprocess.run(control, check=True, capture_output=True, timeout=60)
-        total = 0
-        # One file for each dump; what follows it is of later.
-        for path in scene.setting.folder.glob("counted.1*"):
-            found = re.search(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.M)
-            total += int(found[1]) if found else 0
-        if not total:
-            raise RuntimeError("callgrind counted nothing")
-        return round(total / calls)
+    totals = []
+    for calls in (few, many):
+        with bench.running(peer, around=around) as scene:
+            scene.rate(count=calls)
+            scene.process.stop(peer.stop_signal, 60)
+            counted = scene.setting.folder / "counted"
+            found = re.search(r"^(?:totals|summary): (\d+)", counted.read_text(errors="replace") if counted.exists() else "", re.M)
+            if not found:
+                raise RuntimeError(f"callgrind counted nothing: {scene.process.log.read_text()[-300:]}")
+            totals.append(int(found[1]))
+    return round((totals[1] - totals[0]) / (many - few))
 
 
 def system_calls(bench, peer, calls=20000):
