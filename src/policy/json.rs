@@ -7,6 +7,8 @@
 //!
 //! What was judged is forwarded byte for byte. What the gate changes itself, an answer's list, it writes anew ([`Value::write`])
 //! without loss: members keep their order, numbers their digits.
+//!
+//! It is one file because the steps of the reading are one another's.
 
 mod write;
 

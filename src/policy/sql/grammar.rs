@@ -3,6 +3,7 @@
 //! The parser asks of each expression first whether it is a type in front of a text (`date '2020-01-01'`), gives that up
 //! with an error in words, and only then takes it for a name or a value. That is a good part of what reading a statement
 //! costs. [`Short`] looks ahead and answers where both ways end alike; in all else the grammar is the parser's own.
+//! What is not tried is not counted either: a name or value may stand one level deeper than to the parser alone.
 
 use sqlparser::ast::{ColumnOption, Expr, GranteesType, Ident, ObjectNamePart, Statement};
 use sqlparser::dialect::{Dialect as Grammar, Precedence};

@@ -4,7 +4,6 @@
 //! It answers only where every dialect has the same tokens for what stands there, those of the parser's tokenizer (a test
 //! holds the two together). Of all else it says nothing, and the parser's tokenizer reads the whole text.
 
-use super::text::is_apart_anyway;
 use sqlparser::keywords::{ALL_KEYWORDS, ALL_KEYWORDS_INDEX, Keyword};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace, Word};
 
@@ -36,6 +35,26 @@ pub(super) fn tokens(text: &str) -> Option<Vec<TokenWithSpan>> {
         tokens.push(TokenWithSpan::wrap(token));
     }
     Some(tokens)
+}
+
+/// Whether white space behind it says nothing to the parser: a text goes on behind a line's end. In text that is
+/// not plain it says more.
+fn is_apart_anyway(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::Comma
+            | Token::LParen
+            | Token::RParen
+            | Token::Eq
+            | Token::Neq
+            | Token::Lt
+            | Token::LtEq
+            | Token::Gt
+            | Token::GtEq
+            | Token::Mul
+    )
 }
 
 /// Where the token ends that begins at `at`; `None`: it, or what stands right behind it, is not plain.
@@ -237,8 +256,16 @@ mod tests {
         proptest!(ProptestConfig::with_cases(20_000), |(text in text)| {
             if let Some(plain) = tokens(&text) {
                 for dialect in ALL {
-                    let read = text::read(&text, dialect);
-                    prop_assert_eq!(read.as_ref(), Ok(&plain), "{}: {:?}", dialect, text);
+                    let mut read = text::read(&text, dialect).unwrap();
+                    let mut pass_over = false;
+                    read.retain(|token| {
+                        if let Token::Whitespace(_) = token.token {
+                            return !pass_over;
+                        }
+                        pass_over = is_apart_anyway(&token.token);
+                        true
+                    });
+                    prop_assert_eq!(&read, &plain, "{}: {:?}", dialect, text);
                 }
             }
         });

@@ -34,7 +34,7 @@ pub(super) fn tokens(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>,
     Ok(tokens)
 }
 
-/// The tokens of any text, without the white space that says nothing to the parser.
+/// The tokens of any text.
 pub(super) fn read(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>, SqlError> {
     // Where a token stands is told to nobody, and left out: the parser writes it into every error, and gives most of them up.
     let unplaced = |token: TokenWithSpan| TokenWithSpan::wrap(token.token);
@@ -62,36 +62,7 @@ pub(super) fn read(text: &str, dialect: Dialect) -> Result<Vec<TokenWithSpan>, S
             _ => {}
         }
     }
-    let mut pass_over = false;
-    tokens.retain(|token| match &token.token {
-        Token::Whitespace(Whitespace::Space | Whitespace::Tab | Whitespace::Newline) => !pass_over,
-        Token::Whitespace(_) => true,
-        token => {
-            pass_over = is_apart_anyway(token);
-            true
-        }
-    });
     Ok(tokens)
-}
-
-/// Whether white space behind it says nothing to the parser: texts go on behind a line's end, and what follows a colon or an
-/// at sign has to stand right there.
-pub(super) fn is_apart_anyway(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::Word(_)
-            | Token::Number(..)
-            | Token::Comma
-            | Token::LParen
-            | Token::RParen
-            | Token::Eq
-            | Token::Neq
-            | Token::Lt
-            | Token::LtEq
-            | Token::Gt
-            | Token::GtEq
-            | Token::Mul
-    )
 }
 
 /// Whether nothing that [`odd`] looks for begins with this byte.
