@@ -291,7 +291,7 @@ def protocols(bench, number):
     """HTTP/2 without TLS, and TLS with either version."""
     ways = {"HTTP/2": ({"http2": True}, [], 4), "HTTP/2 over TLS": ({"tls": True}, [], 4), "HTTP/1.1 over TLS": ({"tls": True}, ["--h1"], 1)}
     for way, (settings, words, streams) in ways.items():
-        for peer in rotated([peer for peer in policed(bench) if not isinstance(peer, peers.Pingora)], number):
+        for peer in rotated(policed(bench), number):
             settings = {name: bench.certificate() if name == "tls" else value for name, value in settings.items()}
             with bench.running(peer, **settings) as scene:
                 scene.h2load(32, 1, *words, streams=streams)

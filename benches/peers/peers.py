@@ -226,20 +226,6 @@ class Envoy(Peer):
         return [self.binary(), "-c", str(path), "--concurrency", str(it.workers), "-l", "error", "--disable-hot-restart"]
 
 
-class Pingora(Peer):
-    # On SIGTERM it waits for minutes for connections to end.
-    stop_signal = signal.SIGINT
-
-    def version(self):
-        lock = (HERE / "pingora" / "Cargo.lock").read_text()
-        return re.search(r'name = "pingora"\nversion = "(.*?)"', lock)[1]
-
-    def command(self, it, single=False):
-        tokens = "-" if it.plain else str(it.tokens)
-        return [str(OUT / "cargo" / "release" / "peers-pingora"), f"127.0.0.1:{it.port}", f"127.0.0.1:{it.backend}", tokens,
-                str(it.folder / "records.log"), str(it.workers), str(it.limit)]
-
-
 def key():
     """A principal's key, as `toolgate key new` makes one, and its digest."""
 

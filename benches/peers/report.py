@@ -3,7 +3,7 @@
 import json
 import statistics
 
-ORDER = ["direct", "nginx", "haproxy", "envoy", "pingora", "gate"]
+ORDER = ["direct", "nginx", "haproxy", "envoy", "gate"]
 
 
 class Rounds:

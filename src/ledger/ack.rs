@@ -194,7 +194,8 @@ impl Acks {
                 waiting.relayed = false;
                 waiting.take(below)
             } else {
-                let first = waiting.tasks.pop_front_if(|task| task.0 < below);
+                let due = waiting.is_due(below);
+                let first = if due { waiting.tasks.pop_front() } else { None };
                 waiting.relayed = first.is_some() && waiting.is_due(below);
                 again |= waiting.relayed;
                 first.into_iter().collect()
