@@ -7,12 +7,7 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    for dialect in [
-        Dialect::Postgres,
-        Dialect::MySql,
-        Dialect::Sqlite,
-        Dialect::Generic,
-    ] {
+    for dialect in Dialect::ALL {
         let rule = Rule {
             dialect,
             statements: [Kind::Select].into(),

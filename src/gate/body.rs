@@ -350,12 +350,14 @@ impl RequestBody {
         let Some(sweep) = &self.sweep else {
             return Poll::Pending;
         };
-        let left = self.time_left();
+        let begins = self
+            .waiting
+            .is_none()
+            .then(|| (sweep.now(), self.time_left()));
         let guard = self
             .guard
             .get_or_insert_with(|| sweep.guard(None, self.tempo.idle));
-        if self.waiting.is_none() {
-            let now = sweep.now();
+        if let Some((now, left)) = begins {
             self.waiting = Some(now);
             match left {
                 Some(left) if left < self.tempo.idle => guard.until(now.plus(left)),

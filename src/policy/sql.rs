@@ -202,6 +202,9 @@ fn outside<'f>(
 }
 
 impl Dialect {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Postgres, Self::MySql, Self::Sqlite, Self::Generic];
+
     fn grammar(self) -> &'static dyn Grammar {
         match self {
             Dialect::Postgres => &Short(PostgreSqlDialect {}),

@@ -273,13 +273,6 @@ mod tests {
         Some([long, short.map_err(drop)])
     }
 
-    const ALL: [Dialect; 4] = [
-        Dialect::Postgres,
-        Dialect::MySql,
-        Dialect::Sqlite,
-        Dialect::Generic,
-    ];
-
     #[test]
     fn what_begins_like_a_name_or_value_is_what_it_is_to_the_parser() {
         for expression in [
@@ -343,7 +336,7 @@ mod tests {
                 format!("UPDATE t SET a = {expression} WHERE {expression} AND b"),
                 format!("INSERT INTO t VALUES ({expression}, {expression})"),
             ] {
-                for dialect in ALL {
+                for dialect in Dialect::ALL {
                     if let Some([long, short]) = both(&text, dialect) {
                         assert_eq!(long, short, "{dialect}: {text}");
                     }
@@ -460,7 +453,7 @@ mod tests {
         let config = ProptestConfig::with_cases(4000);
         proptest!(config, |(start in start, rest in rest)| {
             let text = format!("{start}{rest}");
-            for dialect in ALL {
+            for dialect in Dialect::ALL {
                 if let Some([long, short]) = both(&text, dialect) {
                     prop_assert_eq!(long, short, "{}: {}", dialect, text);
                 }

@@ -205,13 +205,6 @@ mod tests {
     use crate::policy::sql::{Dialect, text};
     use proptest::prelude::*;
 
-    const ALL: [Dialect; 4] = [
-        Dialect::Postgres,
-        Dialect::MySql,
-        Dialect::Sqlite,
-        Dialect::Generic,
-    ];
-
     #[test]
     fn a_word_is_the_keyword_that_it_is_to_the_parser() {
         let more = ["", "a", "tickets", "selec", "selects", "t_1", "_"];
@@ -255,7 +248,7 @@ mod tests {
         let text = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
         proptest!(ProptestConfig::with_cases(20_000), |(text in text)| {
             if let Some(plain) = tokens(&text) {
-                for dialect in ALL {
+                for dialect in Dialect::ALL {
                     let mut read = text::read(&text, dialect).unwrap();
                     let mut pass_over = false;
                     read.retain(|token| {

@@ -38,12 +38,7 @@ fn verdict(rule: &Rule, text: &str) -> Result<(), String> {
     rule.allows(&facts).map_err(|unmet| unmet.to_string())
 }
 
-const ALL: [Dialect; 4] = [
-    Dialect::Postgres,
-    Dialect::MySql,
-    Dialect::Sqlite,
-    Dialect::Generic,
-];
+const ALL: [Dialect; 4] = Dialect::ALL;
 use Dialect::{Generic, MySql, Postgres, Sqlite};
 
 /// Each is refused under a rule that only reads two tables, for the reason that stands beside it.
